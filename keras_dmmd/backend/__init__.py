@@ -1,0 +1,33 @@
+"""The one place that knows which Keras backend runs.
+
+Everything above this package is written once against the names exported here; each backend module
+defines all of them:
+
+| name | meaning |
+|---|---|
+| `key(seed)` | a stateless random key from a pair of integers |
+| `split(key, n)` | `n` independent keys |
+| `uniform(key, shape)`, `normal(key, shape)` | float32 draws |
+| `value_and_grad(fn, variables)` | `(loss, aux), gradients` of `fn() -> (loss, aux)` |
+| `no_gradient()` | context in which nothing is recorded for a later gradient |
+| `apply_gradients(optimizer, gradients, variables)` | one optimizer update |
+| `StatefulTrainStep` | mixin: write `update(data) -> logs` with plain `assign`s, get a `train_step` |
+| `unshare(variables)` | give each variable memory of its own |
+| `compile_inference(fn, variables, jit_compile)` | `fn` compiled, with weights as arguments |
+| `is_out_of_memory(error)` | whether an exception says that the device is full |
+| `synchronize(x)` | wait until `x` has been computed |
+"""
+
+import keras
+
+if keras.backend.backend() == "jax":
+    from keras_dmmd.backend.jax import *  # noqa: F403
+elif keras.backend.backend() == "tensorflow":
+    from keras_dmmd.backend.tensorflow import *  # noqa: F403
+elif keras.backend.backend() == "torch":
+    from keras_dmmd.backend.torch import *  # noqa: F403
+else:
+    raise ImportError(
+        "keras_dmmd runs on the Keras backends 'jax', 'tensorflow' and 'torch'. "
+        f"Received: KERAS_BACKEND={keras.backend.backend()!r}"
+    )

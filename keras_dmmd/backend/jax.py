@@ -1,0 +1,122 @@
+"""JAX: pure functions over explicit state, reached through Keras's `StatelessScope`."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import keras
+from keras.src.backend.common.stateless_scope import get_stateless_scope
+
+__all__ = [
+    "StatefulTrainStep",
+    "apply_gradients",
+    "compile_inference",
+    "is_out_of_memory",
+    "key",
+    "no_gradient",
+    "normal",
+    "split",
+    "synchronize",
+    "uniform",
+    "unshare",
+    "value_and_grad",
+]
+
+
+def key(seed):
+    return jnp.asarray(seed).astype("uint32")
+
+
+def split(key, n):
+    return list(jax.random.split(key, n))
+
+
+def uniform(key, shape):
+    return jax.random.uniform(key, shape, "float32")
+
+
+def normal(key, shape):
+    return jax.random.normal(key, shape, "float32")
+
+
+def value_and_grad(fn, variables):
+    scope = get_stateless_scope()
+
+    def pure(values):
+        # A nested scope hides the outer one, so it starts as a copy; what `fn` assigned (metrics,
+        # random streams) must leave the differentiated function as an output to outlive it.
+        with keras.StatelessScope() as inner:
+            inner.state_mapping.update(scope.state_mapping)
+            for variable, value in zip(variables, values, strict=True):
+                inner.add_update((variable, value))
+            before = dict(inner.state_mapping)
+            loss, aux = fn()
+            updates = {k: v for k, v in inner.state_mapping.items() if v is not before.get(k)}
+        return loss, (aux, updates)
+
+    values = [variable.value for variable in variables]
+    (loss, (aux, updates)), gradients = jax.value_and_grad(pure, has_aux=True)(values)
+    scope.state_mapping.update(updates)
+    return (loss, aux), gradients
+
+
+def no_gradient():
+    return contextlib.nullcontext()  # only the arguments of `value_and_grad` are differentiated
+
+
+def apply_gradients(optimizer, gradients, variables):
+    # Not `optimizer.apply`: a LossScaleOptimizer's stateful branches would leak tracers.
+    new_values, new_state = optimizer.stateless_apply(
+        [v.value for v in optimizer.variables], gradients, [v.value for v in variables]
+    )
+    for variable, value in zip(variables, new_values, strict=True):
+        variable.assign(value)
+    for variable, value in zip(optimizer.variables, new_state, strict=True):
+        variable.assign(value)
+
+
+class StatefulTrainStep:
+    """Run `update(data)` in a scope over the whole state: pure, so compiled and donated by `fit`."""
+
+    def train_step(self, state, data):
+        groups = (
+            self.trainable_variables,
+            self.non_trainable_variables,
+            self.optimizer.variables,
+            self.metrics_variables,
+        )
+        mapping = [pair for group in zip(groups, state, strict=True) for pair in zip(*group)]
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            logs = self.update(data)
+        return logs, tuple([scope.get_current_value(v) for v in group] for group in groups)
+
+
+def unshare(variables):
+    """Give each variable a buffer of its own: `fit` donates them, and one cannot be donated twice.
+
+    Keras's `assign` from another variable, as when an EMA overwrites the weights, shares the buffer.
+    """
+    seen = set()
+    for variable in variables:
+        if id(variable.value) in seen:
+            variable.assign(jnp.copy(variable.value))
+        seen.add(id(variable.value))
+
+
+def compile_inference(fn, variables, jit_compile):
+    del jit_compile  # JAX without XLA is not a mode of its own
+
+    @jax.jit
+    def pure(values, *args):
+        with keras.StatelessScope(state_mapping=zip(variables, values)):
+            return fn(*args)
+
+    return lambda *args: pure([v.value for v in variables], *args)
+
+
+def is_out_of_memory(error):
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def synchronize(x):
+    return jax.block_until_ready(x)

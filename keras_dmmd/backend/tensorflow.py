@@ -1,0 +1,78 @@
+"""TensorFlow: stateful variables, gradient tapes, `tf.function`."""
+
+import contextlib
+
+import tensorflow as tf
+
+__all__ = [
+    "StatefulTrainStep",
+    "apply_gradients",
+    "compile_inference",
+    "is_out_of_memory",
+    "key",
+    "no_gradient",
+    "normal",
+    "split",
+    "synchronize",
+    "uniform",
+    "unshare",
+    "value_and_grad",
+]
+
+
+def key(seed):
+    return tf.cast(tf.convert_to_tensor(seed), "int32")
+
+
+def split(key, n):
+    return tf.unstack(tf.random.split(key, n))
+
+
+def uniform(key, shape):
+    return tf.random.stateless_uniform(shape, key, dtype="float32")
+
+
+def normal(key, shape):
+    return tf.random.stateless_normal(shape, key, dtype="float32")
+
+
+def value_and_grad(fn, variables):
+    values = [variable.value for variable in variables]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(values)
+        loss, aux = fn()
+    gradients = tape.gradient(loss, values, unconnected_gradients="zero")
+    return (loss, aux), [tf.convert_to_tensor(gradient) for gradient in gradients]
+
+
+def no_gradient():
+    return contextlib.nullcontext()  # the tape watches only what it was given
+
+
+def apply_gradients(optimizer, gradients, variables):
+    optimizer.apply(gradients, variables)
+
+
+class StatefulTrainStep:
+    """`update(data)` is the train step as it stands."""
+
+    def train_step(self, data):
+        return self.update(data)
+
+
+def unshare(variables):
+    """Variables never share memory here."""
+    del variables
+
+
+def compile_inference(fn, variables, jit_compile):
+    del variables  # tf.function captures variables by reference, never as constants
+    return tf.function(fn, jit_compile=jit_compile, autograph=False)
+
+
+def is_out_of_memory(error):
+    return isinstance(error, tf.errors.ResourceExhaustedError)
+
+
+def synchronize(x):
+    return tf.nest.map_structure(lambda tensor: tensor.numpy(), x)

@@ -1,0 +1,108 @@
+"""Torch: eager by default, `torch.compile` on request; a key is a tuple of one 64-bit integer."""
+
+import torch
+from keras.src.backend.torch.core import get_device
+
+__all__ = [
+    "StatefulTrainStep",
+    "apply_gradients",
+    "compile_inference",
+    "is_out_of_memory",
+    "key",
+    "no_gradient",
+    "normal",
+    "split",
+    "synchronize",
+    "uniform",
+    "unshare",
+    "value_and_grad",
+]
+
+_MASK = (1 << 64) - 1
+
+
+def _splitmix64(state):
+    """The finaliser of SplitMix64 (Steele, Lea & Flood, 2014): mixes 64 bits bijectively."""
+    state = (state + 0x9E3779B97F4A7C15) & _MASK
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    return state ^ (state >> 31)
+
+
+def key(seed):
+    if getattr(seed, "is_meta", False):
+        return (0,)  # a symbolic build: only shapes matter
+    high, low = seed.tolist() if hasattr(seed, "tolist") else seed
+    return (_splitmix64(_splitmix64(int(high) & _MASK) ^ (int(low) & _MASK)),)
+
+
+def split(key, n):
+    return [(_splitmix64(key[0] ^ _splitmix64(i + 1)),) for i in range(n)]
+
+
+def _generator(key):
+    if get_device() == "meta":
+        return None
+    generator = torch.Generator(device=get_device())
+    generator.manual_seed(key[0])
+    return generator
+
+
+@torch.compiler.disable
+def uniform(key, shape):
+    return torch.rand(shape, generator=_generator(key), dtype=torch.float32, device=get_device())
+
+
+@torch.compiler.disable
+def normal(key, shape):
+    return torch.randn(shape, generator=_generator(key), dtype=torch.float32, device=get_device())
+
+
+def value_and_grad(fn, variables):
+    values = [variable.value for variable in variables]
+    loss, aux = fn()
+    gradients = torch.autograd.grad(loss, values, allow_unused=True)
+    return (loss.detach(), aux), [
+        torch.zeros_like(v) if g is None else g for g, v in zip(gradients, values, strict=True)
+    ]
+
+
+def no_gradient():
+    return torch.no_grad()
+
+
+def apply_gradients(optimizer, gradients, variables):
+    with torch.no_grad():
+        optimizer.apply(gradients, variables)
+
+
+class StatefulTrainStep:
+    """`update(data)` is the train step as it stands."""
+
+    def train_step(self, data):
+        return self.update(data)
+
+
+def unshare(variables):
+    """Variables never share memory here."""
+    del variables
+
+
+def compile_inference(fn, variables, jit_compile):
+    del variables  # modules hold their parameters; torch.compile guards, never inlines them
+
+    def inference(*args):
+        with torch.no_grad():
+            return fn(*args)
+
+    return torch.compile(inference) if jit_compile else inference
+
+
+def is_out_of_memory(error):
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def synchronize(x):
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return x

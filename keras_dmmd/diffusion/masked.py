@@ -1,0 +1,85 @@
+"""Masked (absorbing-state) diffusion."""
+
+import keras
+from keras import ops
+
+from keras_dmmd import random
+from keras_dmmd.diffusion.process import DiffusionProcess, gather, per_token
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class MaskedDiffusion(DiffusionProcess):
+    """Tokens turn into a mask, each at its own random time, and stay masked.
+
+    `q(z_t | x)` keeps `x` with probability α_t and is `mask_id = K` otherwise. `mean` and
+    leave-one-out predictions coincide: a masked position says nothing of its own token.
+
+    Args:
+        vocabulary_size: K, clean tokens `0 .. K - 1`; the mask is one id more.
+        schedule: a name or a schedule object.
+
+    Reference:
+        - [Simple and Effective Masked Diffusion Language Models](https://arxiv.org/abs/2406.07524)
+        - [Simplified and Generalized Masked Diffusion](https://arxiv.org/abs/2406.04329)
+    """
+
+    needs_noise = True  # z_1 is a constant: without more randomness one step has one outcome a token
+    soft_target = True
+
+    @property
+    def num_states(self):
+        return self.vocabulary_size + 1
+
+    @property
+    def mask_id(self):
+        return self.vocabulary_size
+
+    def is_open(self, z_t):
+        """The masked tokens."""
+        return ops.equal(z_t, self.mask_id)
+
+    def corrupt(self, x, t, seed):
+        alpha, _ = self.signal(t)
+        keep = random.uniform(ops.shape(x), seed) < per_token(alpha)
+        return ops.where(keep, ops.cast(x, "int32"), self.mask_id)
+
+    def prior(self, shape, seed):
+        del seed
+        return ops.full(shape, self.mask_id, dtype="int32")
+
+    def stay_masked(self, s, t):
+        """`(1 - α_s) / (1 - α_t)`, `(batch,)`: a masked token's chance to be masked still."""
+        noise_s, noise_t = 1.0 - self.signal(s).alpha, 1.0 - self.signal(t).alpha
+        return ops.clip(noise_s / ops.maximum(noise_t, 1e-12), 0.0, 1.0)
+
+    def posterior(self, x, z_t, s, t):
+        if len(x.shape) == 2:
+            x = ops.one_hot(x, self.vocabulary_size, dtype="float32")
+        stay = ops.expand_dims(per_token(self.stay_masked(s, t)), -1)
+        stay = ops.broadcast_to(stay, (*ops.shape(x)[:-1], 1))
+        revealed = ops.concatenate([(1.0 - stay) * ops.cast(x, "float32"), stay], axis=-1)
+        unmasked = ops.one_hot(z_t, self.num_states, dtype="float32")
+        return ops.where(ops.expand_dims(self.is_open(z_t), -1), revealed, unmasked)
+
+    def sample_posterior(self, x, z_t, s, t, seed):
+        reveal = random.uniform(ops.shape(z_t), seed) >= per_token(self.stay_masked(s, t))
+        return ops.where(ops.logical_and(self.is_open(z_t), reveal), ops.cast(x, "int32"), z_t)
+
+    def log_mean(self, logits, z_t, t):
+        del t
+        log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        known = ops.one_hot(z_t, self.num_states, dtype="float32")[..., : self.vocabulary_size]
+        certain = ops.where(known > 0, 0.0, -float("inf"))
+        return ops.where(ops.expand_dims(self.is_open(z_t), -1), log_probs, certain)
+
+    def cost(self, logits, z_t, t):
+        """`-log x̂_k` where `z_t` is masked, 0 elsewhere (MDLM, eq. 10)."""
+        del t
+        log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        return -log_probs * ops.cast(ops.expand_dims(self.is_open(z_t), -1), "float32")
+
+    def nelbo(self, logits, x, z_t, t):
+        """`-α'/(1 - α) Σ_masked CE(x, x̂)`: the training loss is the bound itself."""
+        log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        cross_entropy = -gather(log_probs, x) * ops.cast(self.is_open(z_t), "float32")
+        return self.weight(t) * ops.sum(cross_entropy, axis=-1)

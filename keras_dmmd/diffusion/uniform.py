@@ -1,0 +1,152 @@
+"""Uniform diffusion."""
+
+import keras
+from keras import ops
+
+from keras_dmmd import random
+from keras_dmmd.diffusion.process import DiffusionProcess, gather, per_token
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class UniformDiffusion(DiffusionProcess):
+    """Tokens are replaced by uniformly random ones: `q(z_t | x) = Cat(α_t x + (1 - α_t)/K)`.
+
+    Args:
+        vocabulary_size: K; clean and corrupted tokens are both `0 .. K - 1`.
+        schedule: a name or a schedule object.
+        prediction: what the network's output means.
+            `"mean"`: `E[x^l | z_t]`, trained by cross-entropy on all positions.
+            `"loo"` (leave-one-out): `E[x^l | z_t without position l]`, trained by the KL between
+            posteriors, which is the NELBO. The two are tied by `mean ∝ loo ⊙ q(z_t^l | x^l)`.
+
+    Reference:
+        - [Argmax Flows and Multinomial Diffusion](https://arxiv.org/abs/2102.05379)
+        - [Simple Guidance Mechanisms for Discrete Diffusion Models](https://arxiv.org/abs/2412.10193)
+        - [The Diffusion Duality](https://arxiv.org/abs/2506.10892)
+    """
+
+    predictions = ("mean", "loo")
+
+    def __init__(self, vocabulary_size, schedule="linear", prediction="mean"):
+        super().__init__(vocabulary_size, schedule)
+        if prediction not in self.predictions:
+            raise ValueError(
+                f"`prediction` must be one of {self.predictions}. Received: {prediction!r}"
+            )
+        self.prediction = prediction
+
+    def get_config(self):
+        return {**super().get_config(), "prediction": self.prediction}
+
+    def corrupt(self, x, t, seed):
+        keep_seed, noise_seed = random.split(seed, 2)
+        alpha, _ = self.signal(t)
+        keep = random.uniform(ops.shape(x), keep_seed) < per_token(alpha)
+        return ops.where(keep, ops.cast(x, "int32"), self.prior(ops.shape(x), noise_seed))
+
+    def prior(self, shape, seed):
+        return random.randint(shape, self.vocabulary_size, seed)
+
+    def _log_likelihood(self, z_t, t):
+        """`log q(z_t | x = k)` for every k, `(batch, length, K)`."""
+        noise = ops.expand_dims(per_token(1.0 - self.signal(t).alpha), -1) / self.vocabulary_size
+        same = ops.one_hot(z_t, self.vocabulary_size, dtype="float32")
+        clean = ops.expand_dims(per_token(self.signal(t).alpha), -1)
+        return ops.log(ops.maximum(clean * same + noise, 1e-20))
+
+    def log_mean(self, logits, z_t, t):
+        logits = ops.cast(logits, "float32")
+        if self.prediction == "loo":
+            logits = ops.log_softmax(logits, axis=-1) + self._log_likelihood(z_t, t)
+        return ops.log_softmax(logits, axis=-1)
+
+    def log_loo(self, logits, z_t, t):
+        """`log E[x^l | z_t without l]`, normalised, `(batch, length, K)`."""
+        logits = ops.cast(logits, "float32")
+        if self.prediction == "mean":
+            logits = ops.log_softmax(logits, axis=-1) - self._log_likelihood(z_t, t)
+        return ops.log_softmax(logits, axis=-1)
+
+    def posterior(self, x, z_t, s, t):
+        """`∝ [α_ts z_t + (1 - α_ts)/K] ⊙ [α_s x + (1 - α_s)/K]`, with `α_ts = α_t / α_s`.
+
+        For a `mean` prediction this is the mixture `Σ_k x_k q(z_s | z_t, k)`. Putting the vector
+        itself into the formula would be wrong; its leave-one-out form there gives the mixture.
+        """
+        K = self.vocabulary_size
+        if len(x.shape) == 2:
+            x = ops.one_hot(x, K, dtype="float32")
+        elif self.prediction == "mean":
+            x = ops.exp(self.log_loo(ops.log(ops.maximum(x, 1e-30)), z_t, t))
+        alpha_s = ops.expand_dims(per_token(self.signal(s).alpha), -1)
+        alpha_t = ops.expand_dims(per_token(self.signal(t).alpha), -1)
+        alpha_ts = alpha_t / ops.maximum(alpha_s, 1e-12)
+        from_z = alpha_ts * ops.one_hot(z_t, K, dtype="float32") + (1.0 - alpha_ts) / K
+        product = from_z * (alpha_s * ops.cast(x, "float32") + (1.0 - alpha_s) / K)
+        return product / ops.sum(product, axis=-1, keepdims=True)
+
+    def sample_posterior(self, x, z_t, s, t, seed):
+        """Multiply the posterior out: `z_s` is `z_t`, is `x`, or is uniform, with these odds.
+
+        | `z_s` | odds |
+        |---|---|
+        | `x` | `(1 - α_ts) α_s / K`, and `α_ts α_s` more where `x = z_t` |
+        | `z_t` | `α_ts (1 - α_s) / K` |
+        | uniform | `(1 - α_ts) (1 - α_s) / K` |
+        """
+        K = self.vocabulary_size
+        choice_seed, noise_seed = random.split(seed, 2)
+        x = ops.cast(x, "int32")
+        alpha_s, alpha_t = per_token(self.signal(s).alpha), per_token(self.signal(t).alpha)
+        alpha_ts = alpha_t / ops.maximum(alpha_s, 1e-12)
+        agree = ops.cast(ops.equal(x, z_t), "float32")
+        to_x = (1.0 - alpha_ts) * alpha_s / K + agree * alpha_ts * alpha_s
+        to_z = alpha_ts * (1.0 - alpha_s) / K + 0.0 * agree
+        to_noise = (1.0 - alpha_ts) * (1.0 - alpha_s) / K + 0.0 * agree
+        u = random.uniform(ops.shape(z_t), choice_seed) * (to_x + to_z + to_noise)
+        noise = self.prior(ops.shape(z_t), noise_seed)
+        return ops.where(u < to_x, x, ops.where(u < to_x + to_z, z_t, noise))
+
+    def weight(self, t):
+        """`mean`: 1, plain cross-entropy. `loo`: `β = -α'/α`, the NELBO's."""
+        alpha, derivative = self.signal(t)
+        if self.prediction == "mean":
+            return ops.ones_like(alpha)
+        return -derivative / ops.maximum(alpha, 1e-3)
+
+    def cost(self, logits, z_t, t):
+        if self.prediction == "mean":
+            return -self.log_mean(logits, z_t, t)
+        return self._posterior_kl(logits, z_t, t)
+
+    def nelbo(self, logits, x, z_t, t):
+        alpha, derivative = self.signal(t)
+        kl = ops.sum(gather(self._posterior_kl(logits, z_t, t), x), axis=-1)
+        return -derivative / ops.maximum(alpha, 1e-3) * kl
+
+    def _posterior_kl(self, logits, z_t, t):
+        """The rate of KL between posteriors for every clean token k, `(batch, length, K)`.
+
+        With `x̄ = Kα x + (1 - α)`, the same `ŷ` from the leave-one-out prediction, `i = z_t`:
+
+            1/K [ Σ_j (x̄_j / x̄_i) log( x̄_j ŷ_i / (x̄_i ŷ_j) ) - K/x̄_i + K/ŷ_i ]
+
+        (UDLM, arXiv 2412.10193, eq. 13, and Duo, arXiv 2506.10892.) For `x = k`, `x̄` has only two
+        values, `a = 1 - α` and `b = Kα + 1 - α`, so the sum over j is closed and a table over all k
+        costs O(K).
+        """
+        K = self.vocabulary_size
+        alpha = ops.expand_dims(per_token(self.signal(t).alpha), -1)
+        a = ops.maximum(1.0 - alpha, self.time_epsilon * 1e-2)
+        b = K * alpha + a
+        log_ratio = ops.log(b) - ops.log(a)
+        y = K * alpha * ops.exp(self.log_loo(logits, z_t, t)) + a
+        log_y = ops.log(y)
+        log_y_i = ops.expand_dims(gather(log_y, z_t), -1)
+        # d_j = log(ŷ_i / ŷ_j); it is 0 at j = i.
+        d = log_y_i - log_y
+        total = ops.sum(d, axis=-1, keepdims=True)
+        same = ops.one_hot(z_t, K, dtype="float32")
+        k_is_i = (a / b) * (total - (K - 1) * log_ratio) - K / b  # x̄_i = b, all others a
+        k_is_not_i = (b / a) * (log_ratio + d) + (total - d) - K / a  # x̄_k = b, others a
+        return (ops.where(same > 0, k_is_i, k_is_not_i) + K * ops.exp(-log_y_i)) / K

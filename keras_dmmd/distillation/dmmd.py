@@ -1,0 +1,283 @@
+"""Discrete Moment Matching Distillation (D-MMD, arXiv 2603.20155)."""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_dmmd import backend, losses, random
+from keras_dmmd.diffusion.process import gather
+from keras_dmmd.distillation.distiller import Distiller
+from keras_dmmd.sampling import truncation
+from keras_dmmd.training.diffusion_model import DiffusionModel, unpack
+
+RENOISE = ("posterior", "forward")
+TARGET = ("hard", "soft")
+TIME_WEIGHTING = ("nelbo", "constant")
+
+
+class Draw(NamedTuple):
+    """What the student made of a batch.
+
+    Attributes:
+        log_probs: its prediction at `z_t`, `(batch, length, K)`.
+        x: a sample of it, `(batch, length)`.
+        z_t, z_s: corrupted data, and the student's sample corrupted again, `(batch, length)`.
+        s: the time of `z_s`, `(batch,)`.
+        labels: `(batch,)` or `None`.
+    """
+
+    log_probs: Any
+    x: Any
+    z_t: Any
+    z_s: Any
+    s: Any
+    labels: Any
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class DMMDDistiller(Distiller):
+    """Distils a `DiffusionModel` into a student that samples in a few steps.
+
+    The student proposes clean tokens at noise level `t`; its proposal is corrupted again to `s < t`,
+    where a critic learns what the student makes while the teacher knows what data look like. The
+    student then moves along the difference of their predictions. One `train_step` is one round:
+    `critic_steps` critic updates, then one student update, each on fresh noise.
+
+    Args:
+        teacher: a built `keras_dmmd.DiffusionModel`; it is frozen.
+        student, critic: `DiffusionModel`s of the same process. By default copies of the teacher, the
+            student with a random input. Both should start from the teacher's weights: from scratch a
+            student tends to a single mode.
+        steps: k, the network calls a sample for which the student is trained; `t - s` is drawn from
+            `U(0, 1/k)`.
+        renoise: how the student's sample goes to `s`. `"posterior"`: `q(z_s | z_t, x)`, as when
+            sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM).
+        target: what the critic fits. `"hard"`: the student's sample. `"soft"`: its probabilities, of
+            less variance, for masked diffusion only.
+        critic_steps: critic updates a student update.
+        teacher_weight: λ, the pull of the critic to the teacher.
+        temperature: τ: the teacher's log-probabilities are divided by it.
+        top_p: nucleus of the teacher, or `None`; tokens outside lose `top_p_penalty` nats.
+        top_p_penalty: Δ.
+        time_weighting: `"nelbo"`, the bound's weight of `s`; `"constant"`; or a registered function of
+            `s`, `(batch,)` to `(batch,)`.
+        noise: the student's random input when it is copied: `"gaussian"`, `"pyramid"`, `"token"`,
+            `None`, or `"auto"`: a pyramid for images and Gaussian noise for sequences under masked
+            diffusion, none under uniform diffusion, whose start is random already.
+        seed: of all the draws.
+
+    Call arguments:
+        inputs: clean ids `(batch, length)`, or `{"tokens": ids, "labels": (batch,)}`.
+
+    Example:
+
+    ```python
+    distiller = DMMDDistiller(teacher, steps=8)
+    distiller.compile()
+    distiller.fit(tokens, epochs=5)
+    images = distiller.student.generate(16, steps=8, seed=0)
+    ```
+
+    Logs, means over an epoch: `student_loss`, `critic_loss` (nats a token), `student_entropy` (nats, of
+    its predictions), `log_ratio_mean` and `log_ratio_std` of `log x̂_θ - log x̂_φ` at the student's
+    samples (a mean that drifts down says that the critic lags behind), and both gradient norms.
+
+    Reference:
+        - [Discrete Moment Matching Distillation](https://arxiv.org/abs/2603.20155)
+    """
+
+    def __init__(
+        self,
+        teacher,
+        student=None,
+        critic=None,
+        steps=8,
+        renoise="posterior",
+        target="hard",
+        critic_steps=1,
+        teacher_weight=1.0,
+        temperature=1.0,
+        top_p=None,
+        top_p_penalty=2.0,
+        time_weighting="nelbo",
+        noise="auto",
+        seed=0,
+        **kwargs,
+    ):
+        _check_models(teacher, student, critic)
+        _check_choice("renoise", renoise, RENOISE)
+        _check_choice("target", target, TARGET)
+        if not callable(time_weighting):
+            _check_choice("time_weighting", time_weighting, TIME_WEIGHTING)
+        _check_count("steps", steps)
+        _check_count("critic_steps", critic_steps)
+        truncation.check(temperature, top_p)
+        if not teacher_weight >= 0:
+            raise ValueError(f"`teacher_weight` must be at least 0. Received: {teacher_weight}")
+        if top_p is not None and not 0 < top_p_penalty < float("inf"):
+            raise ValueError(
+                "`top_p_penalty` must be positive and finite: an infinite one makes gradients "
+                f"explode. Received: {top_p_penalty}"
+            )
+        if target == "soft" and not teacher.process.soft_target:
+            raise ValueError(
+                f"`target='soft'` is not sound for {type(teacher.process).__name__}: `z_s` depends on "
+                "the sampled token at every position, and soft targets ignore it. Use `target='hard'`."
+            )
+        if noise == "auto":
+            noise = default_noise(teacher)
+        super().__init__(
+            teacher,
+            student or teacher.copy(noise=noise, seed=seed + 2, name="student"),
+            critic or teacher.copy(seed=seed + 4, name="critic"),
+            critic_steps=critic_steps,
+            seed=seed,
+            **kwargs,
+        )
+        self.process = teacher.process
+        self.steps, self.renoise, self.target = steps, renoise, target
+        self.teacher_weight = teacher_weight
+        self.temperature, self.top_p, self.top_p_penalty = temperature, top_p, top_p_penalty
+        self.time_weighting = time_weighting
+
+    def default_optimizer(self, role):
+        """Adam with β1 = 0, β2 = 0.99, as in moment matching (arXiv 2406.04103), clipped; the student's
+        keeps an EMA."""
+        ema = {"use_ema": True, "ema_momentum": 0.99} if role == "student" else {}
+        return keras.optimizers.Adam(3e-4, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **ema)
+
+    # The method -----------------------------------------------------------------------------------
+
+    def draw(self, inputs, key):
+        """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`."""
+        tokens, labels = unpack(inputs)
+        s_key, gap_key, corrupt_key, noise_key, x_key, renoise_key = random.split(key, 6)
+        batch_size = ops.shape(tokens)[0]
+        s = self.process.training_times(batch_size, s_key)
+        t = ops.minimum(s + random.uniform((batch_size,), gap_key) / self.steps, 1.0)
+        z_t = self.process.corrupt(tokens, t, corrupt_key)
+        logits = self.student.logits(z_t, t, labels=labels, seed=noise_key)
+        log_probs = self.process.log_mean(logits, z_t, t)
+        x = random.categorical(ops.stop_gradient(log_probs), x_key)
+        if self.renoise == "posterior":
+            z_s = self.process.sample_posterior(x, z_t, s, t, renoise_key)
+        else:
+            z_s = self.process.corrupt(x, s, renoise_key)
+        return Draw(log_probs, x, z_t, z_s, s, labels)
+
+    def teacher_logits(self, draw):
+        """The teacher's logits at `z_s`, at the wanted temperature and nucleus."""
+        logits = self.teacher.logits(draw.z_s, draw.s, labels=draw.labels)
+        if self.temperature == 1.0 and self.top_p is None:
+            return logits
+        return truncation.sharpen(logits, self.temperature, self.top_p, self.top_p_penalty)
+
+    def critic_losses(self, inputs, key):
+        with backend.no_gradient():
+            draw = self.draw(inputs, key)
+            teacher_probs = None
+            if self.teacher_weight:
+                teacher_log_probs = self.process.log_mean(self.teacher_logits(draw), draw.z_s, draw.s)
+                teacher_probs = ops.exp(teacher_log_probs)
+        critic_logits = self.critic.logits(draw.z_s, draw.s, labels=draw.labels)
+        critic_cost = self.process.cost(critic_logits, draw.z_s, draw.s)
+        target = draw.x if self.target == "hard" else ops.exp(draw.log_probs)
+        values = losses.critic_loss(target, critic_cost, teacher_probs, self.teacher_weight)
+        return self._weighted(values, draw), {}
+
+    def student_losses(self, inputs, key):
+        draw = self.draw(inputs, key)
+        with backend.no_gradient():
+            critic_logits = self.critic.logits(draw.z_s, draw.s, labels=draw.labels)
+            critic_cost = self.process.cost(critic_logits, draw.z_s, draw.s)
+            teacher_cost = self.process.cost(self.teacher_logits(draw), draw.z_s, draw.s)
+            statistics = self._statistics(draw, teacher_cost, critic_cost)
+        probs = ops.exp(draw.log_probs)
+        return self._weighted(losses.student_loss(probs, teacher_cost, critic_cost), draw), statistics
+
+    def _weighted(self, values, draw):
+        """Weight losses by time; from nats a sequence to nats a token."""
+        if self.time_weighting == "nelbo":
+            values = values * self.process.weight(draw.s)
+        elif callable(self.time_weighting):
+            values = values * self.time_weighting(draw.s)
+        return values / draw.z_t.shape[1]
+
+    def _statistics(self, draw, teacher_cost, critic_cost):
+        """Means over the tokens that the student had to predict, and over those that carry loss."""
+        log_probs = ops.maximum(ops.stop_gradient(draw.log_probs), -1e4)
+        entropy = -ops.sum(ops.exp(log_probs) * log_probs, axis=-1)
+        open_t, open_s = self.process.is_open(draw.z_t), self.process.is_open(draw.z_s)
+        ratio = gather(critic_cost - teacher_cost, draw.x)
+        mean = _mean_where(open_s, ratio)
+        return {
+            "student_entropy": _mean_where(open_t, entropy),
+            "log_ratio_mean": mean,
+            "log_ratio_std": ops.sqrt(_mean_where(open_s, ops.square(ratio - mean))),
+        }
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "steps": self.steps,
+            "renoise": self.renoise,
+            "target": self.target,
+            "teacher_weight": self.teacher_weight,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "top_p_penalty": self.top_p_penalty,
+            "time_weighting": keras.saving.serialize_keras_object(self.time_weighting),
+        }
+
+
+def default_noise(teacher):
+    """`"pyramid"`, `"gaussian"` or `None`, by the teacher's process and the shape of its data."""
+    if not teacher.process.needs_noise:
+        return None
+    return "gaussian" if getattr(teacher.denoiser, "grid", None) is None else "pyramid"
+
+
+def _mean_where(mask, values):
+    mask = ops.cast(mask, "float32")
+    return ops.sum(mask * values) / ops.maximum(ops.sum(mask), 1.0)
+
+
+def _check_models(teacher, student, critic):
+    for name, model in (("teacher", teacher), ("student", student), ("critic", critic)):
+        if model is None and name != "teacher":
+            continue
+        if not isinstance(model, DiffusionModel):
+            raise ValueError(
+                f"`{name}` must be a keras_dmmd.DiffusionModel(denoiser, process). Received: {model!r}"
+            )
+        if not model.built:
+            raise ValueError(
+                f"The {name} is not built: fit it, load its weights or call its `build((None, length))` "
+                "first. A teacher needs trained weights."
+            )
+        process, wanted = model.process, teacher.process
+        if type(process) is not type(wanted) or process.prediction != wanted.prediction:
+            raise ValueError(f"The {name} has the process {process!r}, but the teacher {wanted!r}.")
+        if process.vocabulary_size != wanted.vocabulary_size:
+            raise ValueError(
+                f"The {name}'s vocabulary has {process.vocabulary_size} tokens, but the teacher's "
+                f"{wanted.vocabulary_size}."
+            )
+    if student is not None and (student is teacher or student is critic):
+        raise ValueError("Teacher, student and critic must be three models; copy with `.copy()`.")
+    for name, model in (("student", student), ("critic", critic)):
+        if model is None and not teacher.denoiser.weights:
+            raise ValueError(
+                f"The teacher's denoiser has no weights to copy a {name} from: pass `{name}=`."
+            )
+
+
+def _check_choice(name, value, accepted):
+    if value not in accepted:
+        raise ValueError(f"`{name}` must be one of {accepted}. Received: {name}={value!r}")
+
+
+def _check_count(name, value):
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` must be an integer of at least 1. Received: {name}={value!r}")

@@ -1,0 +1,49 @@
+"""The two losses of discrete moment matching (D-MMD, arXiv 2603.20155).
+
+For any diffusion loss `L(x, x̂)`, distillation is the game
+
+    min over the student, max over the critic:  L(x, x̂_θ) - L(x, x̂_φ) - λ L(x̂_θ, x̂_φ)
+
+with x the student's sample, θ the teacher and φ the critic. A process gives `L` as a table,
+`cost[b, l, k] = L` if the clean token is k, so both losses are averages over that table, and any
+process and prediction takes part in the same two lines.
+"""
+
+from keras import ops
+
+from keras_dmmd.diffusion.process import gather
+
+
+def student_loss(student_probs, teacher_cost, critic_cost):
+    """`Σ_l Σ_k p_k · sg[cost_θ(k) - cost_φ(k)]`, `(batch,)`.
+
+    For cross-entropy the bracket is `-(log x̂_θ - log x̂_φ)`: the student moves to tokens that the
+    teacher finds likelier than the critic, which knows what the student makes. Gradients reach the
+    student through the probabilities alone.
+
+    Args:
+        student_probs: `p`, the student's prediction at `z_t`, `(batch, length, K)`.
+        teacher_cost, critic_cost: tables at `z_s`, `(batch, length, K)`.
+    """
+    advantage = ops.stop_gradient(teacher_cost - critic_cost)
+    return ops.sum(student_probs * advantage, axis=(-2, -1))
+
+
+def critic_loss(target, critic_cost, teacher_probs=None, teacher_weight=0.0):
+    """`Σ_l [cost_φ(x) + λ Σ_k x̂_θ,k cost_φ(k)]`, `(batch,)`.
+
+    The first term fits the critic to the student, the second holds it to the teacher.
+
+    Args:
+        target: the student's sample as ids `(batch, length)`, or its prediction `(batch, length, K)`.
+        critic_cost: table at `z_s`, `(batch, length, K)`.
+        teacher_probs: `E[x | z_s]` by the teacher, `(batch, length, K)`; may be `None` for λ = 0.
+        teacher_weight: λ.
+    """
+    if len(target.shape) == 2:
+        loss = ops.sum(gather(critic_cost, target), axis=-1)
+    else:
+        loss = ops.sum(target * critic_cost, axis=(-2, -1))
+    if teacher_probs is not None:
+        loss = loss + teacher_weight * ops.sum(teacher_probs * critic_cost, axis=(-2, -1))
+    return loss

@@ -1,0 +1,6 @@
+"""How good samples are."""
+
+from keras_dmmd.metrics.features import ImageFeatures as ImageFeatures
+from keras_dmmd.metrics.frechet import FeatureStatistics as FeatureStatistics
+from keras_dmmd.metrics.frechet import frechet_distance as frechet_distance
+from keras_dmmd.metrics.total_variation import total_variation as total_variation

@@ -1,0 +1,118 @@
+"""The parts of the denoiser: time embedding, adaptive layer norm, transformer block."""
+
+import keras
+from keras import layers, ops
+
+from keras_dmmd.models.positions import rotate
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class TimeEmbedding(layers.Layer):
+    """Sinusoids of a time in [0, 1] through a small network: `(batch,)` to `(batch, dim)`."""
+
+    def __init__(self, dim, num_frequencies=64, **kwargs):
+        super().__init__(**kwargs)
+        self.dim = dim
+        self.num_frequencies = num_frequencies
+        self.hidden = layers.Dense(dim, activation="silu", dtype=self.dtype_policy, name="hidden")
+        self.out = layers.Dense(dim, dtype=self.dtype_policy, name="out")
+
+    def build(self, input_shape):
+        self.hidden.build((None, 2 * self.num_frequencies))
+        self.out.build((None, self.dim))
+
+    def call(self, t):
+        t = ops.cast(t, "float32")
+        octaves = ops.arange(self.num_frequencies, dtype="float32") / self.num_frequencies
+        angles = ops.expand_dims(t, -1) * 1000.0 * ops.exp(-octaves * 9.2103404)  # down to 1/10,000
+        waves = ops.concatenate([ops.cos(angles), ops.sin(angles)], axis=-1)
+        return self.out(self.hidden(ops.cast(waves, self.compute_dtype)))
+
+    def get_config(self):
+        return {**super().get_config(), "dim": self.dim, "num_frequencies": self.num_frequencies}
+
+
+def modulate(x, shift, scale):
+    """Adaptive layer norm's affine part: one shift and scale an example, `(batch, dim)`."""
+    return x * (1.0 + ops.expand_dims(scale, 1)) + ops.expand_dims(shift, 1)
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class TransformerBlock(layers.Layer):
+    """Bidirectional attention and an MLP, each under adaptive layer norm with a zero-initialised gate.
+
+    Args:
+        hidden_dim: features of a token.
+        num_heads: attention heads; divides `hidden_dim`.
+        mlp_dim: features inside the MLP.
+        cond_dim: features of the conditioning vector.
+        dropout: rate on both branches.
+
+    Call arguments:
+        x: `(batch, length, hidden_dim)`.
+        condition: `(batch, cond_dim)`.
+        angles: rotary angles `(length, head_dim / 2)`, or `None`.
+
+    Reference:
+        - [Scalable Diffusion Models with Transformers](https://arxiv.org/abs/2212.09748)
+    """
+
+    def __init__(self, hidden_dim, num_heads, mlp_dim, cond_dim, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_dim, self.num_heads = hidden_dim, num_heads
+        self.mlp_dim, self.cond_dim, self.dropout = mlp_dim, cond_dim, dropout
+        policy = self.dtype_policy
+        norm = {"center": False, "scale": False, "epsilon": 1e-6, "dtype": policy}
+        self.attention_norm = layers.LayerNormalization(name="attention_norm", **norm)
+        self.mlp_norm = layers.LayerNormalization(name="mlp_norm", **norm)
+        self.modulation = layers.Dense(
+            6 * hidden_dim, kernel_initializer="zeros", dtype=policy, name="modulation"
+        )
+        self.qkv = layers.Dense(3 * hidden_dim, use_bias=False, dtype=policy, name="qkv")
+        self.attention_out = layers.Dense(
+            hidden_dim, use_bias=False, dtype=policy, name="attention_out"
+        )
+        self.mlp_in = layers.Dense(mlp_dim, activation=_gelu, dtype=policy, name="mlp_in")
+        self.mlp_out = layers.Dense(hidden_dim, dtype=policy, name="mlp_out")
+        self.drop = layers.Dropout(dropout, dtype=policy, name="drop")
+
+    def build(self, input_shape):
+        tokens = (None, None, self.hidden_dim)
+        self.attention_norm.build(tokens)
+        self.mlp_norm.build(tokens)
+        self.modulation.build((None, self.cond_dim))
+        self.qkv.build(tokens)
+        self.attention_out.build(tokens)
+        self.mlp_in.build(tokens)
+        self.mlp_out.build((None, None, self.mlp_dim))
+        self.drop.build(tokens)
+
+    def attend(self, x, angles):
+        heads = (*ops.shape(x)[:2], self.num_heads, self.hidden_dim // self.num_heads)
+        query, key, value = (ops.reshape(part, heads) for part in ops.split(self.qkv(x), 3, axis=-1))
+        if angles is not None:
+            query, key = rotate(query, angles), rotate(key, angles)
+        mixed = ops.dot_product_attention(query, key, value)
+        return self.attention_out(ops.reshape(mixed, (*heads[:2], self.hidden_dim)))
+
+    def call(self, x, condition, angles=None, training=False):
+        shifts = ops.split(self.modulation(ops.silu(condition)), 6, axis=-1)
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = shifts
+        attended = self.attend(modulate(self.attention_norm(x), shift_a, scale_a), angles)
+        x = x + ops.expand_dims(gate_a, 1) * self.drop(attended, training=training)
+        hidden = self.mlp_out(self.mlp_in(modulate(self.mlp_norm(x), shift_m, scale_m)))
+        return x + ops.expand_dims(gate_m, 1) * self.drop(hidden, training=training)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "hidden_dim": self.hidden_dim,
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "cond_dim": self.cond_dim,
+            "dropout": self.dropout,
+        }
+
+
+def _gelu(x):
+    return ops.gelu(x, approximate=True)

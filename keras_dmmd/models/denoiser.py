@@ -1,0 +1,233 @@
+"""The denoiser: a bidirectional transformer from corrupted tokens and a time to clean tokens."""
+
+import keras
+from keras import layers, ops
+
+from keras_dmmd.models import noise as noise_layers
+from keras_dmmd.models.blocks import TimeEmbedding, TransformerBlock, modulate
+from keras_dmmd.models.positions import rotary_angles
+
+SIZES = {
+    "tiny": {"hidden_dim": 128, "num_layers": 4, "num_heads": 4, "cond_dim": 64},
+    "small": {"hidden_dim": 384, "num_layers": 8, "num_heads": 6, "cond_dim": 128},
+    "base": {"hidden_dim": 768, "num_layers": 12, "num_heads": 12, "cond_dim": 128},
+}
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class Denoiser(layers.Layer):
+    """A transformer from corrupted tokens and a time to logits over clean tokens.
+
+    Attention runs in both directions; time, and a class label where there is one, enter through
+    adaptive layer norm. The logits are float32 under every dtype policy.
+
+    Args:
+        vocabulary_size: K, the number of clean tokens and of logits.
+        num_states: ids that an input token can have; `K + 1`, room for a mask, by default.
+        hidden_dim, num_layers, num_heads: the transformer's size.
+        mlp_dim: features inside each MLP, `4 * hidden_dim` by default.
+        cond_dim: features of the time and label vector.
+        position: `"rotary"`, which takes any length, or `"learned"`, which needs `length` or `grid`.
+        length: the longest sequence for learned positions.
+        grid: `(rows, columns)`: the tokens are an image read row by row, and positions are 2-D.
+        num_classes: labels `0 .. num_classes - 1` can be given; one more id means "no label".
+        noise: the random input of a student: `None`, `"gaussian"`, `"pyramid"`, `"token"` or a
+            `keras_dmmd.models.NoiseConditioning`.
+        dropout: rate inside the blocks.
+
+    Call arguments:
+        z_t: ids `(batch, length)`.
+        t: times in [0, 1], `(batch,)`.
+        labels: ids `(batch,)`, or `None`.
+        noise: what `sample_noise` returned, or `None`.
+
+    Example:
+
+    ```python
+    denoiser = Denoiser(vocabulary_size=17, grid=(8, 8), **Denoiser.sizes["tiny"])
+    logits = denoiser(z_t, t)  # (batch, 64, 17)
+    ```
+    """
+
+    sizes = SIZES
+
+    def __init__(
+        self,
+        vocabulary_size,
+        num_states=None,
+        hidden_dim=128,
+        num_layers=4,
+        num_heads=4,
+        mlp_dim=None,
+        cond_dim=64,
+        position="rotary",
+        length=None,
+        grid=None,
+        num_classes=None,
+        noise=None,
+        dropout=0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.num_states = num_states or vocabulary_size + 1
+        self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
+        self.mlp_dim, self.cond_dim = mlp_dim or 4 * hidden_dim, cond_dim
+        self.position = position
+        self.grid = tuple(grid) if grid is not None else None
+        self.length = length
+        self.num_classes, self.dropout = num_classes, dropout
+        self._check_arguments()
+        policy = self.dtype_policy
+        self.token_embedding = layers.Embedding(
+            self.num_states, hidden_dim, dtype=policy, name="token_embedding"
+        )
+        self.time_embedding = TimeEmbedding(cond_dim, dtype=policy, name="time_embedding")
+        if num_classes:
+            self.label_embedding = layers.Embedding(
+                num_classes + 1, cond_dim, dtype=policy, name="label_embedding"
+            )
+        self.noise = noise_layers.get(noise, hidden_dim, self.grid, policy)
+        self.blocks = [
+            TransformerBlock(
+                hidden_dim,
+                num_heads,
+                self.mlp_dim,
+                cond_dim,
+                dropout,
+                dtype=policy,
+                name=f"block_{i}",
+            )
+            for i in range(num_layers)
+        ]
+        self.norm = layers.LayerNormalization(
+            center=False, scale=False, epsilon=1e-6, dtype=policy, name="norm"
+        )
+        self.modulation = layers.Dense(
+            2 * hidden_dim, kernel_initializer="zeros", dtype=policy, name="modulation"
+        )
+        # Zero logits at first: a uniform guess, whatever the input.
+        self.head = layers.Dense(vocabulary_size, kernel_initializer="zeros", dtype=policy, name="head")
+        self.build()
+
+    def _check_arguments(self):
+        if self.position not in ("rotary", "learned"):
+            raise ValueError(
+                f"`position` must be 'rotary' or 'learned'. Received: position={self.position!r}"
+            )
+        if self.position == "learned" and self.length is None and self.grid is None:
+            raise ValueError("`position='learned'` needs `length` (or `grid`) to size its table.")
+        if self.hidden_dim % self.num_heads:
+            raise ValueError(
+                f"`num_heads` must divide `hidden_dim`. Received: num_heads={self.num_heads}, "
+                f"hidden_dim={self.hidden_dim}"
+            )
+        multiple = 2 if self.grid is None else 4
+        if self.position == "rotary" and (self.hidden_dim // self.num_heads) % multiple:
+            raise ValueError(
+                f"Rotary positions need heads of a multiple of {multiple} features. "
+                f"Received: {self.hidden_dim} / {self.num_heads} = "
+                f"{self.hidden_dim // self.num_heads}"
+            )
+
+    @property
+    def head_dim(self):
+        return self.hidden_dim // self.num_heads
+
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        tokens = (None, None, self.hidden_dim)
+        self.token_embedding.build((None, None))
+        self.time_embedding.build((None,))
+        if self.num_classes:
+            self.label_embedding.build((None,))
+        if self.position == "learned":
+            rows, columns = self.grid or (self.length, None)
+            shape = {"shape": (rows, self.hidden_dim), "initializer": _table_initializer()}
+            self.row_embedding = self.add_weight(name="row_embedding", **shape)
+            if columns is not None:
+                shape = {"shape": (columns, self.hidden_dim), "initializer": _table_initializer()}
+                self.column_embedding = self.add_weight(name="column_embedding", **shape)
+        if self.noise is not None and not self.noise.built:
+            self.noise.build(tokens)
+        for block in self.blocks:
+            block.build(tokens)
+        self.norm.build(tokens)
+        self.modulation.build((None, self.cond_dim))
+        self.head.build(tokens)
+        self.built = True
+
+    def _positions(self, length):
+        """Learned position embeddings, `(length, hidden_dim)`."""
+        if self.grid is None:
+            return ops.convert_to_tensor(self.row_embedding)[:length]
+        rows = ops.expand_dims(self.row_embedding, 1)
+        table = rows + ops.expand_dims(self.column_embedding, 0)
+        return ops.reshape(table, (-1, self.hidden_dim))
+
+    def _check_length(self, length):
+        if self.grid is not None and length != self.grid[0] * self.grid[1]:
+            raise ValueError(
+                f"A denoiser over a grid of {self.grid} takes sequences of "
+                f"{self.grid[0] * self.grid[1]} tokens. Received: {length} tokens."
+            )
+        if self.grid is None and self.position == "learned" and length > self.length:
+            raise ValueError(
+                f"This denoiser has learned positions for {self.length} tokens. "
+                f"Received: {length} tokens."
+            )
+
+    def sample_noise(self, batch_size, length, seed):
+        """The random input of one call, or `None` for a denoiser without one."""
+        if self.noise is None:
+            return None
+        return self.noise.sample(batch_size, length, seed)
+
+    def call(self, z_t, t, labels=None, noise=None, training=False):
+        length = z_t.shape[1]
+        if length is not None:
+            self._check_length(length)
+        x = self.token_embedding(z_t)
+        angles = None
+        if self.position == "learned":
+            x = x + ops.cast(self._positions(length), x.dtype)
+        elif length is not None:
+            angles = rotary_angles(length, self.head_dim, self.grid)
+        if self.noise is not None and noise is not None:
+            x = x + self.noise(noise)
+        condition = self.time_embedding(t)
+        if self.num_classes:
+            if labels is None:
+                labels = ops.full_like(ops.cast(t, "int32"), self.num_classes)
+            condition = condition + self.label_embedding(labels)
+        for block in self.blocks:
+            x = block(x, condition, angles, training=training)
+        shift, scale = ops.split(self.modulation(ops.silu(condition)), 2, axis=-1)
+        return ops.cast(self.head(modulate(self.norm(x), shift, scale)), "float32")
+
+    def compute_output_shape(self, z_t_shape, *args, **kwargs):
+        return (*z_t_shape, self.vocabulary_size)
+
+    def get_config(self):
+        noise = keras.saving.serialize_keras_object(self.noise) if self.noise is not None else None
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "num_states": self.num_states,
+            "hidden_dim": self.hidden_dim,
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "cond_dim": self.cond_dim,
+            "position": self.position,
+            "length": self.length,
+            "grid": self.grid,
+            "num_classes": self.num_classes,
+            "noise": noise,
+            "dropout": self.dropout,
+        }
+
+
+def _table_initializer():
+    return keras.initializers.RandomNormal(stddev=0.02)

@@ -1,0 +1,151 @@
+"""A student's random input.
+
+A masked student starts from a constant, all masks: all that one call can do is to draw each token on
+its own. Given noise, different noise can mean different samples, so the tokens of one call can agree.
+Each layer here draws its noise, and projects it into the token embeddings through a projection that
+starts at zero: a student that was just copied from its teacher still gives its teacher's logits.
+"""
+
+import math
+
+import keras
+from keras import layers, ops
+
+from keras_dmmd import random
+
+
+class NoiseConditioning(layers.Layer):
+    """Base class: `sample` draws noise, `call` projects it.
+
+    Args:
+        hidden_dim: features of a token embedding.
+    """
+
+    def __init__(self, hidden_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.hidden_dim = hidden_dim
+
+    def sample(self, batch_size, length, seed):
+        """Noise for `batch_size` sequences of `length` tokens."""
+        raise NotImplementedError
+
+    def call(self, noise):
+        """`(batch, length, hidden_dim)`, to be added to the embeddings."""
+        return self.project(noise)
+
+    def get_config(self):
+        return {**super().get_config(), "hidden_dim": self.hidden_dim}
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class GaussianNoise(NoiseConditioning):
+    """Independent Gaussian noise at every position, `(batch, length, features)`."""
+
+    def __init__(self, hidden_dim, features=16, **kwargs):
+        super().__init__(hidden_dim, **kwargs)
+        self.features = features
+        self.project = layers.Dense(
+            hidden_dim,
+            use_bias=False,
+            kernel_initializer="zeros",
+            dtype=self.dtype_policy,
+            name="project",
+        )
+
+    def build(self, input_shape):
+        self.project.build((None, None, self.features))
+
+    def sample(self, batch_size, length, seed):
+        return random.normal((batch_size, length, self.features), seed)
+
+    def get_config(self):
+        return {**super().get_config(), "features": self.features}
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class PyramidNoise(GaussianNoise):
+    """Gaussian noise of an image at several resolutions at once, `(batch, length, features)`.
+
+    The features are shared out over levels: full resolution, half, a quarter, down to one value for
+    the whole image. Coarse levels let distant pixels of one call agree; each feature has unit variance.
+
+    Args:
+        hidden_dim: features of a token embedding.
+        grid: `(rows, columns)`.
+        features: noise features a pixel, at least the number of levels.
+    """
+
+    def __init__(self, hidden_dim, grid, features=16, **kwargs):
+        super().__init__(hidden_dim, features, **kwargs)
+        self.grid = tuple(grid)
+        self.levels = 1 + math.ceil(math.log2(max(self.grid)))
+        if features < self.levels:
+            raise ValueError(
+                f"A grid of {self.grid} has {self.levels} levels of noise, so `features` must be at "
+                f"least {self.levels}. Received: features={features}"
+            )
+
+    def sample(self, batch_size, length, seed):
+        rows, columns = self.grid
+        if length != rows * columns:
+            raise ValueError(
+                f"PyramidNoise over a grid of {self.grid} makes {rows * columns} tokens. "
+                f"Received: length={length}"
+            )
+        parts = []
+        for level, key in enumerate(random.split(seed, self.levels)):
+            size = 2**level
+            share = self.features // self.levels + (level < self.features % self.levels)
+            coarse = (batch_size, math.ceil(rows / size), math.ceil(columns / size), share)
+            noise = random.normal(coarse, key)
+            noise = ops.repeat(ops.repeat(noise, size, axis=1), size, axis=2)
+            parts.append(noise[:, :rows, :columns])
+        return ops.reshape(ops.concatenate(parts, axis=-1), (batch_size, length, self.features))
+
+    def get_config(self):
+        return {**super().get_config(), "grid": self.grid}
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class TokenNoise(NoiseConditioning):
+    """One random symbol at every position, `(batch, length)`: as a uniform student starts."""
+
+    def __init__(self, hidden_dim, symbols=32, **kwargs):
+        super().__init__(hidden_dim, **kwargs)
+        self.symbols = symbols
+        self.project = layers.Embedding(
+            symbols,
+            hidden_dim,
+            embeddings_initializer="zeros",
+            dtype=self.dtype_policy,
+            name="project",
+        )
+
+    def build(self, input_shape):
+        self.project.build((None, None))
+
+    def sample(self, batch_size, length, seed):
+        return random.randint((batch_size, length), self.symbols, seed)
+
+    def get_config(self):
+        return {**super().get_config(), "symbols": self.symbols}
+
+
+def get(noise, hidden_dim, grid, dtype):
+    """A noise layer from `None`, `"gaussian"`, `"pyramid"`, `"token"` or a `NoiseConditioning`."""
+    if noise is None or isinstance(noise, NoiseConditioning):
+        return noise
+    if isinstance(noise, dict):
+        return keras.saving.deserialize_keras_object(noise)
+    if noise == "gaussian":
+        return GaussianNoise(hidden_dim, dtype=dtype, name="noise")
+    if noise == "token":
+        return TokenNoise(hidden_dim, dtype=dtype, name="noise")
+    if noise == "pyramid" and grid is not None:
+        return PyramidNoise(hidden_dim, grid, dtype=dtype, name="noise")
+    if noise == "pyramid":
+        raise ValueError('`noise="pyramid"` is for images: give the denoiser `grid=(rows, columns)`.')
+    raise ValueError(
+        "`noise` must be None, 'gaussian', 'pyramid', 'token' or a "
+        f"keras_dmmd.models.NoiseConditioning. Received: noise={noise!r}"
+    )

@@ -1,0 +1,88 @@
+"""Stateless random numbers, the same calls on every backend, and exact categorical sampling.
+
+Every function takes a `seed`: an integer, a `keras.random.SeedGenerator`, or a key that `split`
+returned. The same integer or key gives the same numbers again; a generator moves on.
+"""
+
+import numbers
+
+import keras
+from keras import ops
+
+from keras_dmmd import backend
+
+
+def as_key(seed):
+    """A stateless key from an integer, a `keras.random.SeedGenerator` or a key."""
+    if isinstance(seed, keras.random.SeedGenerator):
+        return backend.key(seed.next())
+    if isinstance(seed, numbers.Integral):
+        seed = int(seed)
+        # The low 32 bits as a signed integer: what the key dtype of every backend can hold.
+        return backend.key([((seed & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000, 0])
+    if seed is None or isinstance(seed, (str, float)):
+        raise ValueError(
+            "`seed` must be an integer, a keras.random.SeedGenerator or a key made by "
+            f"keras_dmmd.random.split. Received: seed={seed!r}"
+        )
+    return seed
+
+
+def split(seed, n):
+    """A list of `n` independent keys."""
+    return backend.split(as_key(seed), n)
+
+
+def uniform(shape, seed):
+    """Float32 draws from U[0, 1)."""
+    return backend.uniform(as_key(seed), shape)
+
+
+def normal(shape, seed):
+    """Float32 draws from N(0, 1)."""
+    return backend.normal(as_key(seed), shape)
+
+
+def randint(shape, maximum, seed):
+    """Integers in `0 .. maximum - 1`, int32. Bias below `maximum / 2^24` in relative terms."""
+    draws = ops.floor(uniform(shape, seed) * maximum)
+    return ops.minimum(ops.cast(draws, "int32"), maximum - 1)
+
+
+def stratified(batch_size, seed):
+    """One uniform draw in each of `batch_size` equal parts of [0, 1), `(batch_size,)`.
+
+    All parts share their offset, as in Kingma et al., "Variational Diffusion Models" (2021,
+    appendix I.1): each draw is uniform, and their mean varies far less than that of independent ones.
+    """
+    parts = ops.cast(ops.arange(batch_size), "float32") / ops.cast(batch_size, "float32")
+    return ops.mod(parts + uniform((1,), seed), 1.0)
+
+
+def categorical(log_probs, seed):
+    """Exact draws from `softmax(log_probs)` over the last axis, int32.
+
+    An exponential race (the Gumbel-max trick before its logarithm): with `E_k ~ Exp(1)`,
+    `argmin_k E_k / p_k` is distributed as `p`. The winner is decided where `E_k` is small, and there
+    a 24-bit uniform number is coarse: `-log(-log u)` never exceeds 16.6, so events of probability
+    below 1e-7 go missing and a sampler that draws many times behaves as at a lower temperature. So
+    each `u_k` is a cell of width 2^-23, refined below its last bit by one more draw a row; `E`
+    then reaches 2^-47. Two categories share the refinement only where both fall in one cell.
+
+    Args:
+        log_probs: float tensor `(..., K)`, log-probabilities up to a constant a row; `-inf` means never.
+        seed: see `keras_dmmd.random`.
+
+    Returns:
+        int32 tensor `(...)`.
+    """
+    coarse_seed, fine_seed = split(seed, 2)
+    log_probs = ops.cast(log_probs, "float32")
+    shape = ops.shape(log_probs)
+    cells = 2.0**23
+    cell = ops.floor(uniform(shape, coarse_seed) * cells)
+    fine = uniform((*shape[:-1], 1), fine_seed) + 2.0**-24  # never 0: an infinite score could tie
+    # Below 1 - 2^-24 in float32, or E would be infinite and a certain category could lose to `-inf`.
+    u = ops.minimum((cell + fine) / cells, 1.0 - 2.0**-24)
+    race = -ops.log1p(-u)
+    return ops.cast(ops.argmax(log_probs - ops.log(race), axis=-1), "int32")

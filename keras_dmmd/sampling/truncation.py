@@ -1,0 +1,40 @@
+"""Temperature and nucleus (top-p) truncation of log-probabilities."""
+
+from keras import ops
+
+
+def nucleus(log_probs, top_p):
+    """The smallest set of likeliest tokens whose probability reaches `top_p`, bool, same shape.
+
+    Holtzman et al., "The Curious Case of Neural Text Degeneration" (arXiv 1904.09751). Ties at the
+    border are all kept; the likeliest token always is.
+    """
+    probs = ops.exp(log_probs)
+    ordered = -ops.sort(-probs, axis=-1)
+    mass_before = ops.cumsum(ordered, axis=-1) - ordered
+    inside = ops.where(mass_before < top_p, ordered, 2.0)
+    return probs >= ops.min(inside, axis=-1, keepdims=True)
+
+
+def sharpen(log_probs, temperature=1.0, top_p=None, penalty=float("inf")):
+    """Log-probabilities `(..., K)` at a temperature, with tokens outside the nucleus penalised.
+
+    Args:
+        log_probs: normalised log-probabilities; `-inf` is allowed.
+        temperature: τ > 0: `log p / τ`, normalised again.
+        top_p: nucleus mass in (0, 1], or `None` for no truncation.
+        penalty: Δ, what tokens outside the nucleus lose in nats. Infinite truncates, for sampling;
+            a few nats keep gradients finite, for distillation (D-MMD, arXiv 2603.20155).
+    """
+    log_probs = ops.log_softmax(log_probs / temperature, axis=-1)
+    if top_p is None:
+        return log_probs
+    return ops.where(nucleus(log_probs, top_p), log_probs, log_probs - penalty)
+
+
+def check(temperature, top_p):
+    """Raise a `ValueError` that names the argument if either is out of range."""
+    if not temperature > 0:
+        raise ValueError(f"`temperature` must be positive. Received: temperature={temperature}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"`top_p` must lie in (0, 1] or be None. Received: top_p={top_p}")

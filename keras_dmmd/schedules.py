@@ -1,0 +1,131 @@
+"""Noise schedules: the signal level α and its time derivative α'.
+
+Time runs from 0, clean, where α = 1, to 1, pure noise, where α = 0; α never rises.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+
+class SignalLevel(NamedTuple):
+    """What a schedule says of a time.
+
+    Attributes:
+        alpha: the probability that a token is still clean, same shape as `t`.
+        derivative: dα/dt, same shape, never positive.
+    """
+
+    alpha: Any
+    derivative: Any
+
+
+class Schedule:
+    """Base class: implement `__call__(t) -> SignalLevel` and, with arguments, `get_config`."""
+
+    def __call__(self, t):
+        raise NotImplementedError
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class LinearSchedule(Schedule):
+    """α = 1 - t (MDLM, arXiv 2406.07524; MD4, arXiv 2406.04329)."""
+
+    def __call__(self, t):
+        return SignalLevel(1.0 - t, -ops.ones_like(t))
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class CosineSchedule(Schedule):
+    """α = cos(πt/2)."""
+
+    def __call__(self, t):
+        angle = t * (math.pi / 2)
+        return SignalLevel(ops.cos(angle), -(math.pi / 2) * ops.sin(angle))
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class MD4CosineSchedule(Schedule):
+    """α = 1 - cos(π(1 - t)/2), which reveals few tokens at first (MD4, arXiv 2406.04329)."""
+
+    def __call__(self, t):
+        angle = (1.0 - t) * (math.pi / 2)
+        return SignalLevel(1.0 - ops.cos(angle), -(math.pi / 2) * ops.sin(angle))
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class PolynomialSchedule(Schedule):
+    """α = 1 - t^p (MD4, arXiv 2406.04329).
+
+    Args:
+        power: p > 0.
+    """
+
+    def __init__(self, power=2.0):
+        if not power > 0:
+            raise ValueError(f"`power` must be positive. Received: power={power}")
+        self.power = float(power)
+
+    def __call__(self, t):
+        return SignalLevel(1.0 - t**self.power, -self.power * t ** (self.power - 1.0))
+
+    def get_config(self):
+        return {"power": self.power}
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class LogLinearSchedule(Schedule):
+    """α = 1 - (1 - ε)t: linear, with a trace of signal left at t = 1 (MDLM, arXiv 2406.07524).
+
+    Args:
+        epsilon: ε in [0, 1).
+    """
+
+    def __init__(self, epsilon=1e-3):
+        if not 0 <= epsilon < 1:
+            raise ValueError(f"`epsilon` must lie in [0, 1). Received: epsilon={epsilon}")
+        self.epsilon = float(epsilon)
+
+    def __call__(self, t):
+        slope = 1.0 - self.epsilon
+        return SignalLevel(1.0 - slope * t, -slope * ops.ones_like(t))
+
+    def get_config(self):
+        return {"epsilon": self.epsilon}
+
+
+NAMES = {
+    "linear": LinearSchedule,
+    "cosine": CosineSchedule,
+    "md4_cosine": MD4CosineSchedule,
+    "polynomial": PolynomialSchedule,
+    "log_linear": LogLinearSchedule,
+}
+
+
+def get(schedule):
+    """A schedule from its name, from its serialised form, or itself.
+
+    Args:
+        schedule: one of `"linear"`, `"cosine"`, `"md4_cosine"`, `"polynomial"`, `"log_linear"`; a
+            dict made by `keras.saving.serialize_keras_object`; or a callable `t -> SignalLevel`.
+    """
+    if isinstance(schedule, str) and schedule in NAMES:
+        return NAMES[schedule]()
+    if isinstance(schedule, dict):
+        return keras.saving.deserialize_keras_object(schedule)
+    if callable(schedule):
+        return schedule
+    raise ValueError(
+        f"`schedule` must be one of {sorted(NAMES)} or a keras_dmmd.schedules.Schedule. "
+        f"Received: schedule={schedule!r}"
+    )

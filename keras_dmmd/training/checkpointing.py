@@ -1,0 +1,97 @@
+"""Checkpoints that carry every random stream, replace a file in one move, and load all or nothing."""
+
+import os
+import zipfile
+
+import keras
+from keras import ops
+
+_STREAM = "random_stream_"
+
+
+class ExactCheckpoints:
+    """Mixin for `keras.Model`: `save`, `save_weights` and `load_weights` for exact resumption.
+
+    Keras keeps the states of `SeedGenerator`s out of its files, so a resumed run would draw other
+    numbers; they are saved here with the weights. A file is written beside its target and moved over
+    it when complete: whatever happens meanwhile, the last good one stays. A file that is truncated or
+    belongs to another model is refused, and the model in memory is left as it was.
+    """
+
+    def _random_streams(self):
+        weights = {id(v) for v in self.weights}
+        return [v for v in self.variables if id(v) not in weights]
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        for i, state in enumerate(self._random_streams()):
+            store[f"{_STREAM}{i}"] = ops.convert_to_numpy(state)
+
+    def load_own_variables(self, store):
+        streams = self._random_streams()
+        saved = [name for name in store.keys() if name.startswith(_STREAM)]
+        if len(saved) == len(streams):
+            for i, state in enumerate(streams):
+                state.assign(store[f"{_STREAM}{i}"])
+        own = {name: store[name] for name in store.keys() if not name.startswith(_STREAM)}
+        super().load_own_variables(own)
+
+    def save(self, filepath, overwrite=True, **kwargs):
+        _replace(filepath, overwrite, lambda path: super(ExactCheckpoints, self).save(path, **kwargs))
+
+    def save_weights(self, filepath, overwrite=True, **kwargs):
+        _replace(
+            filepath, overwrite, lambda path: super(ExactCheckpoints, self).save_weights(path, **kwargs)
+        )
+
+    def load_weights(self, filepath, **kwargs):
+        """Load weights, optimizer and random streams, or raise and change nothing.
+
+        Raises:
+            OSError: the file is missing, truncated or not a weights file.
+            ValueError: the file holds another model's weights.
+        """
+        filepath = os.fspath(filepath)
+        if not os.path.exists(filepath):
+            raise FileNotFoundError(f"There is no weights file at {filepath!r}.")
+        optimizer = getattr(self, "optimizer", None)
+        variables = [*self.variables, *(optimizer.variables if optimizer is not None else [])]
+        before = [ops.convert_to_numpy(v) for v in variables]
+        try:
+            super().load_weights(filepath, **kwargs)
+        except Exception as error:
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
+            if isinstance(error, (OSError, zipfile.BadZipFile, EOFError)):
+                raise OSError(
+                    f"The weights file {filepath!r} is truncated or damaged; the model is "
+                    f"unchanged. Cause: {error}"
+                ) from error
+            raise ValueError(
+                f"The weights file {filepath!r} does not fit this {type(self).__name__}: it was "
+                f"saved from another model or configuration; the model is unchanged. Cause: {error}"
+            ) from error
+
+
+def _replace(filepath, overwrite, write):
+    """Have `write` make a file beside `filepath`, then move it there in one step."""
+    filepath = os.fspath(filepath)
+    if os.path.exists(filepath) and not overwrite:
+        raise FileExistsError(f"{filepath!r} exists. Pass `overwrite=True` to replace it.")
+    folder, name = os.path.split(os.path.abspath(filepath))
+    os.makedirs(folder, exist_ok=True)
+    partial = os.path.join(folder, f".{os.getpid()}.partial.{name}")  # keeps the extension
+    try:
+        write(partial)
+        os.replace(partial, filepath)
+    finally:
+        if os.path.exists(partial):
+            os.remove(partial)
+
+
+def load_model(filepath, **kwargs):
+    """`keras.saving.load_model`, with a clear error for a damaged file."""
+    try:
+        return keras.saving.load_model(filepath, **kwargs)
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        raise OSError(f"The model file {filepath!r} is missing, truncated or damaged.") from error
