@@ -1,6 +1,6 @@
 """Train the digits teachers that ship with the package.
 
-    python examples/train_digits_teacher.py --process masked --out keras_dmmd/presets/digits_masked_teacher
+    python examples/train_digits_teacher.py --process masked --out runs/digits_masked_teacher
 
 Writes the preset, and the training log beside it. Any backend; 2 CPU cores need about half an hour.
 """

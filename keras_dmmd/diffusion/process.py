@@ -1,5 +1,7 @@
 """The contract of a forward process; the mathematics that every process shares."""
 
+import numbers
+
 import keras
 from keras import ops
 
@@ -46,12 +48,12 @@ class DiffusionProcess:
     time_epsilon = 1e-4
 
     def __init__(self, vocabulary_size, schedule="linear"):
-        if not isinstance(vocabulary_size, int) or vocabulary_size < 2:
+        if not isinstance(vocabulary_size, numbers.Integral) or vocabulary_size < 2:
             raise ValueError(
                 "`vocabulary_size` must be an integer of at least 2. "
                 f"Received: vocabulary_size={vocabulary_size!r}"
             )
-        self.vocabulary_size = vocabulary_size
+        self.vocabulary_size = int(vocabulary_size)
         self.schedule = schedules.get(schedule)
 
     @property

@@ -182,7 +182,15 @@ class Distiller(ExactCheckpoints, backend.StatefulTrainStep, keras.Model):
     def reset_metrics(self):
         """Also rewinds the noise of evaluation, so that its results can be compared."""
         super().reset_metrics()
+        self._rewind()
+
+    def _rewind(self):
         self.evaluation_seed.state.assign(np.array([self.seed + 1, 0]))
+
+    def predict(self, *args, **kwargs):
+        """The losses of each example, as `call` returns them."""
+        self._rewind()
+        return super().predict(*args, **kwargs)
 
     def compute_output_shape(self, input_shape):
         shape = input_shape["tokens"] if isinstance(input_shape, dict) else input_shape

@@ -13,7 +13,7 @@ from keras_dmmd.training.diffusion_model import DiffusionModel, unpack
 
 RENOISE = ("posterior", "forward")
 TARGET = ("hard", "soft")
-TIME_WEIGHTING = ("nelbo", "constant")
+TIME_WEIGHTING = ("constant", "nelbo")
 
 
 class Draw(NamedTuple):
@@ -60,8 +60,11 @@ class DMMDDistiller(Distiller):
         temperature: τ: the teacher's log-probabilities are divided by it.
         top_p: nucleus of the teacher, or `None`; tokens outside lose `top_p_penalty` nats.
         top_p_penalty: Δ.
-        time_weighting: `"nelbo"`, the bound's weight of `s`; `"constant"`; or a registered function of
-            `s`, `(batch,)` to `(batch,)`.
+        time_weighting: `"constant"`; `"nelbo"`, the bound's weight of `s`, whose pole at `s = 0` makes
+            for rare, large updates and in our runs for collapse; or a registered function of `s`,
+            `(batch,)` to `(batch,)`.
+        max_log_ratio: bound on `|log x̂_θ - log x̂_φ|` in the student's loss, in nats, or `None`: without
+            it a confident teacher drives the student into a single mode.
         noise: the student's random input when it is copied: `"gaussian"`, `"pyramid"`, `"token"`,
             `None`, or `"auto"`: a pyramid for images and Gaussian noise for sequences under masked
             diffusion, none under uniform diffusion, whose start is random already.
@@ -100,7 +103,8 @@ class DMMDDistiller(Distiller):
         temperature=1.0,
         top_p=None,
         top_p_penalty=2.0,
-        time_weighting="nelbo",
+        time_weighting="constant",
+        max_log_ratio=3.0,
         noise="auto",
         seed=0,
         **kwargs,
@@ -120,6 +124,8 @@ class DMMDDistiller(Distiller):
                 "`top_p_penalty` must be positive and finite: an infinite one makes gradients "
                 f"explode. Received: {top_p_penalty}"
             )
+        if max_log_ratio is not None and not max_log_ratio > 0:
+            raise ValueError(f"`max_log_ratio` must be positive or None. Received: {max_log_ratio}")
         if target == "soft" and not teacher.process.soft_target:
             raise ValueError(
                 f"`target='soft'` is not sound for {type(teacher.process).__name__}: `z_s` depends on "
@@ -139,7 +145,7 @@ class DMMDDistiller(Distiller):
         self.steps, self.renoise, self.target = steps, renoise, target
         self.teacher_weight = teacher_weight
         self.temperature, self.top_p, self.top_p_penalty = temperature, top_p, top_p_penalty
-        self.time_weighting = time_weighting
+        self.time_weighting, self.max_log_ratio = time_weighting, max_log_ratio
 
     def default_optimizer(self, role):
         """Adam with β1 = 0, β2 = 0.99, as in moment matching (arXiv 2406.04103), clipped; the student's
@@ -194,7 +200,8 @@ class DMMDDistiller(Distiller):
             teacher_cost = self.process.cost(self.teacher_logits(draw), draw.z_s, draw.s)
             statistics = self._statistics(draw, teacher_cost, critic_cost)
         probs = ops.exp(draw.log_probs)
-        return self._weighted(losses.student_loss(probs, teacher_cost, critic_cost), draw), statistics
+        values = losses.student_loss(probs, teacher_cost, critic_cost, self.max_log_ratio)
+        return self._weighted(values, draw), statistics
 
     def _weighted(self, values, draw):
         """Weight losses by time; from nats a sequence to nats a token."""
@@ -228,6 +235,7 @@ class DMMDDistiller(Distiller):
             "top_p": self.top_p,
             "top_p_penalty": self.top_p_penalty,
             "time_weighting": keras.saving.serialize_keras_object(self.time_weighting),
+            "max_log_ratio": self.max_log_ratio,
         }
 
 

@@ -14,7 +14,7 @@ from keras import ops
 from keras_dmmd.diffusion.process import gather
 
 
-def student_loss(student_probs, teacher_cost, critic_cost):
+def student_loss(student_probs, teacher_cost, critic_cost, max_advantage=None):
     """`Σ_l Σ_k p_k · sg[cost_θ(k) - cost_φ(k)]`, `(batch,)`.
 
     For cross-entropy the bracket is `-(log x̂_θ - log x̂_φ)`: the student moves to tokens that the
@@ -24,8 +24,13 @@ def student_loss(student_probs, teacher_cost, critic_cost):
     Args:
         student_probs: `p`, the student's prediction at `z_t`, `(batch, length, K)`.
         teacher_cost, critic_cost: tables at `z_s`, `(batch, length, K)`.
+        max_advantage: bound on the bracket's size, in nats. A teacher that is sure of something gives a
+            token `-log 0`; unbounded, one such token outweighs all others and drives the student into
+            the mode where it never occurs. At the fixed point the bracket is 0, so a bound is no bias.
     """
     advantage = ops.stop_gradient(teacher_cost - critic_cost)
+    if max_advantage is not None:
+        advantage = ops.clip(advantage, -max_advantage, max_advantage)
     return ops.sum(student_probs * advantage, axis=(-2, -1))
 
 

@@ -54,3 +54,31 @@ def frechet_distance(first, second):
     shift = first.mean - second.mean
     trace = np.trace(first.covariance) + np.trace(second.covariance)
     return float(shift @ shift + trace - 2.0 * cross)
+
+
+def frechet_by_steps(model, statistics_of, reference, steps, samples=2000, seeds=(0, 1, 2), **generate):
+    """Fréchet distance of a sampler against the number of network calls.
+
+    Args:
+        model: a `keras_dmmd.DiffusionModel`.
+        statistics_of: ids `(n, length)` to `FeatureStatistics`, such as `ImageFeatures.statistics`.
+        reference: the `FeatureStatistics` of real data.
+        steps: numbers of network calls to try.
+        samples: samples a distance. Fewer samples read higher: compare equal numbers only.
+        seeds: one distance each.
+        **generate: further arguments of `DiffusionModel.generate`.
+
+    Returns:
+        `{steps: (mean, standard error over seeds)}`.
+    """
+    table = {}
+    for k in steps:
+        distances = [
+            frechet_distance(
+                statistics_of(model.generate(samples, steps=k, seed=seed, **generate)), reference
+            )
+            for seed in seeds
+        ]
+        spread = np.std(distances, ddof=1) if len(distances) > 1 else float("nan")
+        table[k] = (float(np.mean(distances)), float(spread / len(distances) ** 0.5))
+    return table

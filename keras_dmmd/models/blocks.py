@@ -11,6 +11,7 @@ class TimeEmbedding(layers.Layer):
     """Sinusoids of a time in [0, 1] through a small network: `(batch,)` to `(batch, dim)`."""
 
     def __init__(self, dim, num_frequencies=64, **kwargs):
+        kwargs["autocast"] = False  # in bfloat16, times near 1 would all be 1
         super().__init__(**kwargs)
         self.dim = dim
         self.num_frequencies = num_frequencies
@@ -47,6 +48,7 @@ class TransformerBlock(layers.Layer):
         mlp_dim: features inside the MLP.
         cond_dim: features of the conditioning vector.
         dropout: rate on both branches.
+        seed: of the dropout.
 
     Call arguments:
         x: `(batch, length, hidden_dim)`.
@@ -57,10 +59,11 @@ class TransformerBlock(layers.Layer):
         - [Scalable Diffusion Models with Transformers](https://arxiv.org/abs/2212.09748)
     """
 
-    def __init__(self, hidden_dim, num_heads, mlp_dim, cond_dim, dropout=0.0, **kwargs):
+    def __init__(self, hidden_dim, num_heads, mlp_dim, cond_dim, dropout=0.0, seed=0, **kwargs):
         super().__init__(**kwargs)
         self.hidden_dim, self.num_heads = hidden_dim, num_heads
         self.mlp_dim, self.cond_dim, self.dropout = mlp_dim, cond_dim, dropout
+        self.seed = seed
         policy = self.dtype_policy
         norm = {"center": False, "scale": False, "epsilon": 1e-6, "dtype": policy}
         self.attention_norm = layers.LayerNormalization(name="attention_norm", **norm)
@@ -74,7 +77,8 @@ class TransformerBlock(layers.Layer):
         )
         self.mlp_in = layers.Dense(mlp_dim, activation=_gelu, dtype=policy, name="mlp_in")
         self.mlp_out = layers.Dense(hidden_dim, dtype=policy, name="mlp_out")
-        self.drop = layers.Dropout(dropout, dtype=policy, name="drop")
+        # Without a seed, Torch would draw from its global stream, which no checkpoint holds.
+        self.drop = layers.Dropout(dropout, seed=seed, dtype=policy, name="drop")
 
     def build(self, input_shape):
         tokens = (None, None, self.hidden_dim)
@@ -111,6 +115,7 @@ class TransformerBlock(layers.Layer):
             "mlp_dim": self.mlp_dim,
             "cond_dim": self.cond_dim,
             "dropout": self.dropout,
+            "seed": self.seed,
         }
 
 

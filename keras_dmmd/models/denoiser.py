@@ -68,6 +68,7 @@ class Denoiser(layers.Layer):
         dropout=0.0,
         **kwargs,
     ):
+        kwargs["autocast"] = False  # times stay float32; the parts cast what they compute with
         super().__init__(**kwargs)
         self.vocabulary_size = vocabulary_size
         self.num_states = num_states or vocabulary_size + 1
@@ -95,6 +96,7 @@ class Denoiser(layers.Layer):
                 self.mlp_dim,
                 cond_dim,
                 dropout,
+                seed=i,
                 dtype=policy,
                 name=f"block_{i}",
             )

@@ -27,7 +27,7 @@ def sharpen(log_probs, temperature=1.0, top_p=None, penalty=float("inf")):
             a few nats keep gradients finite, for distillation (D-MMD, arXiv 2603.20155).
     """
     log_probs = ops.log_softmax(log_probs / temperature, axis=-1)
-    if top_p is None:
+    if top_p is None or top_p >= 1:  # a float32 running sum reaches 1 before the rarest token
         return log_probs
     return ops.where(nucleus(log_probs, top_p), log_probs, log_probs - penalty)
 

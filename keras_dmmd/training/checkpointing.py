@@ -1,6 +1,7 @@
 """Checkpoints that carry every random stream, replace a file in one move, and load all or nothing."""
 
 import os
+import warnings
 import zipfile
 
 import keras
@@ -36,10 +37,19 @@ class ExactCheckpoints:
         own = {name: store[name] for name in store.keys() if not name.startswith(_STREAM)}
         super().load_own_variables(own)
 
+    def _build_optimizer(self):
+        """So that every file holds, and expects, the whole state of the optimizer."""
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is not None and not optimizer.built:
+            optimizer.build(self.trainable_variables)
+        return optimizer
+
     def save(self, filepath, overwrite=True, **kwargs):
+        self._build_optimizer()
         _replace(filepath, overwrite, lambda path: super(ExactCheckpoints, self).save(path, **kwargs))
 
     def save_weights(self, filepath, overwrite=True, **kwargs):
+        self._build_optimizer()
         _replace(
             filepath, overwrite, lambda path: super(ExactCheckpoints, self).save_weights(path, **kwargs)
         )
@@ -54,11 +64,14 @@ class ExactCheckpoints:
         filepath = os.fspath(filepath)
         if not os.path.exists(filepath):
             raise FileNotFoundError(f"There is no weights file at {filepath!r}.")
-        optimizer = getattr(self, "optimizer", None)
+        optimizer = self._build_optimizer()
         variables = [*self.variables, *(optimizer.variables if optimizer is not None else [])]
         before = [ops.convert_to_numpy(v) for v in variables]
         try:
-            super().load_weights(filepath, **kwargs)
+            with warnings.catch_warnings():
+                # Keras only warns, and leaves the optimizer as it was.
+                warnings.filterwarnings("error", message="Skipping variable loading for optimizer")
+                super().load_weights(filepath, **kwargs)
         except Exception as error:
             for variable, value in zip(variables, before, strict=True):
                 variable.assign(value)

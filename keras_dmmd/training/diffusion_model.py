@@ -142,7 +142,15 @@ class DiffusionModel(ExactCheckpoints, keras.Model):
     def reset_metrics(self):
         """Also rewinds the noise of evaluation: the same model and data give the same NELBO."""
         super().reset_metrics()
+        self._rewind()
+
+    def _rewind(self):
         self.evaluation_seed.state.assign(np.array([self.seed + 1, 0]))
+
+    def predict(self, *args, **kwargs):
+        """The NELBO of each example in nats, `(n,)`, an estimate from one time and corruption each."""
+        self._rewind()
+        return super().predict(*args, **kwargs)
 
     def compile(self, optimizer="adamw", **kwargs):
         if kwargs.get("loss") is not None:
@@ -233,7 +241,10 @@ class DiffusionModel(ExactCheckpoints, keras.Model):
                 f"{type(self.denoiser).__name__} has no random input to copy it with "
                 f"`noise={noise!r}`: give the student yourself, or pass `noise=None`."
             )
-        denoiser = type(self.denoiser).from_config(config)
+        try:
+            denoiser = type(self.denoiser).from_config(config)
+        except TypeError as error:  # what Keras makes of an error in a constructor
+            raise ValueError(f"The denoiser cannot be copied with noise={noise!r}: {error}") from error
         copy = DiffusionModel(denoiser, self.process, length=self.length, seed=seed, name=name)
         copy.build((None, self.length))
         targets, sources = _without_noise(denoiser), _without_noise(self.denoiser)

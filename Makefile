@@ -1,0 +1,51 @@
+# Everything runs in .venv, which the targets make themselves; only Python 3.11+ has to be there.
+PYTHON ?= python3
+BACKEND ?= jax
+PROCESS ?= masked
+BIN := .venv/bin
+BACKENDS := jax tensorflow torch
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help quickstart test lint notebooks clean
+
+help:
+	@echo "make quickstart [BACKEND=jax|tensorflow|torch] [PROCESS=masked|uniform]"
+	@echo "                  distil the digits teacher into 8 steps, print the table, draw the picture"
+	@echo "make test         install all three backends and run the tests on each"
+	@echo "make lint         ruff"
+	@echo "make notebooks    regenerate examples/*.ipynb from examples/*.py"
+
+.venv/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/quickstart-%: .venv/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[$*,examples]'
+	@touch $@
+
+# One at a time: torch first, so that the constraint decides which build is taken.
+.venv/test: .venv/python pyproject.toml constraints.txt
+	$(PIP) 'torch'
+	$(PIP) --editable '.[torch,jax,tensorflow,examples,test]'
+	@touch $@
+
+quickstart: .venv/quickstart-$(BACKEND)
+	KERAS_BACKEND=$(BACKEND) PROCESS=$(PROCESS) FOLDER=runs/digits_$(PROCESS) TF_CPP_MIN_LOG_LEVEL=3 \
+		$(BIN)/python examples/digits.py
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: .venv/test lint
+	set -e; for backend in $(BACKENDS); do \
+		echo "== $$backend"; \
+		KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest $(ARGS); \
+	done
+
+notebooks: .venv/test
+	$(BIN)/python examples/make_notebooks.py
+
+clean:
+	rm -rf .venv build dist runs *.egg-info

@@ -1,0 +1,122 @@
+"""What every benchmark shares: facts of the machine, paired timings, tables, JSON."""
+
+import json
+import os
+import platform
+import statistics
+import time
+
+import keras
+import numpy as np
+
+from keras_dmmd import backend
+from keras_dmmd.version import __version__
+
+RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results")
+
+
+def machine():
+    """Device, cores and versions, a dict."""
+    name = keras.backend.backend()
+    return {
+        "backend": name,
+        "device": _device(name),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "versions": {
+            "keras_dmmd": __version__,
+            "keras": keras.__version__,
+            name: __import__(name).__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _device(name):
+    if name == "jax":
+        import jax
+
+        return ", ".join(sorted({d.device_kind for d in jax.devices()}))
+    if name == "torch":
+        import torch
+
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return ", ".join(tf.config.experimental.get_device_details(g)["device_name"] for g in gpus) or "cpu"
+
+
+def _processor():
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def seconds(functions):
+    """Wall time of calling each function once, waiting for its result before the next."""
+    times = []
+    for function in functions:
+        start = time.perf_counter()
+        backend.synchronize(function())
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def compare(ours, other, repeats=15, warmup=2):
+    """Time `ours` and `other` in turns, A B A B ...; both are functions, or lists whose times add up.
+
+    Returns a dict: the median, least and greatest of the pairwise ratios, and the median milliseconds
+    of both sides (of each part of `other`, if a list).
+    """
+    ours, other = _functions(ours), _functions(other)
+    for _ in range(warmup):
+        seconds(ours), seconds(other)
+    a, b = [], []
+    for _ in range(repeats):
+        a.append(seconds(ours))
+        b.append(seconds(other))
+    ratios = [sum(x) / sum(y) for x, y in zip(a, b, strict=True)]
+    return {
+        "ratio": statistics.median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+        "ours_ms": 1e3 * statistics.median(map(sum, a)),
+        "other_ms": 1e3 * statistics.median(map(sum, b)),
+        "other_parts_ms": [1e3 * statistics.median(part) for part in zip(*b, strict=True)],
+        "repeats": repeats,
+    }
+
+
+def _functions(value):
+    return [value] if callable(value) else list(value)
+
+
+def print_table(rows, columns):
+    """Print dicts as a table; a float with four significant digits."""
+    cells = [list(columns)] + [[_cell(row.get(column, "")) for column in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    print(flush=True)
+
+
+def _cell(value):
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def write_json(name, results, settings, folder=RESULTS):
+    """Write `<folder>/<name>_<backend>.json`, in one move; returns its path."""
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, f"{name}_{keras.backend.backend()}.json")
+    content = {"benchmark": name, "machine": machine(), "settings": settings, "results": results}
+    with open(path + ".partial", "w") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+    os.replace(path + ".partial", path)
+    print(f"wrote {os.path.relpath(path)}")
+    return path

@@ -1,0 +1,64 @@
+"""The image benchmark runs from one command, writes its figures, and resumes."""
+
+import importlib.util
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
+STAGES = [
+    "features",
+    "teacher",
+    "teacher: 2 steps, 32 samples, seed 0",
+    "teacher: 2 steps, 32 samples, seed 1",
+    "student_002",
+    "student: 2 steps, 32 samples, seed 0",
+    "student: 2 steps, 32 samples, seed 1",
+]
+
+
+@pytest.fixture
+def images(monkeypatch):
+    """The script as a module, with its neighbours importable as when it is run."""
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    spec = importlib.util.spec_from_file_location("images_benchmark", FOLDER / "images.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tiny_run_and_its_resumption(images, tmp_path):
+    command = ["--tiny", "--folder", str(tmp_path)]
+    first = images.main(command)
+    assert first["skipped"] == [] and list(first["stages"]) == STAGES
+
+    path = tmp_path / f"images_digits_masked_{keras.backend.backend()}.json"
+    written = json.loads(path.read_text())
+    assert written["benchmark"] == "images_digits_masked"
+    assert written["machine"]["backend"] == keras.backend.backend()
+    assert written["settings"]["samples"] == 32
+    rows = written["results"]["rows"]
+    assert [(row["model"], row.get("steps")) for row in rows] == [
+        ("training images", None),
+        ("teacher", 2),
+        ("student", 2),
+    ]
+    assert all(np.isfinite(row["frechet"]) and row["frechet"] > 0 for row in rows)
+    assert str(tmp_path) not in path.read_text()
+
+    again = images.main(command)
+    assert again["skipped"] == STAGES and again["rows"] == first["rows"]
+
+    # Without its last stages a run does these again, from the same weights.
+    stages = {name: first["stages"][name] for name in STAGES[:5]}
+    (tmp_path / "stages.json").write_text(json.dumps(stages))
+    resumed = images.main(command)
+    assert resumed["skipped"] == STAGES[:5]
+    np.testing.assert_allclose(resumed["rows"][2]["frechet"], first["rows"][2]["frechet"], rtol=1e-3)
+
+    with pytest.raises(ValueError, match=r"other settings of \['process'\]"):
+        images.main([*command, "--process", "uniform"])

@@ -1,0 +1,281 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_dmmd as kd
+from tests.oracles import toy
+from tests.oracles.exact_denoiser import ExactDenoiser
+from tests.training.test_diffusion_model import PROCESSES, batches, small_model, tokens
+
+
+def distiller(process=None, dtype=None, **kwargs):
+    return kd.DMMDDistiller(small_model(process, dtype=dtype), steps=2, **kwargs)
+
+
+def sgd(rate=0.1):
+    return keras.optimizers.SGD(rate)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=repr)
+@pytest.mark.parametrize("renoise", ["posterior", "forward"])
+def test_trains_both_and_leaves_the_teacher(process, renoise):
+    model = distiller(process, renoise=renoise)
+    model.compile()
+    before = {name: getattr(model, name).get_weights() for name in ("teacher", "student", "critic")}
+    history = model.fit(tokens(), verbose=0).history
+    moved = {
+        name: any(
+            (a != b).any() for a, b in zip(weights, getattr(model, name).get_weights(), strict=True)
+        )
+        for name, weights in before.items()
+    }
+    assert moved == {"teacher": False, "student": True, "critic": True}
+    assert set(history) == {
+        "loss",
+        "student_loss",
+        "critic_loss",
+        "student_entropy",
+        "log_ratio_mean",
+        "log_ratio_std",
+        "student_grad_norm",
+        "critic_grad_norm",
+    }
+    assert all(np.isfinite(values).all() for values in history.values())
+
+
+def test_critic_that_knows_the_teacher_gives_no_gradient():
+    """At the fixed point, critic = teacher, the student stands still exactly."""
+    model = distiller()
+    model.compile(student_optimizer=sgd(), critic_optimizer=sgd(0.0))
+    before = model.student.get_weights()
+    history = model.fit(tokens(), verbose=0).history
+    assert history["student_grad_norm"] == [0.0]
+    assert history["log_ratio_std"] == [0.0]
+    for a, b in zip(before, model.student.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_one_step_student_learns_the_marginals_exactly():
+    """With one token there is nothing to agree on: the student must become the data distribution.
+
+    The expected answer comes from the data alone, and the student starts uniform.
+    """
+    support, probabilities = np.arange(3)[:, None].astype("int32"), np.array([0.6, 0.3, 0.1])
+    process = kd.MaskedDiffusion(3)
+    teacher = kd.DiffusionModel(ExactDenoiser(support, probabilities, process), process, length=1)
+
+    def blank(name):
+        return kd.DiffusionModel(toy.ToyDenoiser(3, 4, 1, width=16), process, length=1, name=name)
+
+    keras.utils.set_random_seed(0)
+    model = kd.DMMDDistiller(teacher, student=blank("student"), critic=blank("critic"), steps=1)
+    model.compile(
+        student_optimizer=keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.98),
+        critic_optimizer=keras.optimizers.Adam(2e-2),
+    )
+    data = toy.samples(support, probabilities, 500 * 128, 0)
+    model.fit(data, batch_size=128, verbose=0)
+    logits = model.student.logits(np.full((1, 1), 3, "int32"), np.ones(1, "float32"))
+    probs = ops.convert_to_numpy(ops.softmax(logits))[0, 0]
+    assert 0.5 * np.abs(probs - probabilities).sum() < 0.05
+
+
+def test_temperature_is_distilled():
+    """The same, from a teacher at τ = 1/2: probabilities squared, normalised."""
+    support, probabilities = np.arange(3)[:, None].astype("int32"), np.array([0.6, 0.3, 0.1])
+    process = kd.MaskedDiffusion(3)
+    teacher = kd.DiffusionModel(ExactDenoiser(support, probabilities, process), process, length=1)
+    model = kd.DMMDDistiller(
+        teacher,
+        student=kd.DiffusionModel(toy.ToyDenoiser(3, 4, 1, width=16), process, length=1),
+        critic=kd.DiffusionModel(toy.ToyDenoiser(3, 4, 1, width=16), process, length=1),
+        temperature=0.5,
+    )
+    z, s = np.full((1, 1), 3, "int32"), np.ones(1, "float32")
+    draw = kd.distillation.dmmd.Draw(None, None, None, z, s, None)
+    probs = ops.convert_to_numpy(ops.softmax(model.teacher_logits(draw)))[0, 0]
+    np.testing.assert_allclose(probs, probabilities**2 / (probabilities**2).sum(), rtol=1e-5)
+    model.temperature, model.top_p, model.top_p_penalty = 1.0, 0.8, 2.0
+    lowered = probabilities * np.array([1, 1, np.exp(-2.0)])
+    probs = ops.convert_to_numpy(ops.softmax(model.teacher_logits(draw)))[0, 0]
+    np.testing.assert_allclose(probs, lowered / lowered.sum(), rtol=1e-5)
+
+
+def test_draw_is_what_the_method_says():
+    """Times, carried-over tokens and re-noised samples of one draw."""
+    model = kd.DMMDDistiller(small_model(), steps=4)
+    x = tokens(512)
+    draw = model.draw(x, kd.random.split(0, 2)[0])
+    z_t, z_s, sample = (ops.convert_to_numpy(a) for a in (draw.z_t, draw.z_s, draw.x))
+    mask = model.process.mask_id
+    kept = z_t != mask
+    assert (sample[kept] == z_t[kept]).all()
+    assert (z_s[kept] == z_t[kept]).all()
+    assert ((z_s == mask) | (z_s == sample)).all()
+    s = ops.convert_to_numpy(draw.s)
+    assert (0 < s).all() and (s <= 1).all()
+    # Masked with probability s, wherever t was: 2,560 tokens, within 5 standard errors.
+    assert abs((z_s == mask).mean() - s.mean()) < 5 * 0.5 / 2560**0.5
+
+
+def test_forward_renoising_forgets_z_t():
+    model = distiller(renoise="forward")
+    draw = model.draw(tokens(512), kd.random.split(0, 2)[0])
+    z_t, z_s = ops.convert_to_numpy(draw.z_t), ops.convert_to_numpy(draw.z_s)
+    assert (z_s[z_t != model.process.mask_id] == model.process.mask_id).any()
+
+
+def test_critic_steps_and_one_branch_each():
+    model = distiller(critic_steps=3)
+    model.compile(student_optimizer=sgd(), critic_optimizer=sgd())
+    model.fit(tokens(64), batch_size=32, verbose=0)
+    critic, student = model.optimizer.optimizers
+    assert int(critic.iterations) == 6
+    assert int(student.iterations) == 2
+    assert int(model.optimizer.iterations) == 2
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains(policy):
+    model = distiller(dtype=policy)
+    model.compile()
+    history = model.fit(tokens(), epochs=2, verbose=0).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    # Norms are of the unscaled gradients, so they agree with those of float32.
+    reference = distiller()
+    reference.student.set_weights(model.student.get_weights())
+    assert 1e-4 < history["critic_grad_norm"][0] < 1e2
+
+
+@pytest.mark.parametrize("options", [{"jit_compile": False}, {"run_eagerly": True}], ids=str)
+def test_without_xla_and_eager(options):
+    if options.get("run_eagerly") and keras.backend.backend() == "torch":
+        pytest.skip("eager is how torch runs anyway")
+    histories = []
+    for kwargs in ({}, options):
+        keras.utils.set_random_seed(3)
+        model = distiller()
+        model.compile(student_optimizer=sgd(), critic_optimizer=sgd(), **kwargs)
+        histories.append(model.fit(tokens(), shuffle=False, verbose=0).history)
+    if keras.backend.backend() == "tensorflow":
+        return  # with and without XLA, TensorFlow draws different numbers; that both run is the test
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(values, histories[1][name], rtol=2e-3, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["tf.data", "PyDataset", "DataLoader"])
+def test_fit_takes_any_input(kind):
+    model = distiller()
+    model.compile()
+    model.fit(batches(kind, tokens(), 32), verbose=0)
+    assert int(model.optimizer.iterations) == 2
+
+
+def test_evaluate_repeats_and_validates():
+    model = distiller()
+    model.compile()
+    x = tokens(64)
+    first = model.evaluate(x, verbose=0, return_dict=True)
+    assert first == model.evaluate(x, verbose=0, return_dict=True)
+    assert set(first) == {"loss", "student_loss", "critic_loss"}
+    history = model.fit(x, validation_data=x, epochs=2, verbose=0).history
+    assert np.isfinite(history["val_critic_loss"]).all()
+    losses = model.predict(x, verbose=0)
+    assert {name: values.shape for name, values in losses.items()} == {
+        "student_loss": (64,),
+        "critic_loss": (64,),
+    }
+
+
+def test_callbacks_find_both_learning_rates():
+    model = distiller()
+    model.compile(student_optimizer=sgd(0.1), critic_optimizer=sgd(0.2))
+    halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+    model.fit(tokens(), epochs=2, callbacks=[halve], verbose=0)
+    rates = [float(optimizer.learning_rate) for optimizer in model.optimizer.optimizers]
+    np.testing.assert_allclose(rates, [0.05, 0.025], rtol=1e-6)
+
+
+def test_save_and_load_goes_on_as_if_nothing_happened(tmp_path):
+    model = distiller()
+    model.compile(student_optimizer=sgd(), critic_optimizer=keras.optimizers.Adam(1e-3))
+    model.fit(tokens(), verbose=0)
+    model.save(tmp_path / "distiller.keras")
+    loaded = keras.saving.load_model(tmp_path / "distiller.keras")
+    assert loaded.get_config().keys() == model.get_config().keys()
+    for one in (model, loaded):
+        one.fit(tokens(), shuffle=False, verbose=0)
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    model.student.save(tmp_path / "student.keras")
+    student = keras.saving.load_model(tmp_path / "student.keras")
+    assert (student.generate(8, steps=2) == model.student.generate(8, steps=2)).all()
+
+
+def test_summary_shows_the_three_networks():
+    lines = []
+    distiller().summary(print_fn=lines.append)
+    text = "\n".join(lines)
+    assert "student" in text and "critic" in text and "diffusion_model" in text
+
+
+def test_the_teacher_can_be_distilled_again():
+    teacher = small_model()
+    first = kd.DMMDDistiller(teacher, steps=2)
+    second = kd.DMMDDistiller(teacher, steps=1)
+    assert second.student.trainable_variables
+    ids = {id(v) for v in first.trainable_variables}
+    assert not ids & {id(v) for v in second.trainable_variables}
+
+
+def other(vocabulary_size=4):
+    return small_model(kd.MaskedDiffusion(vocabulary_size))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: distiller(kd.UniformDiffusion(3), target="soft"), "not sound for UniformDiffusion"),
+        (lambda: distiller(student=other()), "vocabulary has 4"),
+        (lambda: distiller(critic=small_model(kd.UniformDiffusion(3))), "has the process"),
+        (lambda: kd.DMMDDistiller(small_model(), steps=0), "`steps` must be"),
+        (lambda: kd.DMMDDistiller("teacher"), "`teacher` must be"),
+        (lambda: kd.DMMDDistiller(unbuilt()), "teacher is not built"),
+        (lambda: distiller(critic_steps=0), "`critic_steps` must be"),
+        (lambda: distiller(renoise="backward"), "`renoise` must be one of"),
+        (lambda: distiller(target="medium"), "`target` must be one of"),
+        (lambda: distiller(time_weighting="late"), "`time_weighting` must be"),
+        (lambda: distiller(temperature=0.0), "`temperature` must be"),
+        (lambda: distiller(top_p=0.0), "`top_p` must lie"),
+        (lambda: distiller(top_p=0.9, top_p_penalty=float("inf")), "`top_p_penalty` must"),
+        (lambda: distiller(teacher_weight=-1), "`teacher_weight` must"),
+        (lambda: distiller(max_log_ratio=0), "`max_log_ratio` must"),
+        (lambda: distiller(noise="pyramid"), "is for images"),
+        (lambda: exact_without_student(), "no weights to copy"),
+        (lambda: distiller().compile(optimizer="adam"), "compiled with `student_optimizer`"),
+        (lambda: same_optimizer_twice(), "an optimizer each"),
+    ],
+)
+def test_bad_combinations_fail_at_once(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def unbuilt():
+    class Later(keras.layers.Layer):
+        def build(self, shape):
+            pass
+
+    return kd.DiffusionModel(Later(), kd.MaskedDiffusion(3))
+
+
+def exact_without_student():
+    process = kd.MaskedDiffusion(3)
+    exact = ExactDenoiser(*toy.random_modes(0), process)
+    return kd.DMMDDistiller(kd.DiffusionModel(exact, process, length=5))
+
+
+def same_optimizer_twice():
+    one = sgd()
+    distiller().compile(student_optimizer=one, critic_optimizer=one)

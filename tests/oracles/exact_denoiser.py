@@ -1,0 +1,57 @@
+"""The exact denoiser of a distribution small enough to enumerate."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable("keras_dmmd_tests")
+class ExactDenoiser(layers.Layer):
+    """Bayes' rule in place of a network: `E[x^l | z_t]`, or leave-one-out where the process wants that.
+
+    Args:
+        support: the sequences with mass, ids `(m, length)`.
+        probabilities: their probabilities, `(m,)`.
+        process: a `keras_dmmd.MaskedDiffusion` or `UniformDiffusion`.
+    """
+
+    def __init__(self, support, probabilities, process, **kwargs):
+        super().__init__(**kwargs)
+        if isinstance(process, dict):
+            process = keras.saving.deserialize_keras_object(process)
+        self.support = np.asarray(support, "int32")
+        self.probabilities = np.asarray(probabilities, "float64")
+        self.process = process
+        self.vocabulary_size, self.num_states = process.vocabulary_size, process.num_states
+        self.built = True
+
+    def call(self, z_t, t):
+        alpha = ops.reshape(self.process.signal(t).alpha, (-1, 1, 1))
+        noise = 1.0 - alpha
+        same = ops.cast(ops.equal(z_t[:, None, :], self.support[None]), "float32")
+        if self.num_states > self.vocabulary_size:
+            noise = noise * ops.cast(ops.equal(z_t, self.vocabulary_size), "float32")[:, None, :]
+        else:
+            noise = noise / self.vocabulary_size
+        # (batch, m, length); the floor keeps sequences that no support item explains comparable.
+        log_likelihood = ops.log(ops.maximum(alpha * same + noise, 1e-30))
+        log_prior = ops.convert_to_tensor(np.log(self.probabilities), "float32")[None, :, None]
+        weights = log_prior + ops.sum(log_likelihood, axis=-1, keepdims=True)
+        if self.process.prediction == "loo":
+            weights = weights - log_likelihood
+        else:
+            weights = weights + ops.zeros_like(log_likelihood)
+        tokens = ops.one_hot(self.support, self.vocabulary_size, dtype="float32")
+        probs = ops.einsum("bml,mlk->blk", ops.softmax(weights, axis=1), tokens)
+        return ops.log(ops.maximum(probs, 1e-20))
+
+    def compute_output_shape(self, z_t_shape, *args, **kwargs):
+        return (*z_t_shape, self.vocabulary_size)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "support": self.support.tolist(),
+            "probabilities": self.probabilities.tolist(),
+            "process": keras.saving.serialize_keras_object(self.process),
+        }

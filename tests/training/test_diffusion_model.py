@@ -1,0 +1,175 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_dmmd as kd
+from tests.oracles import toy
+from tests.oracles.exact_denoiser import ExactDenoiser
+
+PROCESSES = [
+    kd.MaskedDiffusion(3),
+    kd.UniformDiffusion(3),
+    kd.UniformDiffusion(3, prediction="loo"),
+]
+
+
+def small_model(process=None, dtype=None, **kwargs):
+    process = process or kd.MaskedDiffusion(3)
+    denoiser = kd.Denoiser(
+        process.vocabulary_size,
+        num_states=process.num_states,
+        hidden_dim=16,
+        num_layers=1,
+        num_heads=2,
+        cond_dim=8,
+        dtype=dtype,
+        **kwargs,
+    )
+    return kd.DiffusionModel(denoiser, process, length=5)
+
+
+def tokens(n=64, seed=0):
+    return toy.samples(*toy.random_modes(0), n, seed)
+
+
+def batches(kind, x, batch_size):
+    """The same data as each of the inputs that `fit` accepts."""
+    if kind == "numpy":
+        return x
+    if kind == "tf.data":
+        tf = pytest.importorskip("tensorflow")
+        return tf.data.Dataset.from_tensor_slices(x).batch(batch_size)
+    if kind == "DataLoader":
+        torch = pytest.importorskip("torch")
+        dataset = torch.utils.data.TensorDataset(torch.as_tensor(x))
+        return torch.utils.data.DataLoader(dataset, batch_size=batch_size)
+
+    class Rows(keras.utils.PyDataset):
+        def __len__(self):
+            return len(x) // batch_size
+
+        def __getitem__(self, i):
+            return (x[i * batch_size : (i + 1) * batch_size],)
+
+    return Rows()
+
+
+@pytest.mark.parametrize("kind", ["numpy", "tf.data", "PyDataset", "DataLoader"])
+def test_fit_takes_any_input_and_learns(kind):
+    model = small_model()
+    model.compile(keras.optimizers.Adam(1e-2))
+    x = tokens(512)
+    history = model.fit(batches(kind, x, 64), batch_size=64, epochs=12, verbose=0).history
+    assert history["loss"][-1] < 0.9 * history["loss"][0]
+    assert "bits_per_dim" not in history
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=repr)
+def test_evaluate_is_the_entropy_for_the_exact_denoiser(process):
+    support, probabilities = toy.random_modes(1)
+    model = kd.DiffusionModel(ExactDenoiser(support, probabilities, process), process, length=5)
+    model.compile()
+    x = toy.samples(support, probabilities, 20_000, 0)
+    bits = model.evaluate(x, batch_size=5_000, verbose=0, return_dict=True)["bits_per_dim"]
+    entropy = -np.sum(probabilities * np.log2(probabilities)) / support.shape[1]
+    # 20,000 draws of x, t and z_t: a standard error of about 0.005 bits.
+    assert abs(bits - entropy) < 0.025
+
+
+def test_evaluate_repeats_and_predict_is_per_example():
+    model = small_model()
+    model.compile()
+    x = tokens(32)
+    assert model.evaluate(x, verbose=0) == model.evaluate(x, verbose=0)
+    nelbo = model.predict(x, verbose=0)
+    assert nelbo.shape == (32,)
+    assert np.isfinite(nelbo).all()
+
+
+def test_validation_reports_bits_per_dim():
+    model = small_model()
+    model.compile(keras.optimizers.Adam(1e-2))
+    history = model.fit(tokens(), epochs=2, validation_data=tokens(32, 1), verbose=0).history
+    ratio = np.array(history["val_bits_per_dim"]) / np.array(history["val_loss"])
+    np.testing.assert_allclose(ratio, 1 / np.log(2), rtol=1e-5)
+
+
+def test_sample_weights_count():
+    model = small_model()
+    model.compile()
+    x = tokens(32)
+    full = model.evaluate(x, sample_weight=np.ones(32), verbose=0, return_dict=True)
+    half = model.evaluate(x, sample_weight=np.full(32, 0.5), verbose=0, return_dict=True)
+    np.testing.assert_allclose(half["loss"], full["loss"] / 2, rtol=1e-5)
+    # A metric is a weighted mean: weights of 0 leave examples out.
+    np.testing.assert_allclose(half["bits_per_dim"], full["bits_per_dim"], rtol=1e-5)
+    some = np.arange(32) < 8
+    chosen = model.evaluate(x, sample_weight=some.astype("float32"), verbose=0, return_dict=True)
+    nelbo = model.predict(x, verbose=0)
+    np.testing.assert_allclose(chosen["bits_per_dim"], nelbo[some].mean() / 5 / np.log(2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_every_policy_trains(policy):
+    model = small_model(dtype=policy)
+    model.compile(keras.optimizers.Adam(1e-2))
+    history = model.fit(tokens(512), epochs=5, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
+
+
+def test_ema_ends_in_the_weights_and_fit_can_go_on():
+    model = small_model()
+    model.compile(keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9))
+    model.fit(tokens(), verbose=0)
+    average = model.optimizer._model_variables_moving_average[3]
+    weight = model.trainable_variables[3]
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(weight), keras.ops.convert_to_numpy(average), rtol=1e-6
+    )
+    model.fit(tokens(), verbose=0)  # on JAX, a shared buffer would be donated twice
+
+
+def test_save_and_load_compiled(tmp_path):
+    model = small_model()
+    model.compile(keras.optimizers.Adam(3e-3))
+    model.fit(tokens(), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert (loaded.generate(8, steps=4, seed=1) == model.generate(8, steps=4, seed=1)).all()
+    assert loaded.evaluate(tokens(), verbose=0) == model.evaluate(tokens(), verbose=0)
+    for one in (model, loaded):
+        one.fit(tokens(), shuffle=False, verbose=0)
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_labels_condition_training_and_sampling():
+    model = small_model(num_classes=2)
+    model.compile(keras.optimizers.Adam(1e-2))
+    labels = np.tile([0, 1], 256)
+    x = np.repeat(labels[:, None], 5, axis=1).astype("int32")  # class 0 is all 0, class 1 all 1
+    model.fit({"tokens": x, "labels": labels}, epochs=12, batch_size=32, verbose=0)
+    assert model.generate(50, steps=5, labels=0).mean() < 0.15
+    assert model.generate(50, steps=5, labels=1).mean() > 0.85
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: kd.DiffusionModel(lambda z, t: z, kd.MaskedDiffusion(3)), "`denoiser` must be"),
+        (lambda: kd.DiffusionModel(kd.Denoiser(3), "masked"), "`process` must be"),
+        (lambda: kd.DiffusionModel(kd.Denoiser(4), kd.MaskedDiffusion(3)), "predicts 4"),
+        (lambda: small_model().compile(loss="mse"), "takes no `loss`"),
+        (lambda: small_model().predict(np.zeros((2, 2, 2)), verbose=0), "flatten images"),
+        (lambda: small_model().generate(0), "`n` must be"),
+        (lambda: small_model().generate(2, steps=0), "`steps` must be"),
+        (lambda: small_model().generate(2, temperature=0), "`temperature` must be"),
+        (lambda: small_model().generate(2, top_p=1.5), "`top_p` must lie"),
+        (lambda: small_model().generate(2, labels=[1, 2, 3]), "`labels` must be"),
+        (lambda: small_model().copy(noise="loud"), "`noise` must be"),
+    ],
+)
+def test_errors_say_what_is_wrong(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
