@@ -18,9 +18,9 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-import keras_dmmd as kd  # noqa: E402
-from tests.oracles import toy  # noqa: E402
-from tests.oracles.exact_denoiser import ExactDenoiser  # noqa: E402
+import keras_dmmd as kd
+from tests.oracles import toy
+from tests.oracles.exact_denoiser import ExactDenoiser
 
 PROCESSES = {
     "masked": kd.MaskedDiffusion,

@@ -70,7 +70,7 @@ def categorical(log_probs, seed):
     then reaches 2^-47. Two categories share the refinement only where both fall in one cell.
 
     Args:
-        log_probs: float tensor `(..., K)`, log-probabilities up to a constant a row; `-inf` means never.
+        log_probs: float tensor `(..., K)`, log-probabilities up to a constant a row, or `-inf`.
         seed: see `keras_dmmd.random`.
 
     Returns:

@@ -85,7 +85,9 @@ class StatefulTrainStep:
             self.optimizer.variables,
             self.metrics_variables,
         )
-        mapping = [pair for group in zip(groups, state, strict=True) for pair in zip(*group)]
+        mapping = [
+            pair for group in zip(groups, state, strict=True) for pair in zip(*group, strict=True)
+        ]
         with keras.StatelessScope(state_mapping=mapping) as scope:
             logs = self.update(data)
         return logs, tuple([scope.get_current_value(v) for v in group] for group in groups)
@@ -108,7 +110,7 @@ def compile_inference(fn, variables, jit_compile):
 
     @jax.jit
     def pure(values, *args):
-        with keras.StatelessScope(state_mapping=zip(variables, values)):
+        with keras.StatelessScope(state_mapping=zip(variables, values, strict=True)):
             return fn(*args)
 
     return lambda *args: pure([v.value for v in variables], *args)

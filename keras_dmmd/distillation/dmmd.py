@@ -56,7 +56,8 @@ class DMMDDistiller(Distiller):
         target: what the critic fits. `"hard"`: the student's sample. `"soft"`: its probabilities, of
             less variance, for masked diffusion only.
         critic_steps: critic updates a student update.
-        teacher_weight: λ, the pull of the critic to the teacher.
+        teacher_weight: λ, the pull of the critic to the teacher: 1 in the paper. With 0, the default, the
+            critic shows the student's lost modes at full size; see docs/distillation.md.
         temperature: τ: the teacher's log-probabilities are divided by it.
         top_p: nucleus of the teacher, or `None`; tokens outside lose `top_p_penalty` nats.
         top_p_penalty: Δ.
@@ -99,7 +100,7 @@ class DMMDDistiller(Distiller):
         renoise="posterior",
         target="hard",
         critic_steps=1,
-        teacher_weight=1.0,
+        teacher_weight=0.0,
         temperature=1.0,
         top_p=None,
         top_p_penalty=2.0,
@@ -261,8 +262,8 @@ def _check_models(teacher, student, critic):
             )
         if not model.built:
             raise ValueError(
-                f"The {name} is not built: fit it, load its weights or call its `build((None, length))` "
-                "first. A teacher needs trained weights."
+                f"The {name} is not built: fit it, load its weights or call its "
+                "`build((None, length))` first. A teacher needs trained weights."
             )
         process, wanted = model.process, teacher.process
         if type(process) is not type(wanted) or process.prediction != wanted.prediction:

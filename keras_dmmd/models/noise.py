@@ -136,7 +136,9 @@ def get(noise, hidden_dim, grid, dtype):
     if noise is None or isinstance(noise, NoiseConditioning):
         return noise
     if isinstance(noise, dict):
-        return keras.saving.deserialize_keras_object(noise)
+        # Without its build config: built here it would miss its place in the denoiser's paths.
+        config = {name: value for name, value in noise.items() if name != "build_config"}
+        return keras.saving.deserialize_keras_object(config)
     if noise == "gaussian":
         return GaussianNoise(hidden_dim, dtype=dtype, name="noise")
     if noise == "token":

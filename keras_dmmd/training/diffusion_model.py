@@ -304,7 +304,7 @@ def unpack(inputs):
 
 
 def weighted_mean(values, sample_weight):
-    """Mean over examples; weights, where given, count as in Keras: summed, then divided by the batch."""
+    """Mean over examples; weighted ones are summed, then divided by the batch, as Keras does."""
     if sample_weight is not None:
         values = values * ops.cast(sample_weight, values.dtype)
     return ops.mean(values)

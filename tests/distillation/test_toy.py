@@ -1,0 +1,43 @@
+"""Whole distillations of distributions that can be enumerated, checked by exact total variation.
+
+One seed each here, short; `benchmarks/toy.py` runs five seeds at full length.
+"""
+
+import keras
+import pytest
+
+from benchmarks import toy
+
+ON_JAX = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="minutes; the same code runs on every backend above"
+)
+
+
+def test_two_coins_in_one_step_need_a_random_input():
+    """Masks carry no information: without noise, one call draws two coins apart or always alike.
+
+    A factorised student that sees only masks gives each coin its own probability p, so both sides
+    come up equal with total variation at least 1/2: (p², (1-p)²) against (1/2, 1/2).
+    """
+    options = {"coins": True, "updates": 600, "samples": 5_000, "learning_rate": 2e-3}
+    with_noise = toy.distil("masked", 1, 0, **options)
+    without = toy.distil("masked", 1, 0, noise=None, **options)
+    assert with_noise["student"] <= 0.1
+    assert without["student"] >= 0.45
+
+
+def test_two_coins_in_one_step_of_uniform_diffusion():
+    result = toy.distil("uniform", 1, 0, coins=True, updates=600, samples=5_000, learning_rate=2e-3)
+    assert result["student"] <= 0.1
+
+
+@ON_JAX
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("process", "steps", "bound"),
+    [("masked", 4, 0.1), ("masked", 2, 0.2), ("uniform", 1, 0.1), ("uniform-loo", 2, 0.15)],
+)
+def test_student_comes_close_to_the_data(process, steps, bound):
+    result = toy.distil(process, steps, 0, updates=1500, learning_rate=1e-3)
+    assert result["student"] <= bound
+    assert result["student"] < 0.5 * result["teacher"]
