@@ -100,6 +100,8 @@ def unshare(variables):
     """
     seen = set()
     for variable in variables:
+        if variable._value is None:  # `fit` failed within a step, and its donated state is gone
+            continue
         if id(variable.value) in seen:
             variable.assign(jnp.copy(variable.value))
         seen.add(id(variable.value))

@@ -1,16 +1,15 @@
 """The part of a distillation that does not depend on the method: three networks, two optimizers."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_dmmd import backend, random
 from keras_dmmd.distillation.optimizer import AlternatingOptimizer
-from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.diffusion_model import weighted_mean
+from keras_dmmd.training.seeded import SeededModel
 
 
-class Distiller(ExactCheckpoints, backend.StatefulTrainStep, keras.Model):
+class Distiller(backend.StatefulTrainStep, SeededModel):
     """A frozen teacher, a student, and a critic that learns what the student makes.
 
     One `train_step` is one round: `critic_steps` critic updates, then one student update. Each draws
@@ -28,13 +27,10 @@ class Distiller(ExactCheckpoints, backend.StatefulTrainStep, keras.Model):
 
     def __init__(self, teacher, student, critic, critic_steps=1, seed=0, **kwargs):
         kwargs.setdefault("dtype", student.dtype_policy)
-        super().__init__(**kwargs)
+        super().__init__(seed=seed, **kwargs)
         self.teacher, self.student, self.critic = teacher, student, critic
         self.teacher.trainable = False
         self.critic_steps = critic_steps
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.evaluation_seed = keras.random.SeedGenerator(seed + 1)
         names = ("student_loss", "critic_loss", *self.statistics, *self.norms)
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self._training = False
@@ -139,14 +135,6 @@ class Distiller(ExactCheckpoints, backend.StatefulTrainStep, keras.Model):
         if "student_loss" in logs:
             self._loss_tracker.update_state(ops.stop_gradient(logs["student_loss"]))
 
-    def fit(self, *args, **kwargs):
-        """`keras.Model.fit`; returns its `History`. Afterwards the student holds its EMA, if any."""
-        self._assert_compile_called("fit")
-        try:
-            return super().fit(*args, **kwargs)
-        finally:
-            backend.unshare([*self.variables, *self.optimizer.variables])
-
     # Evaluation -----------------------------------------------------------------------------------
 
     def call(self, inputs, training=False):
@@ -178,19 +166,6 @@ class Distiller(ExactCheckpoints, backend.StatefulTrainStep, keras.Model):
             for name in (*self.statistics, *self.norms):
                 result.pop(name, None)
         return result
-
-    def reset_metrics(self):
-        """Also rewinds the noise of evaluation, so that its results can be compared."""
-        super().reset_metrics()
-        self._rewind()
-
-    def _rewind(self):
-        self.evaluation_seed.state.assign(np.array([self.seed + 1, 0]))
-
-    def predict(self, *args, **kwargs):
-        """The losses of each example, as `call` returns them."""
-        self._rewind()
-        return super().predict(*args, **kwargs)
 
     def compute_output_shape(self, input_shape):
         shape = input_shape["tokens"] if isinstance(input_shape, dict) else input_shape

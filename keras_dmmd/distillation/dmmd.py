@@ -56,8 +56,8 @@ class DMMDDistiller(Distiller):
         target: what the critic fits. `"hard"`: the student's sample. `"soft"`: its probabilities, of
             less variance, for masked diffusion only.
         critic_steps: critic updates a student update.
-        teacher_weight: λ, the pull of the critic to the teacher: 1 in the paper. With 0, the default, the
-            critic shows the student's lost modes at full size; see docs/distillation.md.
+        teacher_weight: λ, the pull of the critic to the teacher: 1 in the paper. With 0, the default,
+            the critic shows a student's lost modes at full size; see docs/distillation.md.
         temperature: τ: the teacher's log-probabilities are divided by it.
         top_p: nucleus of the teacher, or `None`; tokens outside lose `top_p_penalty` nats.
         top_p_penalty: Δ.

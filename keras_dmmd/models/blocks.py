@@ -96,7 +96,10 @@ class TransformerBlock(layers.Layer):
         query, key, value = (ops.reshape(part, heads) for part in ops.split(self.qkv(x), 3, axis=-1))
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
-        mixed = ops.dot_product_attention(query, key, value)
+        if self.compute_dtype == "float16":
+            # JAX's fused attention has no float16 on CPU, and sums in float16 could overflow.
+            query, key, value = (ops.cast(part, "float32") for part in (query, key, value))
+        mixed = ops.cast(ops.dot_product_attention(query, key, value), self.compute_dtype)
         return self.attention_out(ops.reshape(mixed, (*heads[:2], self.hidden_dim)))
 
     def call(self, x, condition, angles=None, training=False):

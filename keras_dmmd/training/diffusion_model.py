@@ -3,17 +3,16 @@
 import math
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_dmmd import backend, random
+from keras_dmmd import random
 from keras_dmmd.diffusion import DiffusionProcess
 from keras_dmmd.sampling.sampler import Sampler
-from keras_dmmd.training.checkpointing import ExactCheckpoints
+from keras_dmmd.training.seeded import SeededModel
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
-class DiffusionModel(ExactCheckpoints, keras.Model):
+class DiffusionModel(SeededModel):
     """A discrete diffusion model: teacher and student are both one of these.
 
     `fit` minimises the process's training loss, `evaluate` reports the NELBO, `predict` returns the
@@ -45,7 +44,7 @@ class DiffusionModel(ExactCheckpoints, keras.Model):
 
     def __init__(self, denoiser, process, length=None, seed=0, **kwargs):
         kwargs.setdefault("dtype", getattr(denoiser, "dtype_policy", None))
-        super().__init__(**kwargs)
+        super().__init__(seed=seed, **kwargs)
         if not isinstance(process, DiffusionProcess):
             raise ValueError(
                 "`process` must be a keras_dmmd.MaskedDiffusion, UniformDiffusion or another "
@@ -66,9 +65,6 @@ class DiffusionModel(ExactCheckpoints, keras.Model):
         self.denoiser = denoiser
         self.process = process
         self.length = length
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.evaluation_seed = keras.random.SeedGenerator(seed + 1)
         self.bits_metric = keras.metrics.Mean(name="bits_per_dim")
         self._training = False
         self._samplers = {}
@@ -139,19 +135,6 @@ class DiffusionModel(ExactCheckpoints, keras.Model):
             self.bits_metric.update_state(per_dim / math.log(2.0), sample_weight=sample_weight)
         return weighted_mean(per_dim, sample_weight)
 
-    def reset_metrics(self):
-        """Also rewinds the noise of evaluation: the same model and data give the same NELBO."""
-        super().reset_metrics()
-        self._rewind()
-
-    def _rewind(self):
-        self.evaluation_seed.state.assign(np.array([self.seed + 1, 0]))
-
-    def predict(self, *args, **kwargs):
-        """The NELBO of each example in nats, `(n,)`, an estimate from one time and corruption each."""
-        self._rewind()
-        return super().predict(*args, **kwargs)
-
     def compile(self, optimizer="adamw", **kwargs):
         if kwargs.get("loss") is not None:
             raise ValueError(
@@ -163,13 +146,6 @@ class DiffusionModel(ExactCheckpoints, keras.Model):
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
-
-    def fit(self, *args, **kwargs):
-        """`keras.Model.fit`; returns its `History`."""
-        try:
-            return super().fit(*args, **kwargs)
-        finally:
-            backend.unshare([*self.variables, *self.optimizer.variables])
 
     def generate(
         self,

@@ -142,10 +142,8 @@ def test_mixed_precision_trains(policy):
     model.compile()
     history = model.fit(tokens(), epochs=2, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
-    # Norms are of the unscaled gradients, so they agree with those of float32.
-    reference = distiller()
-    reference.student.set_weights(model.student.get_weights())
-    assert 1e-4 < history["critic_grad_norm"][0] < 1e2
+    # Logged norms are of the unscaled gradients: a loss scale of 2^15 would show.
+    assert 1e-3 < history["critic_grad_norm"][0] < 1e2
 
 
 @pytest.mark.parametrize("options", [{"jit_compile": False}, {"run_eagerly": True}], ids=str)

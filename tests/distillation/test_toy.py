@@ -19,7 +19,7 @@ def test_two_coins_in_one_step_need_a_random_input():
     A factorised student that sees only masks gives each coin its own probability p, so both sides
     come up equal with total variation at least 1/2: (p², (1-p)²) against (1/2, 1/2).
     """
-    options = {"coins": True, "updates": 600, "samples": 5_000, "learning_rate": 2e-3}
+    options = {"coins": True, "updates": 400, "samples": 5_000, "learning_rate": 2e-3}
     with_noise = toy.distil("masked", 1, 0, **options)
     without = toy.distil("masked", 1, 0, noise=None, **options)
     assert with_noise["student"] <= 0.1
@@ -27,7 +27,7 @@ def test_two_coins_in_one_step_need_a_random_input():
 
 
 def test_two_coins_in_one_step_of_uniform_diffusion():
-    result = toy.distil("uniform", 1, 0, coins=True, updates=600, samples=5_000, learning_rate=2e-3)
+    result = toy.distil("uniform", 1, 0, coins=True, updates=400, samples=5_000, learning_rate=2e-3)
     assert result["student"] <= 0.1
 
 
