@@ -27,7 +27,7 @@ PROCESS = os.environ.get("PROCESS", "masked")  # or "uniform"
 ROUNDS = int(os.environ.get("ROUNDS", "600"))  # rounds of critic and student
 SAMPLES = int(os.environ.get("SAMPLES", "2000"))  # for each Fréchet distance
 SEEDS = range(int(os.environ.get("SEEDS", "3")))
-LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "6e-4"))
+LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "1e-3"))
 FOLDER = os.environ.get("FOLDER", "runs/digits")
 BATCH_SIZE = 60  # divides the 1,500 training images: every batch has one shape
 

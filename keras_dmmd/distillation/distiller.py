@@ -44,6 +44,26 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         """`(batch,)` losses in nats a token, and a dict of scalar statistics."""
         raise NotImplementedError
 
+    # A teacher that was frozen before it was saved comes back on TensorFlow with trainable variables
+    # under a frozen layer, so what is trained is said here rather than left to the flags.
+    @property
+    def trainable_variables(self):
+        return [*self.student.trainable_variables, *self.critic.trainable_variables]
+
+    @property
+    def trainable_weights(self):
+        return self.trainable_variables
+
+    @property
+    def non_trainable_variables(self):
+        trained = {id(v) for v in self.trainable_variables}
+        return [v for v in self.variables if id(v) not in trained]
+
+    @property
+    def non_trainable_weights(self):
+        trained = {id(v) for v in self.trainable_variables}
+        return [v for v in self.weights if id(v) not in trained]
+
     # Training -------------------------------------------------------------------------------------
 
     def compile(self, student_optimizer=None, critic_optimizer=None, **kwargs):

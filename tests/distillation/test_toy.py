@@ -16,14 +16,14 @@ ON_JAX = pytest.mark.skipif(
 def test_two_coins_in_one_step_need_a_random_input():
     """Masks carry no information: without noise, one call draws two coins apart or always alike.
 
-    A factorised student that sees only masks gives each coin its own probability p, so both sides
-    come up equal with total variation at least 1/2: (p², (1-p)²) against (1/2, 1/2).
+    A student that sees only masks draws each coin on its own. Were both to show heads with probability
+    p, the total variation would be 2p(1-p) for p² < 1/2, and least, √2 - 1 = 0.414, at p² = 1/2.
     """
     options = {"coins": True, "updates": 400, "samples": 5_000, "learning_rate": 2e-3}
     with_noise = toy.distil("masked", 1, 0, **options)
     without = toy.distil("masked", 1, 0, noise=None, **options)
     assert with_noise["student"] <= 0.1
-    assert without["student"] >= 0.45
+    assert without["student"] >= 0.4
 
 
 def test_two_coins_in_one_step_of_uniform_diffusion():
