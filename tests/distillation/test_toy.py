@@ -19,7 +19,7 @@ def test_two_coins_in_one_step_need_a_random_input():
     A student that sees only masks draws each coin on its own. Were both to show heads with probability
     p, the total variation would be 2p(1-p) for p² < 1/2, and least, √2 - 1 = 0.414, at p² = 1/2.
     """
-    options = {"coins": True, "updates": 400, "samples": 5_000, "learning_rate": 2e-3}
+    options = {"coins": True, "updates": 600, "samples": 5_000, "learning_rate": 2e-3}
     with_noise = toy.distil("masked", 1, 0, **options)
     without = toy.distil("masked", 1, 0, noise=None, **options)
     assert with_noise["student"] <= 0.1
@@ -27,7 +27,7 @@ def test_two_coins_in_one_step_need_a_random_input():
 
 
 def test_two_coins_in_one_step_of_uniform_diffusion():
-    result = toy.distil("uniform", 1, 0, coins=True, updates=400, samples=5_000, learning_rate=2e-3)
+    result = toy.distil("uniform", 1, 0, coins=True, updates=600, samples=5_000, learning_rate=2e-3)
     assert result["student"] <= 0.1
 
 
