@@ -4,7 +4,6 @@ import os
 import warnings
 import zipfile
 
-import keras
 from keras import ops
 
 _STREAM = "random_stream_"
@@ -100,11 +99,3 @@ def _replace(filepath, overwrite, write):
     finally:
         if os.path.exists(partial):
             os.remove(partial)
-
-
-def load_model(filepath, **kwargs):
-    """`keras.saving.load_model`, with a clear error for a damaged file."""
-    try:
-        return keras.saving.load_model(filepath, **kwargs)
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise OSError(f"The model file {filepath!r} is missing, truncated or damaged.") from error
