@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import keras
 
 LEARNING_RATE, BETA_2, EPSILON, CLIP, EMA = 3e-4, 0.99, 1e-7, 1.0, 0.99
+MAX_LOG_RATIO = 3.0
 FIRST_TIME = 1e-4
 
 
@@ -32,21 +33,19 @@ def make_step(distiller):
         reveal = jax.random.uniform(keys[5], x.shape) >= (s / t)[:, None]
         return log_probs, x, jnp.where((z_t == mask) & reveal, x, z_t), s
 
-    def weighted(values, z_s, s):
-        return jnp.mean(jnp.sum(values * (z_s == mask), axis=-1) / s) / z_s.shape[1]
+    def masked_mean(values, z_s):
+        return jnp.mean(values * (z_s == mask))
 
     def critic_loss(weights, state, x, key):
         _, x, z_s, s = jax.lax.stop_gradient(draw(state["student"], x, key))
-        log_teacher = apply(teacher, state["teacher"], z_s, s)
         log_critic = apply(critic, weights, z_s, s)
-        hard = -jnp.take_along_axis(log_critic, x[..., None], axis=-1)[..., 0]
-        return weighted(hard - jnp.sum(jnp.exp(log_teacher) * log_critic, axis=-1), z_s, s)
+        return masked_mean(-jnp.take_along_axis(log_critic, x[..., None], axis=-1)[..., 0], z_s)
 
     def student_loss(weights, state, x, key):
         log_probs, x, z_s, s = draw(weights, x, key)
         advantage = apply(critic, state["critic"], z_s, s) - apply(teacher, state["teacher"], z_s, s)
-        advantage = jax.lax.stop_gradient(advantage)
-        return weighted(jnp.sum(jnp.exp(log_probs) * advantage, axis=-1), z_s, s)
+        advantage = jnp.clip(jax.lax.stop_gradient(advantage), -MAX_LOG_RATIO, MAX_LOG_RATIO)
+        return masked_mean(jnp.sum(jnp.exp(log_probs) * advantage, axis=-1), z_s)
 
     def adam(weights, second, gradients, count):
         norm = jnp.sqrt(sum(jnp.sum(g * g) for g in gradients))

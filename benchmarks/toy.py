@@ -54,6 +54,7 @@ def distil(name, steps, seed, coins=False, updates=3000, batch_size=256, samples
     process = PROCESSES[name](2 if coins else 3)
     learning_rate = options.pop("learning_rate", None)
     critic_rate = options.pop("critic_rate", None) or learning_rate
+    ema = options.pop("ema", 0.99)
     pretrain_updates = options.pop("pretrain", 1500)
     learned = pretrain(process, support, probabilities, pretrain_updates, batch_size, seed)
     teacher = kd.DiffusionModel(
@@ -74,7 +75,7 @@ def distil(name, steps, seed, coins=False, updates=3000, batch_size=256, samples
         adam = {"beta_1": 0.0, "beta_2": 0.99, "global_clipnorm": 1.0}
         optimizers = {
             "student_optimizer": keras.optimizers.Adam(
-                cosine(learning_rate, updates), use_ema=True, ema_momentum=0.99, **adam
+                cosine(learning_rate, updates), use_ema=True, ema_momentum=ema, **adam
             ),
             "critic_optimizer": keras.optimizers.Adam(cosine(critic_rate, updates), **adam),
         }

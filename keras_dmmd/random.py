@@ -59,30 +59,35 @@ def stratified(batch_size, seed):
     return ops.mod(parts + uniform((1,), seed), 1.0)
 
 
+def exponential(shape, seed):
+    """Float32 draws of `E ~ Exp(1)`, fine where they are small: down to 2^-47.
+
+    `E = -log(1 - v)` for uniform `v` is small where `v` is, and there a float32 draw is coarse: a multiple
+    of 2^-23. So each draw picks one of 2^23 cells, and a second one, which a row shares, the place in it.
+    Two draws of a row share their last bits, then, only where both fall in one cell.
+    """
+    coarse_seed, fine_seed = split(seed, 2)
+    coarse, fine = uniform(shape, coarse_seed), uniform((*shape[:-1], 1), fine_seed)
+    return backend.exponential(coarse, fine)
+
+
 def categorical(log_probs, seed):
     """Exact draws from `softmax(log_probs)` over the last axis, int32.
 
-    An exponential race (the Gumbel-max trick before its logarithm): with `E_k ~ Exp(1)`,
-    `argmin_k E_k / p_k` is distributed as `p`. The winner is decided where `E_k` is small, and there
-    a 24-bit uniform number is coarse: `-log(-log u)` never exceeds 16.6, so events of probability
-    below 1e-7 go missing and a sampler that draws many times behaves as at a lower temperature. So
-    each `u_k` is a cell of width 2^-23, refined below its last bit by one more draw a row; `E`
-    then reaches 2^-47. Two categories share the refinement only where both fall in one cell.
+    An exponential race: with `E_k ~ Exp(1)`, `argmin_k E_k / p_k` is distributed as `p`. Its logarithm is
+    the Gumbel-max trick, which on float32 uniforms `u` loses rare events: `-log(-log u)` never exceeds
+    16.6, so a probability below 1e-7 goes missing and a sampler that draws many times behaves as at a
+    lower temperature. Here the winner is decided among small `E`, and those are fine.
 
     Args:
-        log_probs: float tensor `(..., K)`, log-probabilities up to a constant a row, or `-inf`.
+        log_probs: float tensor `(..., K)`, log-probabilities up to a constant a row, or `-inf`. What is
+            e^-88 times as likely as a row's likeliest counts as impossible.
         seed: see `keras_dmmd.random`.
 
     Returns:
         int32 tensor `(...)`.
     """
-    coarse_seed, fine_seed = split(seed, 2)
     log_probs = ops.cast(log_probs, "float32")
-    shape = ops.shape(log_probs)
-    cells = 2.0**23
-    cell = ops.floor(uniform(shape, coarse_seed) * cells)
-    fine = uniform((*shape[:-1], 1), fine_seed) + 2.0**-24  # never 0: an infinite score could tie
-    # Below 1 - 2^-24 in float32, or E would be infinite and a certain category could lose to `-inf`.
-    u = ops.minimum((cell + fine) / cells, 1.0 - 2.0**-24)
-    race = -ops.log1p(-u)
-    return ops.cast(ops.argmax(log_probs - ops.log(race), axis=-1), "int32")
+    inverse = ops.exp(ops.max(log_probs, axis=-1, keepdims=True) - log_probs)  # 1 / p_k, up to a factor
+    race = inverse * exponential(ops.shape(log_probs), seed)
+    return ops.cast(ops.argmin(race, axis=-1), "int32")

@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
+from keras_dmmd.backend.xla import exponential
+
 __all__ = [
     "StatefulTrainStep",
     "apply_gradients",
     "compile_inference",
+    "exponential",
     "is_out_of_memory",
     "key",
     "no_gradient",

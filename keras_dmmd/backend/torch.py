@@ -7,6 +7,7 @@ __all__ = [
     "StatefulTrainStep",
     "apply_gradients",
     "compile_inference",
+    "exponential",
     "is_out_of_memory",
     "key",
     "no_gradient",
@@ -56,6 +57,13 @@ def uniform(key, shape):
 @torch.compiler.disable
 def normal(key, shape):
     return torch.randn(shape, generator=_generator(key), dtype=torch.float32, device=get_device())
+
+
+def exponential(coarse, fine):
+    """See `keras_dmmd.random.exponential`; in place, since eager passes over memory are the cost."""
+    cells = 2.0**23
+    v = coarse.mul_(cells).floor_().add_(fine + 2.0**-24).div_(cells).clamp_(max=1.0 - 2.0**-24)
+    return v.neg_().log1p_().neg_()
 
 
 def value_and_grad(fn, variables):

@@ -56,8 +56,9 @@ class DMMDDistiller(Distiller):
         target: what the critic fits. `"hard"`: the student's sample. `"soft"`: its probabilities, of
             less variance, for masked diffusion only.
         critic_steps: critic updates a student update.
-        teacher_weight: λ, the pull of the critic to the teacher: 1 in the paper. With 0, the default,
-            the critic shows a student's lost modes at full size; see docs/distillation.md.
+        teacher_weight: λ, the pull of the critic to the teacher: 1 in the paper. `"auto"` is 1 where the
+            corruption itself is random (uniform diffusion) and 0 where it is not (masked): there the
+            student must learn to use its noise, and a free critic shows lost modes at full size.
         temperature: τ: the teacher's log-probabilities are divided by it.
         top_p: nucleus of the teacher, or `None`; tokens outside lose `top_p_penalty` nats.
         top_p_penalty: Δ.
@@ -100,7 +101,7 @@ class DMMDDistiller(Distiller):
         renoise="posterior",
         target="hard",
         critic_steps=1,
-        teacher_weight=0.0,
+        teacher_weight="auto",
         temperature=1.0,
         top_p=None,
         top_p_penalty=2.0,
@@ -118,8 +119,11 @@ class DMMDDistiller(Distiller):
         _check_count("steps", steps)
         _check_count("critic_steps", critic_steps)
         truncation.check(temperature, top_p)
-        if not teacher_weight >= 0:
-            raise ValueError(f"`teacher_weight` must be at least 0. Received: {teacher_weight}")
+        if teacher_weight == "auto":
+            teacher_weight = 0.0 if teacher.process.needs_noise else 1.0
+        if not (isinstance(teacher_weight, (int, float)) and teacher_weight >= 0):
+            raise ValueError(f"`teacher_weight` must be \"auto\" or at least 0. Received: {teacher_weight!r}"
+            )
         if top_p is not None and not 0 < top_p_penalty < float("inf"):
             raise ValueError(
                 "`top_p_penalty` must be positive and finite: an infinite one makes gradients "

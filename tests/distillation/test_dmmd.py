@@ -102,6 +102,18 @@ def test_temperature_is_distilled():
     np.testing.assert_allclose(probs, lowered / lowered.sum(), rtol=1e-5)
 
 
+def test_torch_compile_trains_like_eager():
+    if keras.backend.backend() != "torch":
+        pytest.skip("torch.compile")
+    histories = []
+    for jit_compile in (False, True):
+        model = distiller()
+        model.compile(student_optimizer=sgd(), critic_optimizer=sgd(), jit_compile=jit_compile)
+        histories.append(model.fit(tokens(), shuffle=False, verbose=0).history)
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(values, histories[1][name], rtol=2e-3, atol=2e-5, err_msg=name)
+
+
 def test_draw_is_what_the_method_says():
     """Times, carried-over tokens and re-noised samples of one draw."""
     model = kd.DMMDDistiller(small_model(), steps=4)
@@ -156,18 +168,18 @@ def test_without_xla_and_eager(options):
         model = distiller()
         model.compile(student_optimizer=sgd(), critic_optimizer=sgd(), **kwargs)
         histories.append(model.fit(tokens(), shuffle=False, verbose=0).history)
-    if keras.backend.backend() == "tensorflow":
-        return  # with and without XLA, TensorFlow draws different numbers; that both run is the test
     for name, values in histories[0].items():
         np.testing.assert_allclose(values, histories[1][name], rtol=2e-3, atol=2e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", ["tf.data", "PyDataset", "DataLoader"])
+@pytest.mark.parametrize("kind", ["tf.data", "PyDataset", "DataLoader", "Grain"])
 def test_fit_takes_any_input(kind):
     model = distiller()
     model.compile()
     model.fit(batches(kind, tokens(), 32), verbose=0)
-    assert int(model.optimizer.iterations) == 2
+    # Keras on TensorFlow counts the end of data whose size it cannot know as one more iteration.
+    uncertain = kind == "Grain" and keras.backend.backend() == "tensorflow"
+    assert int(model.optimizer.iterations) in ((2, 3) if uncertain else (2,))
 
 
 def test_evaluate_repeats_and_validates():

@@ -43,6 +43,9 @@ def batches(kind, x, batch_size):
         torch = pytest.importorskip("torch")
         dataset = torch.utils.data.TensorDataset(torch.as_tensor(x))
         return torch.utils.data.DataLoader(dataset, batch_size=batch_size)
+    if kind == "Grain":
+        grain = pytest.importorskip("grain")
+        return grain.MapDataset.source(x).to_iter_dataset().batch(batch_size)
 
     class Rows(keras.utils.PyDataset):
         def __len__(self):
@@ -54,13 +57,13 @@ def batches(kind, x, batch_size):
     return Rows()
 
 
-@pytest.mark.parametrize("kind", ["numpy", "tf.data", "PyDataset", "DataLoader"])
+@pytest.mark.parametrize("kind", ["numpy", "tf.data", "PyDataset", "DataLoader", "Grain"])
 def test_fit_takes_any_input_and_learns(kind):
     model = small_model()
     model.compile(keras.optimizers.Adam(1e-2))
     x = tokens(512)
     history = model.fit(batches(kind, x, 64), batch_size=64, epochs=30, verbose=0).history
-    assert history["loss"][-1] < 0.9 * history["loss"][0]
+    assert np.mean(history["loss"][-5:]) < 0.9 * history["loss"][0]
     assert "bits_per_dim" not in history
 
 
