@@ -62,9 +62,9 @@ def stratified(batch_size, seed):
 def exponential(shape, seed):
     """Float32 draws of `E ~ Exp(1)`, fine where they are small: down to 2^-47.
 
-    `E = -log(1 - v)` for uniform `v` is small where `v` is, and there a float32 draw is coarse: a multiple
-    of 2^-23. So each draw picks one of 2^23 cells, and a second one, which a row shares, the place in it.
-    Two draws of a row share their last bits, then, only where both fall in one cell.
+    `E = -log(1 - v)` for uniform `v` is small where `v` is, and there a float32 draw is coarse: a
+    multiple of 2^-23. So each draw picks one of 2^23 cells, and a second one, which a row shares, the
+    place in it. Two draws of a row share their last bits, then, only where both fall in one cell.
     """
     coarse_seed, fine_seed = split(seed, 2)
     coarse, fine = uniform(shape, coarse_seed), uniform((*shape[:-1], 1), fine_seed)
@@ -74,10 +74,10 @@ def exponential(shape, seed):
 def categorical(log_probs, seed):
     """Exact draws from `softmax(log_probs)` over the last axis, int32.
 
-    An exponential race: with `E_k ~ Exp(1)`, `argmin_k E_k / p_k` is distributed as `p`. Its logarithm is
-    the Gumbel-max trick, which on float32 uniforms `u` loses rare events: `-log(-log u)` never exceeds
-    16.6, so a probability below 1e-7 goes missing and a sampler that draws many times behaves as at a
-    lower temperature. Here the winner is decided among small `E`, and those are fine.
+    An exponential race: with `E_k ~ Exp(1)`, `argmin_k E_k / p_k` is distributed as `p`. Its logarithm
+    is the Gumbel-max trick, which on float32 uniforms `u` loses rare events: `-log(-log u)` never
+    exceeds 16.6, so a probability below 1e-7 goes missing and a sampler that draws many times behaves
+    as at a lower temperature. Here the winner is decided among small `E`, and those are fine.
 
     Args:
         log_probs: float tensor `(..., K)`, log-probabilities up to a constant a row, or `-inf`. What is

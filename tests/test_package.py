@@ -9,7 +9,6 @@ import pytest
 
 import keras_dmmd as kd
 
-
 ROOT = pathlib.Path(__file__).parent.parent
 
 
@@ -50,7 +49,16 @@ def test_wheel_installs_alone_and_distils(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", f"{wheel}[jax]"]
+    install = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "-c",
+        ROOT / "constraints.txt",
+        f"{wheel}[jax]",
+    ]
     subprocess.run(install, check=True)
     code = """
 import importlib.util

@@ -4,8 +4,11 @@ from keras import ops
 
 
 def exponential(coarse, fine):
-    """See `keras_dmmd.random.exponential`. XLA's `log1p` costs several times its `log`, so near 0, where
-    `log(1 - v)` has no digits left, this is the series of `-log(1 - v)`, exact to 2^-26 below 2^-8."""
+    """See `keras_dmmd.random.exponential`.
+
+    XLA's `log1p` costs several times its `log`. So near 0, where `log(1 - v)` has no digits left, this
+    is the series of `-log(1 - v)`, exact to 2^-26 below 2^-8.
+    """
     cells = 2.0**23
     v = ops.minimum((ops.floor(coarse * cells) + fine + 2.0**-24) / cells, 1.0 - 2.0**-24)
     series = v * (1.0 + v * (0.5 + v / 3.0))

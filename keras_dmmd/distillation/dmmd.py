@@ -52,13 +52,15 @@ class DMMDDistiller(Distiller):
         steps: k, the network calls a sample for which the student is trained; `t - s` is drawn from
             `U(0, 1/k)`.
         renoise: how the student's sample goes to `s`. `"posterior"`: `q(z_s | z_t, x)`, as when
-            sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM).
+            sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM). `"auto"` is
+            the posterior for masked diffusion, whose open tokens carry no trace of `z_t`, and forward
+            for uniform diffusion, where that trace hides from the critic what the student makes.
         target: what the critic fits. `"hard"`: the student's sample. `"soft"`: its probabilities, of
             less variance, for masked diffusion only.
         critic_steps: critic updates a student update.
-        teacher_weight: λ, the pull of the critic to the teacher: 1 in the paper. `"auto"` is 1 where the
-            corruption itself is random (uniform diffusion) and 0 where it is not (masked): there the
-            student must learn to use its noise, and a free critic shows lost modes at full size.
+        teacher_weight: λ, the pull of the critic to the teacher: 1 in the paper. `"auto"` is 1 for
+            uniform diffusion and 0 for masked, whose student must learn to use its noise: there a free
+            critic shows lost modes at full size.
         temperature: τ: the teacher's log-probabilities are divided by it.
         top_p: nucleus of the teacher, or `None`; tokens outside lose `top_p_penalty` nats.
         top_p_penalty: Δ.
@@ -98,7 +100,7 @@ class DMMDDistiller(Distiller):
         student=None,
         critic=None,
         steps=8,
-        renoise="posterior",
+        renoise="auto",
         target="hard",
         critic_steps=1,
         teacher_weight="auto",
@@ -112,6 +114,8 @@ class DMMDDistiller(Distiller):
         **kwargs,
     ):
         _check_models(teacher, student, critic)
+        if renoise == "auto":
+            renoise = "posterior" if teacher.process.needs_noise else "forward"
         _check_choice("renoise", renoise, RENOISE)
         _check_choice("target", target, TARGET)
         if not callable(time_weighting):
@@ -122,7 +126,8 @@ class DMMDDistiller(Distiller):
         if teacher_weight == "auto":
             teacher_weight = 0.0 if teacher.process.needs_noise else 1.0
         if not (isinstance(teacher_weight, (int, float)) and teacher_weight >= 0):
-            raise ValueError(f"`teacher_weight` must be \"auto\" or at least 0. Received: {teacher_weight!r}"
+            raise ValueError(
+                f'`teacher_weight` must be "auto" or at least 0. Received: {teacher_weight!r}'
             )
         if top_p is not None and not 0 < top_p_penalty < float("inf"):
             raise ValueError(
