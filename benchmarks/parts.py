@@ -119,11 +119,14 @@ def updates(distiller):
 def step_parts(distiller, x):
     """What one step cannot do without, each compiled alone: `{name: function}`."""
     jit = bool(distiller.jit_compile)
+    teacher = forward(distiller.teacher, x, jit)
     learned = {name: stepper(model, x) for name, model in updates(distiller).items()}
+    pull = {"critic update: teacher forward": teacher} if distiller.teacher_weight else {}
     return {
         "critic update: student forward": forward(distiller.student, x, jit),
+        **pull,
         "critic update: critic forward, backward, Adam": learned["critic forward, backward, Adam"],
         "student update: student forward, backward, Adam": learned["student forward, backward, Adam"],
-        "student update: teacher forward": forward(distiller.teacher, x, jit),
+        "student update: teacher forward": teacher,
         "student update: critic forward": forward(distiller.critic, x, jit),
     }
