@@ -115,7 +115,7 @@ class DMMDDistiller(Distiller):
     ):
         _check_models(teacher, student, critic)
         if renoise == "auto":
-            renoise = "posterior" if teacher.process.needs_noise else "forward"
+            renoise = teacher.process.renoise
         _check_choice("renoise", renoise, RENOISE)
         _check_choice("target", target, TARGET)
         if not callable(time_weighting):
@@ -124,7 +124,7 @@ class DMMDDistiller(Distiller):
         _check_count("critic_steps", critic_steps)
         truncation.check(temperature, top_p)
         if teacher_weight == "auto":
-            teacher_weight = 0.0 if teacher.process.needs_noise else 1.0
+            teacher_weight = teacher.process.teacher_weight
         if not (isinstance(teacher_weight, (int, float)) and teacher_weight >= 0):
             raise ValueError(
                 f'`teacher_weight` must be "auto" or at least 0. Received: {teacher_weight!r}'

@@ -46,6 +46,16 @@ def test_trains_both_and_leaves_the_teacher(process, renoise):
     assert all(np.isfinite(values).all() for values in history.values())
 
 
+@pytest.mark.parametrize(
+    ("process", "expected"),
+    [(kd.MaskedDiffusion(4), ("posterior", 0.0)), (kd.UniformDiffusion(4), ("forward", 1.0))],
+    ids=repr,
+)
+def test_choices_that_follow_the_process(process, expected):
+    model = distiller(process)
+    assert (model.renoise, model.teacher_weight) == expected
+
+
 def test_critic_that_knows_the_teacher_gives_no_gradient():
     """At the fixed point, critic = teacher, the student stands still exactly."""
     model = distiller()
