@@ -24,33 +24,44 @@ MIB = 2.0**20
 BY_HAND = "step by hand"
 
 
+def lower_train(model, x):
+    """The compiled train step's plan, before XLA has made it."""
+    import jax
+
+    step = jax.jit(model.train_step, donate_argnums=0)
+    return step.lower(parts.jax_state(model), (x,))
+
+
+def lower_forward(model, x):
+    import jax
+
+    def pure(values, z, t, key):
+        with keras.StatelessScope(state_mapping=zip(model.variables, values, strict=True)):
+            return model.logits(z, t, seed=key)
+
+    t = jax.numpy.full((x.shape[0],), 0.5)
+    return jax.jit(pure).lower([v.value for v in model.variables], x, t, random.as_key(0))
+
+
+def temporaries(lowered):
+    """MiB that XLA plans beside arguments and results."""
+    return lowered.compile().memory_analysis().temp_size_in_bytes / MIB
+
+
 def xla_plan(distiller, x):
     """MiB of temporaries, `{name: MiB}`; the step first."""
-    import jax
     import pure_jax
 
-    def train(model):
-        step = jax.jit(model.train_step, donate_argnums=0)
-        return step.lower(parts.jax_state(model), (x,))
-
-    def infer(model):
-        def pure(values, z, t, key):
-            with keras.StatelessScope(state_mapping=zip(model.variables, values, strict=True)):
-                return model.logits(z, t, seed=key)
-
-        t = jax.numpy.full((x.shape[0],), 0.5)
-        return jax.jit(pure).lower([v.value for v in model.variables], x, t, random.as_key(0))
-
-    lowered = {"step": train(distiller)}
-    lowered |= {name: train(model) for name, model in parts.updates(distiller).items()}
+    lowered = {"step": lower_train(distiller, x)}
+    lowered |= {name: lower_train(model, x) for name, model in parts.updates(distiller).items()}
     lowered |= {
-        f"{role} forward": infer(getattr(distiller, role)) for role in ("teacher", "student", "critic")
+        f"{role} forward": lower_forward(getattr(distiller, role), x)
+        for role in ("teacher", "student", "critic")
     }
     if isinstance(distiller.process, kd.MaskedDiffusion):
         step, state = pure_jax.make_step(distiller)
         lowered[BY_HAND] = step.lower(state, x)
-    plans = {name: plan.compile().memory_analysis() for name, plan in lowered.items()}
-    return {name: plan.temp_size_in_bytes / MIB for name, plan in plans.items()}
+    return {name: temporaries(plan) for name, plan in lowered.items()}
 
 
 def run(what, distiller, x):

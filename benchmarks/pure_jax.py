@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import keras
 
-LEARNING_RATE, BETA_2, EPSILON, CLIP, EMA = 3e-4, 0.99, 1e-7, 1.0, 0.99
+LEARNING_RATE, DECAY, BETA_2, EPSILON, CLIP, EMA = 1e-3, 1e-3, 0.99, 1e-7, 1.0, 0.995
 MAX_LOG_RATIO = 3.0
 FIRST_TIME = 1e-4
 
@@ -51,7 +51,7 @@ def make_step(distiller):
         norm = jnp.sqrt(sum(jnp.sum(g * g) for g in gradients))
         gradients = [g * jnp.minimum(1.0, CLIP / (norm + 1e-12)) for g in gradients]
         second = [BETA_2 * v + (1 - BETA_2) * g * g for v, g in zip(second, gradients, strict=True)]
-        scale = LEARNING_RATE * jnp.sqrt(1 - BETA_2**count)
+        scale = LEARNING_RATE / (1 + DECAY * count) * jnp.sqrt(1 - BETA_2**count)
         weights = [
             w - scale * g / (jnp.sqrt(v) + EPSILON)
             for w, g, v in zip(weights, gradients, second, strict=True)

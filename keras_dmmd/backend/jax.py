@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
-from keras_dmmd.backend.xla import exponential
+from keras_dmmd.backend.xla import after, exponential
 
 __all__ = [
     "StatefulTrainStep",
+    "after",
     "apply_gradients",
     "compile_inference",
     "exponential",

@@ -4,10 +4,11 @@ import contextlib
 
 import tensorflow as tf
 
-from keras_dmmd.backend.xla import exponential
+from keras_dmmd.backend.xla import after, exponential
 
 __all__ = [
     "StatefulTrainStep",
+    "after",
     "apply_gradients",
     "compile_inference",
     "exponential",

@@ -5,6 +5,7 @@ from keras.src.backend.torch.core import get_device
 
 __all__ = [
     "StatefulTrainStep",
+    "after",
     "apply_gradients",
     "compile_inference",
     "exponential",
@@ -73,6 +74,12 @@ def value_and_grad(fn, variables):
     return (loss.detach(), aux), [
         torch.zeros_like(v) if g is None else g for g, v in zip(gradients, values, strict=True)
     ]
+
+
+def after(key, norm):
+    """`key`: operations run in the order in which they are written."""
+    del norm
+    return key
 
 
 def no_gradient():

@@ -127,14 +127,16 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         inputs, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self._training = True
         critic_optimizer, student_optimizer = self.optimizer.optimizers
+        norm = ops.zeros(())
         for _ in range(self.critic_steps):
-            self._train("critic", critic_optimizer, inputs, sample_weight)
-        self._train("student", student_optimizer, inputs, sample_weight)
+            norm = self._train("critic", critic_optimizer, inputs, sample_weight, norm)
+        self._train("student", student_optimizer, inputs, sample_weight, norm)
         self.optimizer.advance()
         return self.get_metrics_result()
 
-    def _train(self, role, optimizer, inputs, sample_weight):
-        key = random.as_key(self.seed_generator)
+    def _train(self, role, optimizer, inputs, sample_weight, previous_norm):
+        """Update one network, once the update before it has its gradients; returns their norm."""
+        key = backend.after(random.as_key(self.seed_generator), previous_norm)
         losses = {"student": self.student_losses, "critic": self.critic_losses}[role]
         variables = getattr(self, role).trainable_variables
 
@@ -148,6 +150,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients)) / scale
         backend.apply_gradients(optimizer, gradients, variables)
         self._track({**logs, f"{role}_grad_norm": norm})
+        return norm
 
     def _track(self, logs):
         for name, value in logs.items():
