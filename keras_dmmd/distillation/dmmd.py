@@ -160,8 +160,8 @@ class DMMDDistiller(Distiller):
     def default_optimizer(self, role):
         """Adam with β1 = 0, β2 = 0.99, as in moment matching (arXiv 2406.04103), clipped.
 
-        Its rate, `1e-3 / (1 + rounds / 1000)`, is high enough at first to find lost modes, low enough in
-        the end to come to rest. The student's keeps an EMA over about 200 rounds.
+        Its rate, `1e-3 / (1 + rounds / 1000)`, is high at first, to find lost modes, and low in the
+        end, to come to rest. The student's keeps an EMA over about 200 rounds.
         """
         rate = keras.optimizers.schedules.InverseTimeDecay(1e-3, decay_steps=1000, decay_rate=1.0)
         ema = {"use_ema": True, "ema_momentum": 0.995} if role == "student" else {}
