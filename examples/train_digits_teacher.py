@@ -2,8 +2,9 @@
 
     python examples/train_digits_teacher.py --process masked --out runs/digits_masked_teacher
 
-Writes the preset, and the training log beside it. Any backend. Those that ship were trained twice, the
-second time without dropout: `--init runs/first --dropout 0 --learning-rate 1e-3`.
+Writes the preset, and the training log beside it. Any backend. Those that ship were trained in
+phases, each later one from the one before and without dropout (`--init runs/first --dropout 0`): the
+chain of `continued_from` in their `card.json` has every phase's arguments.
 """
 
 import argparse

@@ -10,6 +10,7 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras_dmmd.backend.xla import after, exponential
 
 __all__ = [
+    "COMPILES_INFERENCE",
     "StatefulTrainStep",
     "after",
     "apply_gradients",
@@ -25,6 +26,8 @@ __all__ = [
     "unshare",
     "value_and_grad",
 ]
+
+COMPILES_INFERENCE = True
 
 
 def key(seed):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras_dmmd.backend.xla import after, exponential
 
 __all__ = [
+    "COMPILES_INFERENCE",
     "StatefulTrainStep",
     "after",
     "apply_gradients",
@@ -22,6 +23,8 @@ __all__ = [
     "unshare",
     "value_and_grad",
 ]
+
+COMPILES_INFERENCE = True
 
 
 # Philox, which XLA compiles to cheaper code than ThreeFry, and which draws the same without it.

@@ -4,6 +4,7 @@ import torch
 from keras.src.backend.torch.core import get_device
 
 __all__ = [
+    "COMPILES_INFERENCE",
     "StatefulTrainStep",
     "after",
     "apply_gradients",
@@ -19,6 +20,8 @@ __all__ = [
     "unshare",
     "value_and_grad",
 ]
+
+COMPILES_INFERENCE = False
 
 _MASK = (1 << 64) - 1
 
@@ -114,7 +117,7 @@ def compile_inference(fn, variables, jit_compile):
 
 
 def is_out_of_memory(error):
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def synchronize(x):

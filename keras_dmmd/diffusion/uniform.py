@@ -101,8 +101,8 @@ class UniformDiffusion(DiffusionProcess):
         alpha_ts = alpha_t / ops.maximum(alpha_s, 1e-12)
         agree = ops.cast(ops.equal(x, z_t), "float32")
         to_x = (1.0 - alpha_ts) * alpha_s / K + agree * alpha_ts * alpha_s
-        to_z = alpha_ts * (1.0 - alpha_s) / K + 0.0 * agree
-        to_noise = (1.0 - alpha_ts) * (1.0 - alpha_s) / K + 0.0 * agree
+        to_z = alpha_ts * (1.0 - alpha_s) / K
+        to_noise = (1.0 - alpha_ts) * (1.0 - alpha_s) / K
         u = random.uniform(ops.shape(z_t), choice_seed) * (to_x + to_z + to_noise)
         noise = self.prior(ops.shape(z_t), noise_seed)
         return ops.where(u < to_x, x, ops.where(u < to_x + to_z, z_t, noise))

@@ -29,6 +29,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         kwargs.setdefault("dtype", student.dtype_policy)
         super().__init__(seed=seed, **kwargs)
         self.teacher, self.student, self.critic = teacher, student, critic
+        self.process = teacher.process
         self.teacher.trainable = False
         self.critic_steps = critic_steps
         names = ("student_loss", "critic_loss", *self.statistics, *self.norms)

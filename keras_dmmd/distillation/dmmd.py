@@ -141,6 +141,11 @@ class DMMDDistiller(Distiller):
                 f"`target='soft'` is not sound for {type(teacher.process).__name__}: `z_s` depends on "
                 "the sampled token at every position, and soft targets ignore it. Use `target='hard'`."
             )
+        if student is not None and noise != "auto":
+            raise ValueError(
+                "`noise` is the random input of a student that is copied from the teacher; a given "
+                f"`student` brings its own. Received: noise={noise!r} and a student"
+            )
         if noise == "auto":
             noise = default_noise(teacher)
         super().__init__(
@@ -151,7 +156,6 @@ class DMMDDistiller(Distiller):
             seed=seed,
             **kwargs,
         )
-        self.process = teacher.process
         self.steps, self.renoise, self.target = steps, renoise, target
         self.teacher_weight = teacher_weight
         self.temperature, self.top_p, self.top_p_penalty = temperature, top_p, top_p_penalty
@@ -278,6 +282,11 @@ def _check_models(teacher, student, critic):
                 f"The {name} is not built: fit it, load its weights or call its "
                 "`build((None, length))` first. A teacher needs trained weights."
             )
+        if name != "student" and model.takes_noise:
+            raise ValueError(
+                f"The {name} has a random input, so its prediction is not E[x | z_t]: only a student "
+                "may have one."
+            )
         process, wanted = model.process, teacher.process
         if type(process) is not type(wanted) or process.prediction != wanted.prediction:
             raise ValueError(f"The {name} has the process {process!r}, but the teacher {wanted!r}.")
@@ -285,6 +294,12 @@ def _check_models(teacher, student, critic):
             raise ValueError(
                 f"The {name}'s vocabulary has {process.vocabulary_size} tokens, but the teacher's "
                 f"{wanted.vocabulary_size}."
+            )
+        schedules = [(type(s).__name__, s.get_config()) for s in (process.schedule, wanted.schedule)]
+        if schedules[0] != schedules[1]:
+            raise ValueError(
+                f"The {name} and the teacher need equal schedules. "
+                f"Received: {schedules[0]} and {schedules[1]}"
             )
     if student is not None and (student is teacher or student is critic):
         raise ValueError("Teacher, student and critic must be three models; copy with `.copy()`.")

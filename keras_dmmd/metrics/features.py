@@ -73,7 +73,7 @@ class ImageFeatures:
         return FeatureStatistics(self(tokens))
 
     def save(self, folder, card=None):
-        """Write `config.json`, `weights.npz` (half precision) and `card.json`."""
+        """Write `features.json`, `weights.npz` (half precision) and `card.json`."""
         os.makedirs(folder, exist_ok=True)
         weights = [w.astype("float16") for w in self.classifier.get_weights()]
         np.savez_compressed(os.path.join(folder, "weights.npz"), *weights)

@@ -199,6 +199,8 @@ class Denoiser(layers.Layer):
         if self.noise is not None and noise is not None:
             x = x + self.noise(noise)
         condition = self.time_embedding(t)
+        if labels is not None and not self.num_classes:
+            raise ValueError("This denoiser takes no labels: it was made without `num_classes`.")
         if self.num_classes:
             if labels is None:
                 labels = ops.full_like(ops.cast(t, "int32"), self.num_classes)

@@ -38,9 +38,7 @@ class Sampler:
     def __init__(self, model, jit_compile="auto"):
         self.model = model
         self.trace_count = 0
-        if jit_compile == "auto":
-            jit_compile = keras.backend.backend() != "torch"
-        self.jit_compile = jit_compile
+        self.jit_compile = backend.COMPILES_INFERENCE if jit_compile == "auto" else jit_compile
         self._compiled = {}
 
     def _step(self, top_p):
@@ -82,11 +80,12 @@ class Sampler:
         limit = max(1, MAX_LOGITS // (length * self.model.process.vocabulary_size))
         batch_size = min(n, batch_size or limit)
         progress = _progress(verbose, steps * -(-n // batch_size))
-        chunks = []
+        chunks, rest = [], random.as_key(seed)
         with progress:
             while sum(chunk.shape[-2] for chunk in chunks) < n:
                 done = sum(chunk.shape[-2] for chunk in chunks)
-                key = random.split(seed, len(chunks) + 1)[-1] if chunks else random.as_key(seed)
+                # A chain: a chunk splits its own key, never the one that the next chunks come from.
+                key, next_rest = random.split(rest, 2)
                 here = None if labels is None else _padded(labels[done : done + batch_size], batch_size)
                 try:
                     chunk = self._run(
@@ -97,6 +96,7 @@ class Sampler:
                         raise
                     batch_size = (batch_size + 1) // 2
                     continue
+                rest = next_rest
                 chunks.append(chunk[..., : n - done, :])
         return np.concatenate(chunks, axis=-2)
 

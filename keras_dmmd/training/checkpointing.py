@@ -81,7 +81,9 @@ class ExactCheckpoints:
                 ) from error
             raise ValueError(
                 f"The weights file {filepath!r} does not fit this {type(self).__name__}: it was "
-                f"saved from another model or configuration; the model is unchanged. Cause: {error}"
+                "saved from another model or configuration, or by a model that was compiled "
+                "otherwise; the model is unchanged. "
+                f"Cause: {error}"
             ) from error
 
 

@@ -276,11 +276,16 @@ def unpack(inputs):
             "Tokens must have shape (batch, length): flatten images to one row each. "
             f"Received: shape {tuple(tokens.shape)}"
         )
+    if tokens.shape[1] is None:
+        raise ValueError(
+            "The length of token sequences must be known before they are read: pad them to one length. "
+            f"Received: shape {tuple(tokens.shape)}"
+        )
     return ops.cast(tokens, "int32"), labels
 
 
 def weighted_mean(values, sample_weight):
     """Mean over examples; weighted ones are summed, then divided by the batch, as Keras does."""
     if sample_weight is not None:
-        values = values * ops.cast(sample_weight, values.dtype)
+        values = values * ops.cast(ops.reshape(sample_weight, ops.shape(values)), values.dtype)
     return ops.mean(values)

@@ -23,6 +23,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
     def fit(self, *args, **kwargs):
         """`keras.Model.fit`; returns its `History`. Afterwards the weights hold their EMA, if any."""
         self._assert_compile_called("fit")
+        self._check(args, kwargs)
         try:
             return super().fit(*args, **_with_targets(args, kwargs))
         finally:
@@ -30,10 +31,12 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     def evaluate(self, *args, **kwargs):
         """`keras.Model.evaluate`; the same model and data give the same result."""
+        self._check(args, kwargs)
         return super().evaluate(*args, **_with_targets(args, kwargs))
 
     def predict(self, *args, **kwargs):
         """What `call` returns for each example; repeats, like `evaluate`."""
+        self._check(args, kwargs)
         self._rewind()
         return super().predict(*args, **kwargs)
 
@@ -42,8 +45,33 @@ class SeededModel(ExactCheckpoints, keras.Model):
         super().reset_metrics()
         self._rewind()
 
+    def _check(self, args, kwargs):
+        """Refuse arrays of tokens that are no ids: on an accelerator they would pass for others."""
+        check_tokens(args[0] if args else kwargs.get("x"), self.process.vocabulary_size)
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (tuple, list)):
+            validation = validation[0]
+        check_tokens(validation, self.process.vocabulary_size)
+
     def _rewind(self):
         self.evaluation_seed.state.assign(np.array([self.seed + 1, 0]))
+
+
+def check_tokens(inputs, vocabulary_size):
+    """Refuse numpy tokens, alone or in a dict, that are no ids of the vocabulary."""
+    tokens = inputs.get("tokens") if isinstance(inputs, dict) else inputs
+    if not isinstance(tokens, np.ndarray) or tokens.size == 0:
+        return
+    low, high = tokens.min(), tokens.max()
+    if not (0 <= low and high < vocabulary_size):
+        raise ValueError(
+            f"Tokens must be ids from 0 to {vocabulary_size - 1}. Received: values from {low} to {high}"
+        )
+    if tokens.dtype.kind == "f" and (tokens != np.floor(tokens)).any():
+        raise ValueError(
+            "Tokens must be integers; quantise images first. "
+            f"Received: fractions, in an array of {tokens.dtype} from {low} to {high}"
+        )
 
 
 def _with_targets(args, kwargs):

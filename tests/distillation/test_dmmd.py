@@ -150,6 +150,15 @@ def test_draw_is_what_the_method_says():
     assert abs((z_s == mask).mean() - s.mean()) < 5 * 0.5 / 2560**0.5
 
 
+@pytest.mark.parametrize(("steps", "expected"), [(1, 5 / 6), (8, 1 - 4 * (1 - (7 / 8) ** 3) / 3)])
+def test_a_draw_goes_one_of_the_students_steps_back(steps, expected):
+    """`t = min(1, s + δ)`: the share of masks in `z_t` is `E[t] = 1 - E[(1 - s - δ)+]`, an integral."""
+    model = kd.DMMDDistiller(small_model(), steps=steps)
+    draw = model.draw(tokens(4096), kd.random.split(0, 2)[0])
+    masked = (ops.convert_to_numpy(draw.z_t) == model.process.mask_id).mean(axis=1)
+    assert abs(masked.mean() - expected) < 5 * masked.std() / 4096**0.5
+
+
 def test_forward_renoising_forgets_z_t():
     model = distiller(renoise="forward")
     draw = model.draw(tokens(512), kd.random.split(0, 2)[0])
@@ -281,6 +290,10 @@ def other(vocabulary_size=4):
         (lambda: distiller(teacher_weight=-1), "`teacher_weight` must"),
         (lambda: distiller(max_log_ratio=0), "`max_log_ratio` must"),
         (lambda: distiller(noise="pyramid"), "is for images"),
+        (lambda: distiller(student=small_model(), noise="gaussian"), "brings its own"),
+        (lambda: distiller(student=small_model(kd.MaskedDiffusion(3, "cosine"))), "equal schedules"),
+        (lambda: distiller(critic=small_model().copy(noise="gaussian")), "critic has a random input"),
+        (lambda: distill_a_student(), "teacher has a random input"),
         (lambda: exact_without_student(), "no weights to copy"),
         (lambda: distiller().compile(optimizer="adam"), "compiled with `student_optimizer`"),
         (lambda: same_optimizer_twice(), "an optimizer each"),
@@ -297,6 +310,10 @@ def unbuilt():
             pass
 
     return kd.DiffusionModel(Later(), kd.MaskedDiffusion(3))
+
+
+def distill_a_student():
+    return kd.DMMDDistiller(small_model().copy(noise="gaussian"))
 
 
 def exact_without_student():

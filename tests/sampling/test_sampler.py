@@ -1,9 +1,10 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 import keras_dmmd as kd
-from keras_dmmd import backend
+from keras_dmmd import backend, random
 from keras_dmmd.sampling import Sampler
 from keras_dmmd.sampling.sampler import time_grid
 from tests.oracles import toy
@@ -113,6 +114,20 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
     draws = sampler(12, 2, 5, 0)
     assert draws.shape == (12, 5)
     assert sizes[:3] == [12, 6, 3]
+
+
+def test_chunks_use_no_key_twice(monkeypatch):
+    """Were a chunk's key among those that another chunk splits off, their draws would agree."""
+    sampler, seen = Sampler(small_model()), []
+
+    def run(step, key, n, steps, length, *args):
+        seen.extend(random.split(key, steps + 1))
+        return np.zeros((n, length), "int32")
+
+    monkeypatch.setattr(sampler, "_run", run)
+    sampler(12, 4, 5, 0, batch_size=3)
+    draws = [float(ops.convert_to_numpy(random.uniform((1,), key))[0]) for key in seen]
+    assert len(draws) == 4 * 5 and len(set(draws)) == len(draws)
 
 
 def test_other_errors_are_not_swallowed(monkeypatch):

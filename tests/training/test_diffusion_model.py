@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
+from keras_dmmd.training.diffusion_model import unpack
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -95,6 +96,53 @@ def test_validation_reports_bits_per_dim():
     history = model.fit(tokens(), epochs=2, validation_data=tokens(32, 1), verbose=0).history
     ratio = np.array(history["val_bits_per_dim"]) / np.array(history["val_loss"])
     np.testing.assert_allclose(ratio, 1 / np.log(2), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.full((4, 5), 3), "ids from 0 to 2"),
+        (np.full((4, 5), -1), "ids from 0 to 2"),
+        (np.full((4, 5), np.nan), "ids from 0 to 2"),
+        (np.full((4, 5), 0.5), "must be integers"),
+    ],
+)
+def test_tokens_outside_the_vocabulary_are_refused(x, message):
+    model = small_model()
+    model.compile()
+    before = model.get_weights()
+    good = tokens(4)
+    for attempt in (
+        lambda: model.fit(x, verbose=0),
+        lambda: model.fit({"tokens": x}, verbose=0),
+        lambda: model.fit(x=good, validation_data=x, verbose=0),
+        lambda: model.fit(good, validation_data=(x, None), verbose=0),
+        lambda: model.evaluate(x, verbose=0),
+        lambda: model.predict(x, verbose=0),
+    ):
+        with pytest.raises(ValueError, match=message):
+            attempt()
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_labels_for_a_network_without_classes_are_refused():
+    with pytest.raises(ValueError, match="takes no labels"):
+        small_model().generate(2, steps=1, labels=1, jit_compile=False)
+
+
+def test_a_length_that_is_not_known_is_refused():
+    inputs = keras.KerasTensor((None, None), dtype="int32")
+    with pytest.raises(ValueError, match="pad them to one length"):
+        unpack(inputs)
+
+
+def test_sample_weights_may_be_a_column():
+    model = small_model()
+    model.compile()
+    x, weights = tokens(32), np.linspace(0, 1, 32)
+    row = model.evaluate(x, sample_weight=weights, verbose=0)
+    np.testing.assert_allclose(model.evaluate(x, sample_weight=weights[:, None], verbose=0), row)
 
 
 def test_sample_weights_count():
