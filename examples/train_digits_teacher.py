@@ -12,6 +12,7 @@ import os
 import time
 
 import keras
+import numpy as np
 
 import keras_dmmd as kd
 from keras_dmmd.datasets import load_digits
@@ -31,6 +32,12 @@ def build(process, dropout=0.1):
         dropout=dropout,
     )
     return kd.DiffusionModel(denoiser, process, length=64)
+
+
+def bits(teacher, images, corruptions=16):
+    """NELBO in bits per pixel: the mean over several times and corruptions of each image."""
+    x = np.tile(images, (corruptions, 1))
+    return teacher.evaluate(x, batch_size=300, verbose=0, return_dict=True)["bits_per_dim"]
 
 
 def main():
@@ -70,8 +77,7 @@ def main():
         verbose=2,
         callbacks=[keras.callbacks.CSVLogger(os.path.join(args.out, "training.csv"))],
     )
-    held_out = teacher.evaluate(x_test, verbose=0, return_dict=True)
-    train = teacher.evaluate(x_train, verbose=0, return_dict=True)
+    held_out, train = bits(teacher, x_test), bits(teacher, x_train)
     kd.presets.save_to_preset(
         teacher,
         args.out,
@@ -87,15 +93,15 @@ def main():
             "dropout": args.dropout,
             "continued_from": kd.presets.read_card(args.init) if args.init else None,
             "parameters": int(teacher.count_params()),
-            "nelbo_bits_per_dim_held_out": round(held_out["bits_per_dim"], 4),
-            "nelbo_bits_per_dim_train": round(train["bits_per_dim"], 4),
+            "nelbo_bits_per_dim_held_out": round(held_out, 4),
+            "nelbo_bits_per_dim_train": round(train, 4),
             "minutes": round((time.time() - start) / 60, 1),
             "device": "CPU, 2 cores",
             "backend": keras.backend.backend(),
             "keras": keras.__version__,
         },
     )
-    print(held_out, train)
+    print(f"{held_out:.3f} bits per pixel on held-out images, {train:.3f} on those it learned")
 
 
 if __name__ == "__main__":
