@@ -16,8 +16,7 @@ class AlternatingOptimizer(keras.optimizers.MultiOptimizer):
     """
 
     def __init__(self, parts, name="alternating"):
-        owner = {id(v): optimizer for optimizer, variables in parts for v in variables}
-        super().__init__(lambda variable: owner[id(variable)], name=name)
+        super().__init__(None, name=name)  # `build` knows which variable is whose
         self._parts = parts
         self._inner_optimizers = [optimizer for optimizer, _ in parts]
 
