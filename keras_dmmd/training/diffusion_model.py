@@ -132,7 +132,8 @@ class DiffusionModel(SeededModel):
         self._training = training
         per_dim = y_pred / unpack(x)[0].shape[1]
         if not training:
-            self.bits_metric.update_state(per_dim / math.log(2.0), sample_weight=sample_weight)
+            weight = None if sample_weight is None else ops.reshape(sample_weight, (-1,))
+            self.bits_metric.update_state(per_dim / math.log(2.0), sample_weight=weight)
         return weighted_mean(per_dim, sample_weight)
 
     def compile(self, optimizer="adamw", **kwargs):
@@ -287,5 +288,5 @@ def unpack(inputs):
 def weighted_mean(values, sample_weight):
     """Mean over examples; weighted ones are summed, then divided by the batch, as Keras does."""
     if sample_weight is not None:
-        values = values * ops.cast(ops.reshape(sample_weight, ops.shape(values)), values.dtype)
+        values = values * ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype)
     return ops.mean(values)
