@@ -55,10 +55,10 @@ class UniformDiffusion(DiffusionProcess):
         return ops.log(ops.maximum(clean * same + noise, 1e-20))
 
     def log_mean(self, logits, z_t, t):
-        logits = ops.cast(logits, "float32")
-        if self.prediction == "loo":
-            logits = ops.log_softmax(logits, axis=-1) + self._log_likelihood(z_t, t)
-        return ops.log_softmax(logits, axis=-1)
+        log_probs = super().log_mean(logits, z_t, t)
+        if self.prediction == "mean":
+            return log_probs
+        return ops.log_softmax(log_probs + self._log_likelihood(z_t, t), axis=-1)
 
     def log_loo(self, logits, z_t, t):
         """`log E[x^l | z_t without l]`, normalised, `(batch, length, K)`."""

@@ -132,8 +132,8 @@ class DiffusionModel(SeededModel):
         self._training = training
         per_dim = y_pred / unpack(x)[0].shape[1]
         if not training:
-            weight = None if sample_weight is None else ops.reshape(sample_weight, (-1,))
-            self.bits_metric.update_state(per_dim / math.log(2.0), sample_weight=weight)
+            weights = example_weights(sample_weight)
+            self.bits_metric.update_state(per_dim / math.log(2.0), sample_weight=weights)
         return weighted_mean(per_dim, sample_weight)
 
     def compile(self, optimizer="adamw", **kwargs):
@@ -285,8 +285,13 @@ def unpack(inputs):
     return ops.cast(tokens, "int32"), labels
 
 
+def example_weights(sample_weight):
+    """`(batch,)` from `(batch,)` or a column, which would broadcast against it; `None` stays `None`."""
+    return None if sample_weight is None else ops.reshape(sample_weight, (-1,))
+
+
 def weighted_mean(values, sample_weight):
     """Mean over examples; weighted ones are summed, then divided by the batch, as Keras does."""
     if sample_weight is not None:
-        values = values * ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype)
+        values = values * ops.cast(example_weights(sample_weight), values.dtype)
     return ops.mean(values)
