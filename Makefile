@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BACKEND ?= jax
 PROCESS ?= masked
+WORKERS ?= auto
 BIN := .venv/bin
 BACKENDS := jax tensorflow torch
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 help:
 	@echo "make quickstart [BACKEND=jax|tensorflow|torch] [PROCESS=masked|uniform]"
 	@echo "                  distil the digits teacher into 8 steps, print the table, draw the picture"
-	@echo "make test         install all three backends and run the tests on each"
+	@echo "make test         install all three backends and run the tests on each [WORKERS=auto]"
 	@echo "make lint         ruff"
 	@echo "make notebooks    regenerate examples/*.ipynb from examples/*.py"
 
@@ -41,7 +42,7 @@ lint: .venv/test
 test: .venv/test lint
 	set -e; for backend in $(BACKENDS); do \
 		echo "== $$backend"; \
-		KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest $(ARGS); \
+		KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS); \
 	done
 
 notebooks: .venv/test

@@ -140,7 +140,8 @@ def main(argv=None):
     common.print_table([{"what": k, "MiB": v} for k, v in sizes.items()], ["what", "MiB"])
     print(f"step / largest part: {sizes['step'] / largest:.3f}")
     results = {"how": how, "mib": sizes, "step_over_largest_part": sizes["step"] / largest}
-    common.write_json("memory", results, vars(args))
+    settings = {name: value for name, value in vars(args).items() if name != "child"}
+    common.write_json("memory", results, settings)
 
 
 if __name__ == "__main__":

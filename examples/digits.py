@@ -21,10 +21,11 @@ import numpy as np
 import keras_dmmd as kd
 
 PROCESS = os.environ.get("PROCESS", "masked")  # or "uniform"
-ROUNDS = int(os.environ.get("ROUNDS", "600"))  # rounds of critic and student
+ROUNDS = int(os.environ.get("ROUNDS", "500"))  # rounds of critic and student
 SAMPLES = int(os.environ.get("SAMPLES", "2000"))  # for each Fréchet distance
 SEEDS = range(int(os.environ.get("SEEDS", "3")))
 LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "1e-3"))
+STUDENT = os.environ.get("STUDENT")  # a student to go on from: a preset or a folder of this script
 FOLDER = os.environ.get("FOLDER", "runs/digits")
 BATCH_SIZE = 60  # divides the 1,500 training images: every batch has one shape
 
@@ -60,14 +61,20 @@ epochs = max(1, ROUNDS // rounds_an_epoch)
 rounds = epochs * rounds_an_epoch
 
 
-def adam(**kwargs):
-    decay = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, rounds, alpha=0.05)
+def adam(warmup=0, **kwargs):
+    start = 0.0 if warmup else LEARNING_RATE
+    decay = keras.optimizers.schedules.CosineDecay(
+        start, rounds - warmup, alpha=0.05, warmup_target=LEARNING_RATE, warmup_steps=warmup
+    )
     return keras.optimizers.Adam(decay, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
 
 
-distiller = kd.DMMDDistiller(teacher, steps=8)
+# A student that is already trained waits for its critic, which starts as the teacher.
+first = kd.from_preset(STUDENT) if STUDENT else None
+distiller = kd.DMMDDistiller(teacher, first, steps=8)
 distiller.compile(
-    student_optimizer=adam(use_ema=True, ema_momentum=1 - 12 / rounds), critic_optimizer=adam()
+    student_optimizer=adam(rounds // 10 if STUDENT else 0, use_ema=True, ema_momentum=1 - 12 / rounds),
+    critic_optimizer=adam(),
 )
 start = time.time()
 distiller.fit(x_train, batch_size=BATCH_SIZE, epochs=epochs)
@@ -80,7 +87,8 @@ kd.presets.save_to_preset(student, os.path.join(FOLDER, "student"))
 # ## Quality against the number of network calls
 # The Fréchet distance compares samples with real digits in the features of a small CNN. Two halves of
 # the real digits show what a distance of "no difference" is at this sample size. The student that ships
-# was trained by this script too, with `ROUNDS` of its card.
+# was trained by this script too, for longer: its card has `ROUNDS`, `LEARNING_RATE` and, if it went on
+# from an earlier student, `STUDENT`.
 
 # %%
 shipped = kd.from_preset(f"digits_{PROCESS}_student")

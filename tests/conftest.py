@@ -4,6 +4,7 @@ import os
 import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
 import keras
 import pytest
@@ -12,6 +13,12 @@ if keras.backend.backend() == "torch":
     import torch
 
     torch.set_num_threads(1)
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow
+
+    tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+    tensorflow.config.threading.set_inter_op_parallelism_threads(1)
 
 if keras.backend.backend() == "jax":
     # Many tests compile the same small step: most of the time of the suite on this backend.

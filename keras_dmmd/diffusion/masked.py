@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import random
-from keras_dmmd.diffusion.process import DiffusionProcess, gather, per_token
+from keras_dmmd.diffusion.process import DiffusionProcess, per_token
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -82,6 +82,4 @@ class MaskedDiffusion(DiffusionProcess):
 
     def nelbo(self, logits, x, z_t, t):
         """`-α'/(1 - α) Σ_masked CE(x, x̂)`: the training loss is the bound itself."""
-        log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-        cross_entropy = -gather(log_probs, x) * ops.cast(self.is_open(z_t), "float32")
-        return self.weight(t) * ops.sum(cross_entropy, axis=-1)
+        return self.loss(logits, x, z_t, t)

@@ -121,7 +121,8 @@ class DiffusionProcess:
         """The integrand of the negative ELBO at `t`, `(batch,)` nats, summed over positions.
 
         Its mean over `t ~ U(0, 1)` and `z_t` bounds `-log p(x)`, and for the exact denoiser its mean
-        over the data is their entropy.
+        over the data is their entropy. Both hold where `α_1 = 0`: of a schedule that leaves some signal
+        (`log_linear` leaves ε), the bound's prior term is left out, as is usual.
         """
         raise NotImplementedError
 
