@@ -63,7 +63,7 @@ def parse(argv):
     parser.add_argument("--teacher-rate", type=float, default=1e-3)
     parser.add_argument("--rounds", type=int, default=20000, help="updates of each student, about")
     parser.add_argument("--student-rate", type=float, default=3e-4)
-    parser.add_argument("--teacher-weight", type=float, default=1.0)
+    parser.add_argument("--teacher-weight", type=float, default=0.0)
     parser.add_argument("--noise", default="auto", help="random input of the students, or 'none'")
     parser.add_argument("--student-steps", type=int, nargs="+", default=[4, 8, 16, 32, 64])
     parser.add_argument("--teacher-steps", type=int, nargs="+", default=[4, 16, 64, 256, 1024])

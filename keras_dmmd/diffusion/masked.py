@@ -26,7 +26,6 @@ class MaskedDiffusion(DiffusionProcess):
     needs_noise = True  # z_1 is a constant: without more randomness one step has one outcome a token
     soft_target = True
     renoise = "posterior"
-    teacher_weight = 0.0
 
     @property
     def num_states(self):

@@ -38,16 +38,14 @@ class DiffusionProcess:
         prediction: the one in use, `"mean"` or `"loo"`.
         needs_noise: whether a one-step student needs a random input of its own.
         soft_target: whether a soft critic target is sound for this process.
-        renoise, teacher_weight: what `DMMDDistiller` takes for `"auto"`: the steadiest choices
-            in `benchmarks/toy.py`.
+        renoise: what `DMMDDistiller` takes for `"auto"`: the best choice in `benchmarks/toy.py`.
     """
 
     predictions = ("mean",)
     prediction = "mean"
     needs_noise = False
     soft_target = False
-    renoise = "forward"
-    teacher_weight = 1.0
+    renoise = "mixed"
     # Weights and posteriors have poles at the ends of time: training times stay this far inside.
     time_epsilon = 1e-4
 

@@ -11,7 +11,7 @@ from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.sampling import truncation
 from keras_dmmd.training.diffusion_model import DiffusionModel, unpack
 
-RENOISE = ("posterior", "forward")
+RENOISE = ("posterior", "forward", "mixed")
 TARGET = ("hard", "soft")
 TIME_WEIGHTING = ("constant", "nelbo")
 
@@ -52,15 +52,16 @@ class DMMDDistiller(Distiller):
         steps: k, the network calls a sample for which the student is trained; `t - s` is drawn from
             `U(0, 1/k)`.
         renoise: how the student's sample goes to `s`. `"posterior"`: `q(z_s | z_t, x)`, as when
-            sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM). `"auto"` is
-            the posterior for masked diffusion, whose open tokens carry no trace of `z_t`, and forward
-            for uniform diffusion, where that trace hides from the critic what the student makes.
+            sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM). `"mixed"`:
+            one or the other, by a fair coin for each example. `"auto"` is the posterior for masked
+            diffusion, whose open tokens carry no trace of `z_t`, and mixed for uniform diffusion, where
+            the posterior alone hides from the critic what the student makes, and the forward process
+            alone hides what it makes it of.
         target: what the critic fits. `"hard"`: the student's sample. `"soft"`: its probabilities, of
             less variance, for masked diffusion only.
         critic_steps: critic updates a student update.
-        teacher_weight: λ, the pull of the critic to the teacher: 1 in the paper. `"auto"` is 1 for
-            uniform diffusion and 0 for masked, whose student must learn to use its noise: there a free
-            critic shows lost modes at full size.
+        teacher_weight: λ, the pull of the critic to the teacher: 1 in the paper. Without it, the
+            default, the critic shows lost modes at their full size.
         temperature: τ: the teacher's log-probabilities are divided by it.
         top_p: nucleus of the teacher, or `None`; tokens outside lose `top_p_penalty` nats.
         top_p_penalty: Δ.
@@ -103,7 +104,7 @@ class DMMDDistiller(Distiller):
         renoise="auto",
         target="hard",
         critic_steps=1,
-        teacher_weight="auto",
+        teacher_weight=0.0,
         temperature=1.0,
         top_p=None,
         top_p_penalty=2.0,
@@ -123,11 +124,9 @@ class DMMDDistiller(Distiller):
         _check_count("steps", steps)
         _check_count("critic_steps", critic_steps)
         truncation.check(temperature, top_p)
-        if teacher_weight == "auto":
-            teacher_weight = teacher.process.teacher_weight
         if not (isinstance(teacher_weight, (int, float)) and teacher_weight >= 0):
             raise ValueError(
-                f'`teacher_weight` must be "auto" or at least 0. Received: {teacher_weight!r}'
+                f"`teacher_weight` must be a number of at least 0. Received: {teacher_weight!r}"
             )
         if top_p is not None and not 0 < top_p_penalty < float("inf"):
             raise ValueError(
@@ -184,11 +183,21 @@ class DMMDDistiller(Distiller):
         logits = self.student.logits(z_t, t, labels=labels, seed=noise_key)
         log_probs = self.process.log_mean(logits, z_t, t)
         x = random.categorical(ops.stop_gradient(log_probs), x_key)
-        if self.renoise == "posterior":
-            z_s = self.process.sample_posterior(x, z_t, s, t, renoise_key)
-        else:
-            z_s = self.process.corrupt(x, s, renoise_key)
+        z_s = self._renoise(x, z_t, s, t, renoise_key)
         return Draw(log_probs, x, z_t, z_s, s, labels)
+
+    def _renoise(self, x, z_t, s, t, key):
+        """`z_s` from the student's sample `x`, by posterior, by forward corruption, or by a coin."""
+        if self.renoise == "posterior":
+            return self.process.sample_posterior(x, z_t, s, t, key)
+        if self.renoise == "forward":
+            return self.process.corrupt(x, s, key)
+        posterior_key, forward_key, coin_key = random.split(key, 3)
+        return ops.where(
+            random.uniform((ops.shape(x)[0], 1), coin_key) < 0.5,
+            self.process.sample_posterior(x, z_t, s, t, posterior_key),
+            self.process.corrupt(x, s, forward_key),
+        )
 
     def teacher_logits(self, draw):
         """The teacher's logits at `z_s`, at the wanted temperature and nucleus."""
