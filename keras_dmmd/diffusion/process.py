@@ -38,7 +38,7 @@ class DiffusionProcess:
         prediction: the one in use, `"mean"` or `"loo"`.
         needs_noise: whether a one-step student needs a random input of its own.
         soft_target: whether a soft critic target is sound for this process.
-        renoise: what `DMMDDistiller` takes for `"auto"`: the best choice in `benchmarks/toy.py`.
+        renoise: what `DMMDDistiller` takes for `"auto"`, by `benchmarks/toy.py`.
     """
 
     predictions = ("mean",)
