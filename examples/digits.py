@@ -5,8 +5,9 @@
 # network call. With 64 calls its digits are good; with 8 it must guess eight pixels at a time, each on
 # its own, and they do not fit together. D-MMD trains a student for which 8 calls are enough.
 #
-# On Kaggle or Colab, first run `pip install keras-dmmd[examples]`. Choose the backend with
-# `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`. Everything below stays the same.
+# On Kaggle or Colab, which have all three backends, first run `pip install keras-dmmd[examples]`;
+# elsewhere `keras-dmmd[jax,examples]`. Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or
+# `torch`. Everything below stays the same.
 
 # %%
 import json
@@ -26,11 +27,13 @@ SAMPLES = int(os.environ.get("SAMPLES", "2000"))  # for each Fréchet distance
 SEEDS = range(int(os.environ.get("SEEDS", "3")))
 LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "1e-3"))
 STUDENT = os.environ.get("STUDENT")  # a student to go on from: a preset or a folder of this script
+TRAINING_SEED = int(os.environ.get("TRAINING_SEED", "0"))
+OPTIONS = json.loads(os.environ.get("OPTIONS", "{}"))  # of DMMDDistiller: {"renoise": "posterior", …}
 FOLDER = os.environ.get("FOLDER", "runs/digits")
 BATCH_SIZE = 60  # divides the 1,500 training images: every batch has one shape
 
 os.makedirs(FOLDER, exist_ok=True)
-keras.utils.set_random_seed(0)
+keras.utils.set_random_seed(TRAINING_SEED)
 
 # %% [markdown]
 # ## Teacher and data
@@ -71,7 +74,7 @@ def adam(warmup=0, **kwargs):
 
 # A student that is already trained waits for its critic, which starts as the teacher.
 first = kd.from_preset(STUDENT) if STUDENT else None
-distiller = kd.DMMDDistiller(teacher, first, steps=8)
+distiller = kd.DMMDDistiller(teacher, first, steps=8, seed=TRAINING_SEED, **OPTIONS)
 distiller.compile(
     student_optimizer=adam(rounds // 10 if STUDENT else 0, use_ema=True, ema_momentum=1 - 12 / rounds),
     critic_optimizer=adam(),
@@ -159,6 +162,10 @@ with open(os.path.join(FOLDER, "digits.json"), "w") as file:
         {
             "process": PROCESS,
             "rounds": rounds,
+            "learning_rate": LEARNING_RATE,
+            "options": OPTIONS,
+            "went_on_from": STUDENT,
+            "training_seed": TRAINING_SEED,
             "minutes": round(minutes, 2),
             "samples": SAMPLES,
             "seeds": list(SEEDS),

@@ -1,10 +1,23 @@
-"""Every test starts from the same seed, on one thread: tests are small, threads only cost."""
+"""Every test starts from the same seed, on one thread: tests are small, threads only cost.
+
+And compiling costs far more than running: XLA is told to hurry, but where a test is marked `heavy`.
+"""
 
 import os
 import pathlib
 
+# In the environment, for the processes that tests start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false --xla_cpu_use_fusion_emitters=false"
+)
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Many tests compile the same small step: most of the time of the suite on JAX.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parent.parent / ".pytest_cache" / "jax")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import keras
 import pytest
@@ -20,14 +33,14 @@ if keras.backend.backend() == "tensorflow":
     tensorflow.config.threading.set_intra_op_parallelism_threads(1)
     tensorflow.config.threading.set_inter_op_parallelism_threads(1)
 
-if keras.backend.backend() == "jax":
-    # Many tests compile the same small step: most of the time of the suite on this backend.
-    import jax
 
-    cache = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "jax"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+@pytest.fixture(autouse=True)
+def hurry(request):
+    if keras.backend.backend() == "jax":
+        import jax
+
+        heavy = request.node.get_closest_marker("heavy") is not None
+        jax.config.update("jax_disable_most_optimizations", not heavy)
 
 
 @pytest.fixture(autouse=True)

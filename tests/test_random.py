@@ -148,6 +148,7 @@ def test_a_certain_category_always_wins():
     assert (ops.convert_to_numpy(random.categorical(logits, 6)) == 1).all()
 
 
+@pytest.mark.heavy
 def test_rare_events_come_as_often_as_they_should():
     """Counts of three rare events in 2·10^7 draws, inside 99.9% Poisson intervals."""
     n, chunk = 20_000_000, 2_000_000

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import toy
 
+pytestmark = pytest.mark.heavy
 ON_JAX = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="minutes; the same code runs on every backend above"
 )
