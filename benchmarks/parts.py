@@ -106,6 +106,22 @@ def forward(model, x, jit_compile):
     return lambda: function(x, t, key)
 
 
+def chained_forward(model, x, jit_compile):
+    """The same, for passes that wait for each other as a sampler's do: each takes its time from the last.
+
+    Returns a function of times, or `None` for the first, that returns logits and the next times.
+    """
+    start = ops.full((x.shape[0],), 0.5)
+    key = random.as_key(0)
+
+    def one(z, t, key):
+        logits = model.logits(z, t, seed=key)
+        return logits, t + 0.0 * logits[:, 0, 0]
+
+    function = backend.compile_inference(one, model.variables, jit_compile)
+    return lambda t: function(x, start if t is None else t, key)
+
+
 def updates(distiller):
     """The two parts that learn, by name."""
     return {
