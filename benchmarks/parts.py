@@ -107,7 +107,7 @@ def forward(model, x, jit_compile):
 
 
 def chained_forward(model, x, jit_compile):
-    """The same, for passes that wait for each other as a sampler's do: each takes its time from the last.
+    """The same, for passes that wait for each other as a sampler's do, by an argument of the last.
 
     Returns a function of times, or `None` for the first, that returns logits and the next times.
     """
