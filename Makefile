@@ -42,7 +42,7 @@ lint: .venv/test
 test: .venv/test lint
 	set -e; for backend in $(BACKENDS); do \
 		echo "== $$backend"; \
-		KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS); \
+		KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS); \
 	done
 
 notebooks: .venv/test

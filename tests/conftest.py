@@ -34,6 +34,11 @@ if keras.backend.backend() == "tensorflow":
     tensorflow.config.threading.set_inter_op_parallelism_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Slow tests first: at the end no worker waits minutes for the last one of another."""
+    items.sort(key=lambda item: not {"slow", "heavy"} & {mark.name for mark in item.iter_markers()})
+
+
 @pytest.fixture(autouse=True)
 def hurry(request):
     if keras.backend.backend() == "jax":

@@ -13,6 +13,7 @@ import keras_dmmd as kd
 from examples import make_notebooks
 
 EXAMPLES = pathlib.Path(make_notebooks.__file__).parent
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("path", make_notebooks.percent_scripts(), ids=lambda path: path.stem)
@@ -41,6 +42,7 @@ def test_digits_notebook_runs(tmp_path, monkeypatch):
     assert (tmp_path / "student" / "weights.npz").exists()
 
 
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="the notebook runs on every backend")
 def test_digits_goes_on_from_a_student(tmp_path):
     """The script itself, as `python examples/digits.py`, from the student that ships."""
     settings = {

@@ -27,6 +27,7 @@ def test_shipped_presets_load_and_sample(name):
     assert {"script", "seed", "backend"} <= set(card)
 
 
+@pytest.mark.heavy
 def test_shipped_teacher_keeps_its_promise():
     (_, _), (x, _) = kd.datasets.load_digits()
     teacher = kd.from_preset("digits_masked_teacher")

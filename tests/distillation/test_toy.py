@@ -33,7 +33,6 @@ def test_two_coins_in_one_step_of_uniform_diffusion():
 
 
 @ON_JAX
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("process", "steps", "bound"),
     [("masked", 4, 0.1), ("masked", 2, 0.2), ("uniform", 1, 0.1), ("uniform-loo", 2, 0.15)],

@@ -25,6 +25,7 @@ def randomised(model):
     return model
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("process", PROCESSES, ids=repr)
 def test_many_steps_of_the_exact_denoiser_draw_from_the_data(process):
     model, support, probabilities = exact_model(process)

@@ -51,6 +51,7 @@ def train(make, folder, *callbacks):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [teacher, distiller])
 def test_killed_and_resumed_is_bit_equal(make, tmp_path):
     script = (
