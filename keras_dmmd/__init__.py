@@ -5,6 +5,7 @@ from keras_dmmd import metrics as metrics
 from keras_dmmd import presets as presets
 from keras_dmmd import random as random
 from keras_dmmd import schedules as schedules
+from keras_dmmd import tokenizers as tokenizers
 from keras_dmmd.diffusion import DiffusionProcess as DiffusionProcess
 from keras_dmmd.diffusion import MaskedDiffusion as MaskedDiffusion
 from keras_dmmd.diffusion import UniformDiffusion as UniformDiffusion

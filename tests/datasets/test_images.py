@@ -1,4 +1,4 @@
-"""Loaders of real data: what they return, and how they fail."""
+"""Loaders of images: what they return, and how they fail."""
 
 import gzip
 import pickle
@@ -14,7 +14,7 @@ from keras_dmmd import datasets
 @pytest.fixture(autouse=True)
 def nothing_installed(monkeypatch, tmp_path):
     """No dataset package, an empty cache, and a download that fails the test."""
-    monkeypatch.setattr(datasets, "DEBIAN_FASHION_MNIST", str(tmp_path / "debian"))
+    monkeypatch.setattr(datasets.images, "DEBIAN_FASHION_MNIST", str(tmp_path / "debian"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
 
     def refuse(*args, **kwargs):

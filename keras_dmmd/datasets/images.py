@@ -1,4 +1,4 @@
-"""Real data as tokens."""
+"""Images as tokens, one a pixel or a channel."""
 
 import gzip
 import importlib
@@ -7,6 +7,8 @@ import pickle
 
 import keras
 import numpy as np
+
+from keras_dmmd.datasets.places import first_with, keras_cache, named
 
 HELD_OUT = 297
 DEBIAN_FASHION_MNIST = "/usr/share/datasets/fashion-mnist"
@@ -54,8 +56,8 @@ def load_fashion_mnist(levels=16, path=None, download=False):
     """
     if isinstance(path, (tuple, list)):
         return _tokens(path, (28, 28), levels)
-    folders = [DEBIAN_FASHION_MNIST, _keras_cache("fashion-mnist")] if path is None else [path]
-    folder = _first_with(folders, "train-images-idx3-ubyte.gz")
+    folders = [DEBIAN_FASHION_MNIST, keras_cache("fashion-mnist")] if path is None else [path]
+    folder = first_with(folders, "train-images-idx3-ubyte.gz")
     if folder is not None:
         splits = [
             [
@@ -68,7 +70,7 @@ def load_fashion_mnist(levels=16, path=None, download=False):
         splits = keras.datasets.fashion_mnist.load_data()
     else:
         raise FileNotFoundError(
-            f"Fashion-MNIST is not in {_named(folders)}: run `apt install dataset-fashion-mnist`, pass "
+            f"Fashion-MNIST is not in {named(folders)}: run `apt install dataset-fashion-mnist`, pass "
             "`path=`, or let keras.datasets.fashion_mnist.load_data() fetch it with `download=True`."
         )
     return _tokens(splits, (28, 28), levels)
@@ -94,9 +96,9 @@ def load_cifar10(path=None, download=False):
     if isinstance(path, (tuple, list)):
         return _tokens(path, (32, 32, 3), 256)
     inner = "cifar-10-batches-py"
-    cached = [_keras_cache(os.path.join(f"{inner}-target", inner)), _keras_cache(inner)]
+    cached = [keras_cache(os.path.join(f"{inner}-target", inner)), keras_cache(inner)]
     folders = cached if path is None else [path]
-    folder = _first_with(folders, "test_batch")
+    folder = first_with(folders, "test_batch")
     if folder is not None:
         names = ([f"data_batch_{i}" for i in range(1, 6)], ["test_batch"])
         splits = [_read_cifar([os.path.join(folder, name) for name in part]) for part in names]
@@ -104,23 +106,10 @@ def load_cifar10(path=None, download=False):
         splits = keras.datasets.cifar10.load_data()
     else:
         raise FileNotFoundError(
-            f"CIFAR-10 is not in {_named(folders)}: pass `path=`, or let "
+            f"CIFAR-10 is not in {named(folders)}: pass `path=`, or let "
             "keras.datasets.cifar10.load_data() fetch it with `download=True`."
         )
     return _tokens(splits, (32, 32, 3), 256)
-
-
-def _keras_cache(name):
-    home = os.environ.get("KERAS_HOME", os.path.join(os.path.expanduser("~"), ".keras"))
-    return os.path.join(home, "datasets", name)
-
-
-def _first_with(folders, name):
-    return next((f for f in folders if os.path.exists(os.path.join(f, name))), None)
-
-
-def _named(folders):
-    return " or ".join(repr(os.fspath(folder)) for folder in folders)
 
 
 def _read_idx(path):

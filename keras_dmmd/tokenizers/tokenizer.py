@@ -1,0 +1,141 @@
+"""The contract of a tokenizer, and what every tokenizer shares."""
+
+import keras
+import numpy as np
+
+
+class Tokenizer:
+    """Text to ids `0 .. vocabulary_size - 1` and back.
+
+    A subclass writes `encode`, `_decode` and `get_config`, and sets the attributes.
+
+    Attributes:
+        vocabulary_size: K, the end token included.
+        end_id: the id that ends a text and fills the rest of its row, or `None` where there is none.
+    """
+
+    vocabulary_size = None
+    end_id = None
+
+    def encode(self, text):
+        """The ids of one text, int32 `(n,)`, without an end token.
+
+        Raises:
+            ValueError: the text has symbols that the vocabulary lacks.
+        """
+        raise NotImplementedError
+
+    def _decode(self, ids):
+        raise NotImplementedError
+
+    def decode(self, ids):
+        """The text of ids `(n,)` up to the first end token; for `(batch, n)` a list of texts."""
+        ids = np.asarray(ids)
+        if ids.ndim == 2:
+            return [self.decode(row) for row in ids]
+        if ids.ndim != 1:
+            raise ValueError(f"`ids` must have shape (n,) or (batch, n). Received: shape {ids.shape}")
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
+            raise ValueError(
+                f"Ids must lie in 0..{self.vocabulary_size - 1}. "
+                f"Received: values from {ids.min()} to {ids.max()}"
+            )
+        if self.end_id is not None:
+            ends = np.flatnonzero(ids == self.end_id)
+            ids = ids[: ends[0]] if len(ends) else ids
+        return self._decode(ids)
+
+    def encode_batch(self, texts, length):
+        """Texts as rows of one length, int32 `(len(texts), length)`, filled up with the end token.
+
+        Raises:
+            ValueError: a text is longer than `length`, or shorter where there is no end token.
+        """
+        if isinstance(texts, str):
+            raise ValueError("`texts` must be a list of strings. Received: one string")
+        rows = [self.encode(text) for text in texts]
+        over = [i for i, row in enumerate(rows) if len(row) > length]
+        if over:
+            longest = max(over, key=lambda i: len(rows[i]))
+            raise ValueError(
+                f"{len(over)} of {len(rows)} texts have more than {length} tokens, the first of them "
+                f"at index {over[0]}; the longest, at index {longest}, has {len(rows[longest])}."
+            )
+        short = [i for i, row in enumerate(rows) if len(row) < length]
+        if short and self.end_id is None:
+            raise ValueError(
+                f"{len(short)} of {len(rows)} texts have fewer than {length} tokens, the first of them "
+                f"at index {short[0]}, and this {type(self).__name__} has no end token to fill them up."
+            )
+        batch = np.full((len(rows), length), self.end_id or 0, "int32")
+        for i, row in enumerate(rows):
+            batch[i, : len(row)] = row
+        return batch
+
+    def get_config(self):
+        raise NotImplementedError
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        return f"{type(self).__name__}(vocabulary_size={self.vocabulary_size}, end_id={self.end_id})"
+
+
+class SymbolTokenizer(Tokenizer):
+    """A tokenizer over a list of symbols, with the end token, if any, after them.
+
+    Args:
+        symbols: the vocabulary, in the order of its ids: distinct strings.
+        end: whether there is an end token.
+    """
+
+    def __init__(self, symbols, end):
+        symbols = list(symbols)
+        wrong = [s for s in symbols if not isinstance(s, str) or not s]
+        if wrong or not symbols or len(set(symbols)) < len(symbols):
+            repeated = sorted({s for s in symbols if symbols.count(s) > 1} - set(wrong))
+            raise ValueError(
+                "The vocabulary must be distinct, non-empty strings. "
+                f"Received: {len(symbols)} symbols, repeated: {repeated}, no strings: {wrong}"
+            )
+        self.symbols, self.end = symbols, bool(end)
+        self.vocabulary_size = len(symbols) + self.end
+        self.end_id = len(symbols) if end else None
+        self._ids = {symbol: i for i, symbol in enumerate(symbols)}
+
+    def split(self, text):
+        """The symbols of a text, in order: strings whose concatenation is the text."""
+        raise NotImplementedError
+
+    def encode(self, text):
+        if not isinstance(text, str):
+            raise ValueError(f"A text must be a string. Received: {type(text).__name__} {text!r}")
+        symbols = self.split(text)
+        try:
+            return np.array([self._ids[symbol] for symbol in symbols], "int32")
+        except KeyError:
+            unknown = sorted({symbol for symbol in symbols if symbol not in self._ids})
+            first = next(i for i, symbol in enumerate(symbols) if symbol in unknown)
+            raise ValueError(
+                f"The text has {len(unknown)} symbol(s) that this vocabulary of {len(self.symbols)} "
+                f"lacks: {unknown[:20]}; the first is token {first} of {text[:60]!r}."
+            ) from None
+
+    def _decode(self, ids):
+        return "".join(self.symbols[i] for i in ids)
+
+
+def get(tokenizer):
+    """A tokenizer from itself, its serialised form, or `None`."""
+    if isinstance(tokenizer, dict):
+        tokenizer = keras.saving.deserialize_keras_object(tokenizer)
+    if tokenizer is not None and not all(
+        hasattr(tokenizer, name) for name in ("encode", "decode", "vocabulary_size", "end_id")
+    ):
+        raise ValueError(
+            "`tokenizer` needs `encode`, `decode`, `vocabulary_size` and `end_id`, as a "
+            f"keras_dmmd.tokenizers.Tokenizer has them. Received: {tokenizer!r}"
+        )
+    return tokenizer

