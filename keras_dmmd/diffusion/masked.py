@@ -24,6 +24,7 @@ class MaskedDiffusion(DiffusionProcess):
     """
 
     needs_noise = True  # z_1 is a constant: without more randomness one step has one outcome a token
+    shows_known = True
     soft_target = True
     renoise = "posterior"
 
@@ -79,6 +80,6 @@ class MaskedDiffusion(DiffusionProcess):
         log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
         return -log_probs * ops.cast(ops.expand_dims(self.is_open(z_t), -1), "float32")
 
-    def nelbo(self, logits, x, z_t, t):
+    def nelbo(self, logits, x, z_t, t, where=None):
         """`-α'/(1 - α) Σ_masked CE(x, x̂)`: the training loss is the bound itself."""
-        return self.loss(logits, x, z_t, t)
+        return self.loss(logits, x, z_t, t, where)

@@ -19,6 +19,13 @@ def gather(table, tokens):
     return ops.squeeze(picked, axis=-1)
 
 
+def total(values, where=None):
+    """The sum over positions, `(batch,)`, of `(batch, length)` values, or of those `where` is true."""
+    if where is not None:
+        values = ops.where(where, values, 0.0)
+    return ops.sum(values, axis=-1)
+
+
 class DiffusionProcess:
     """A corruption of tokens in continuous time, `q(z_t | x) = Cat(α_t x + (1 - α_t) π)`.
 
@@ -37,6 +44,7 @@ class DiffusionProcess:
         predictions: the accepted meanings of a network's output.
         prediction: the one in use, `"mean"` or `"loo"`.
         needs_noise: whether a one-step student needs a random input of its own.
+        shows_known: whether a clean token among corrupted ones can be told from them.
         soft_target: whether a soft critic target is sound for this process.
         renoise: what `DMMDDistiller` takes for `"auto"`, by `benchmarks/toy.py`.
     """
@@ -44,6 +52,7 @@ class DiffusionProcess:
     predictions = ("mean",)
     prediction = "mean"
     needs_noise = False
+    shows_known = False
     soft_target = False
     renoise = "mixed"
     # Weights and posteriors have poles at the ends of time: training times stay this far inside.
@@ -111,12 +120,14 @@ class DiffusionProcess:
         """
         raise NotImplementedError
 
-    def loss(self, logits, x, z_t, t):
-        """The training loss of each example, `(batch,)`, summed over positions."""
-        return self.weight(t) * ops.sum(gather(self.cost(logits, z_t, t), x), axis=-1)
+    def loss(self, logits, x, z_t, t, where=None):
+        """The training loss of each example, `(batch,)`, summed over positions, or those in `where`."""
+        return self.weight(t) * total(gather(self.cost(logits, z_t, t), x), where)
 
-    def nelbo(self, logits, x, z_t, t):
+    def nelbo(self, logits, x, z_t, t, where=None):
         """The integrand of the negative ELBO at `t`, `(batch,)` nats, summed over positions.
+
+        `where`, bool `(batch, length)`, leaves out positions that are given.
 
         Its mean over `t ~ U(0, 1)` and `z_t` bounds `-log p(x)`, and for the exact denoiser its mean
         over the data is their entropy. Both hold where `α_1 = 0`: of a schedule that leaves some signal

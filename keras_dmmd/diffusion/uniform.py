@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import random
-from keras_dmmd.diffusion.process import DiffusionProcess, gather, per_token
+from keras_dmmd.diffusion.process import DiffusionProcess, gather, per_token, total
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -119,9 +119,9 @@ class UniformDiffusion(DiffusionProcess):
             return -self.log_mean(logits, z_t, t)
         return self._posterior_kl(logits, z_t, t)
 
-    def nelbo(self, logits, x, z_t, t):
+    def nelbo(self, logits, x, z_t, t, where=None):
         alpha, derivative = self.signal(t)
-        kl = ops.sum(gather(self._posterior_kl(logits, z_t, t), x), axis=-1)
+        kl = total(gather(self._posterior_kl(logits, z_t, t), x), where)
         return -derivative / ops.maximum(alpha, 1e-3) * kl
 
     def _posterior_kl(self, logits, z_t, t):

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_dmmd import backend, random
 from keras_dmmd.distillation.optimizer import AlternatingOptimizer
-from keras_dmmd.training.diffusion_model import weighted_mean
+from keras_dmmd.training.inputs import weighted_mean
 from keras_dmmd.training.seeded import SeededModel
 
 

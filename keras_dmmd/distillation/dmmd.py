@@ -9,7 +9,8 @@ from keras_dmmd import backend, losses, random
 from keras_dmmd.diffusion.process import gather
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.sampling import truncation
-from keras_dmmd.training.diffusion_model import DiffusionModel, unpack
+from keras_dmmd.training.diffusion_model import DiffusionModel
+from keras_dmmd.training.inputs import unpack
 
 RENOISE = ("posterior", "forward", "mixed")
 TARGET = ("hard", "soft")
@@ -24,7 +25,7 @@ class Draw(NamedTuple):
         x: a sample of it, `(batch, length)`.
         z_t, z_s: corrupted data, and the student's sample corrupted again, `(batch, length)`.
         s: the time of `z_s`, `(batch,)`.
-        labels: `(batch,)` or `None`.
+        told: what the networks are told, `{"labels": (batch,), "known": (batch, length)}` or less.
     """
 
     log_probs: Any
@@ -32,7 +33,7 @@ class Draw(NamedTuple):
     z_t: Any
     z_s: Any
     s: Any
-    labels: Any
+    told: dict
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -65,6 +66,8 @@ class DMMDDistiller(Distiller):
         temperature: τ: the teacher's log-probabilities are divided by it.
         top_p: nucleus of the teacher, or `None`; tokens outside lose `top_p_penalty` nats.
         top_p_penalty: Δ.
+        guidance_scale: w of a teacher under classifier-free guidance (see `DiffusionModel.generate`),
+            for data with labels: the student learns to do in one call what takes the teacher two.
         time_weighting: `"constant"`; `"nelbo"`, the bound's weight of `s`, whose pole at `s = 0` makes
             for rare, large updates and in our runs for collapse; or a registered function of `s`,
             `(batch,)` to `(batch,)`.
@@ -76,7 +79,8 @@ class DMMDDistiller(Distiller):
         seed: of all the draws.
 
     Call arguments:
-        inputs: clean ids `(batch, length)`, or `{"tokens": ids, "labels": (batch,)}`.
+        inputs: clean ids `(batch, length)`, or a dict with them, as for `DiffusionModel`; labels are
+            hidden and beginnings given at the teacher's rates.
 
     Example:
 
@@ -108,6 +112,7 @@ class DMMDDistiller(Distiller):
         temperature=1.0,
         top_p=None,
         top_p_penalty=2.0,
+        guidance_scale=None,
         time_weighting="constant",
         max_log_ratio=3.0,
         noise="auto",
@@ -133,6 +138,8 @@ class DMMDDistiller(Distiller):
                 "`top_p_penalty` must be positive and finite: an infinite one makes gradients "
                 f"explode. Received: {top_p_penalty}"
             )
+        if guidance_scale is not None and not getattr(teacher.denoiser, "num_classes", None):
+            raise ValueError("`guidance_scale` needs a teacher with labels: `num_classes` is not set.")
         if max_log_ratio is not None and not max_log_ratio > 0:
             raise ValueError(f"`max_log_ratio` must be positive or None. Received: {max_log_ratio}")
         if target == "soft" and not teacher.process.soft_target:
@@ -158,6 +165,7 @@ class DMMDDistiller(Distiller):
         self.steps, self.renoise, self.target = steps, renoise, target
         self.teacher_weight = teacher_weight
         self.temperature, self.top_p, self.top_p_penalty = temperature, top_p, top_p_penalty
+        self.guidance_scale = guidance_scale
         self.time_weighting, self.max_log_ratio = time_weighting, max_log_ratio
 
     def default_optimizer(self, role):
@@ -174,17 +182,19 @@ class DMMDDistiller(Distiller):
 
     def draw(self, inputs, key):
         """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`."""
-        tokens, labels = unpack(inputs)
+        tokens, told = unpack(inputs)
+        told, key = self.teacher.training_conditions(tokens, told, key)
         s_key, gap_key, corrupt_key, noise_key, x_key, renoise_key = random.split(key, 6)
+        known = told.get("known")
         batch_size = ops.shape(tokens)[0]
         s = self.process.training_times(batch_size, s_key)
         t = ops.minimum(s + random.uniform((batch_size,), gap_key) / self.steps, 1.0)
-        z_t = self.process.corrupt(tokens, t, corrupt_key)
-        logits = self.student.logits(z_t, t, labels=labels, seed=noise_key)
+        z_t = _hold(known, tokens, self.process.corrupt(tokens, t, corrupt_key))
+        logits = self.student.logits(z_t, t, **told, seed=noise_key)
         log_probs = self.process.log_mean(logits, z_t, t)
-        x = random.categorical(ops.stop_gradient(log_probs), x_key)
-        z_s = self._renoise(x, z_t, s, t, renoise_key)
-        return Draw(log_probs, x, z_t, z_s, s, labels)
+        x = _hold(known, tokens, random.categorical(ops.stop_gradient(log_probs), x_key))
+        z_s = _hold(known, tokens, self._renoise(x, z_t, s, t, renoise_key))
+        return Draw(log_probs, x, z_t, z_s, s, told)
 
     def _renoise(self, x, z_t, s, t, key):
         """`z_s` from the student's sample `x`, by posterior, by forward corruption, or by a coin."""
@@ -201,7 +211,7 @@ class DMMDDistiller(Distiller):
 
     def teacher_logits(self, draw):
         """The teacher's logits at `z_s`, at the wanted temperature and nucleus."""
-        logits = self.teacher.logits(draw.z_s, draw.s, labels=draw.labels)
+        logits = self.teacher.logits(draw.z_s, draw.s, **draw.told, guidance_scale=self.guidance_scale)
         if self.temperature == 1.0 and self.top_p is None:
             return logits
         return truncation.sharpen(logits, self.temperature, self.top_p, self.top_p_penalty)
@@ -213,8 +223,7 @@ class DMMDDistiller(Distiller):
             if self.teacher_weight:
                 teacher_log_probs = self.process.log_mean(self.teacher_logits(draw), draw.z_s, draw.s)
                 teacher_probs = ops.exp(teacher_log_probs)
-        critic_logits = self.critic.logits(draw.z_s, draw.s, labels=draw.labels)
-        critic_cost = self.process.cost(critic_logits, draw.z_s, draw.s)
+        critic_cost = self._cost(self.critic.logits(draw.z_s, draw.s, **draw.told), draw)
         target = draw.x if self.target == "hard" else ops.exp(draw.log_probs)
         values = losses.critic_loss(target, critic_cost, teacher_probs, self.teacher_weight)
         return self._weighted(values, draw), {}
@@ -222,13 +231,18 @@ class DMMDDistiller(Distiller):
     def student_losses(self, inputs, key):
         draw = self.draw(inputs, key)
         with backend.no_gradient():
-            critic_logits = self.critic.logits(draw.z_s, draw.s, labels=draw.labels)
-            critic_cost = self.process.cost(critic_logits, draw.z_s, draw.s)
-            teacher_cost = self.process.cost(self.teacher_logits(draw), draw.z_s, draw.s)
+            critic_cost = self._cost(self.critic.logits(draw.z_s, draw.s, **draw.told), draw)
+            teacher_cost = self._cost(self.teacher_logits(draw), draw)
             statistics = self._statistics(draw, teacher_cost, critic_cost)
         probs = ops.exp(draw.log_probs)
         values = losses.student_loss(probs, teacher_cost, critic_cost, self.max_log_ratio)
         return self._weighted(values, draw), statistics
+
+    def _cost(self, logits, draw):
+        """The table of costs at `z_s`, 0 where a token is given."""
+        cost = self.process.cost(logits, draw.z_s, draw.s)
+        known = draw.told.get("known")
+        return cost if known is None else ops.where(ops.expand_dims(known, -1), 0.0, cost)
 
     def _weighted(self, values, draw):
         """Weight losses by time; from nats a sequence to nats a token."""
@@ -243,6 +257,9 @@ class DMMDDistiller(Distiller):
         log_probs = ops.maximum(ops.stop_gradient(draw.log_probs), -1e4)
         entropy = -ops.sum(ops.exp(log_probs) * log_probs, axis=-1)
         open_t, open_s = self.process.is_open(draw.z_t), self.process.is_open(draw.z_s)
+        if "known" in draw.told:
+            unknown = ops.logical_not(draw.told["known"])
+            open_t, open_s = ops.logical_and(open_t, unknown), ops.logical_and(open_s, unknown)
         ratio = gather(critic_cost - teacher_cost, draw.x)
         mean = _mean_where(open_s, ratio)
         return {
@@ -261,6 +278,7 @@ class DMMDDistiller(Distiller):
             "temperature": self.temperature,
             "top_p": self.top_p,
             "top_p_penalty": self.top_p_penalty,
+            "guidance_scale": self.guidance_scale,
             "time_weighting": keras.saving.serialize_keras_object(self.time_weighting),
             "max_log_ratio": self.max_log_ratio,
         }
@@ -271,6 +289,10 @@ def default_noise(teacher):
     if not teacher.process.needs_noise:
         return None
     return "gaussian" if getattr(teacher.denoiser, "grid", None) is None else "pyramid"
+
+
+def _hold(known, given, tokens):
+    return tokens if known is None else ops.where(known, given, tokens)
 
 
 def _mean_where(mask, values):

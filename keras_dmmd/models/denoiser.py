@@ -31,6 +31,7 @@ class Denoiser(layers.Layer):
         length: the longest sequence for learned positions.
         grid: `(rows, columns)`: the tokens are an image read row by row, and positions are 2-D.
         num_classes: labels `0 .. num_classes - 1` can be given; one more id means "no label".
+        prompts: whether the network is told which tokens are given; without effect at first.
         noise: the random input of a student: `None`, `"gaussian"`, `"pyramid"`, `"token"` or a
             `keras_dmmd.models.NoiseConditioning`.
         dropout: rate inside the blocks.
@@ -39,6 +40,7 @@ class Denoiser(layers.Layer):
         z_t: ids `(batch, length)`.
         t: times in [0, 1], `(batch,)`.
         labels: ids `(batch,)`, or `None`.
+        known: which tokens are given, bool `(batch, length)`, or `None` for none of them.
         noise: what `sample_noise` returned, or `None`.
 
     Example:
@@ -64,6 +66,7 @@ class Denoiser(layers.Layer):
         length=None,
         grid=None,
         num_classes=None,
+        prompts=False,
         noise=None,
         dropout=0.0,
         **kwargs,
@@ -77,7 +80,7 @@ class Denoiser(layers.Layer):
         self.position = position
         self.grid = tuple(grid) if grid is not None else None
         self.length = length
-        self.num_classes, self.dropout = num_classes, dropout
+        self.num_classes, self.prompts, self.dropout = num_classes, bool(prompts), dropout
         self._check_arguments()
         policy = self.dtype_policy
         self.token_embedding = layers.Embedding(
@@ -151,6 +154,9 @@ class Denoiser(layers.Layer):
             if columns is not None:
                 shape = {"shape": (columns, self.hidden_dim), "initializer": _table_initializer()}
                 self.column_embedding = self.add_weight(name="column_embedding", **shape)
+        if self.prompts:
+            shape = {"shape": (self.hidden_dim,), "initializer": "zeros"}
+            self.known_embedding = self.add_weight(name="known_embedding", **shape)
         if self.noise is not None and not self.noise.built:
             self.noise.build(tokens)
         for block in self.blocks:
@@ -186,16 +192,22 @@ class Denoiser(layers.Layer):
             return None
         return self.noise.sample(batch_size, length, seed)
 
-    def call(self, z_t, t, labels=None, noise=None, training=False):
+    def call(self, z_t, t, labels=None, known=None, noise=None, training=False):
         length = z_t.shape[1]
         if length is not None:
             self._check_length(length)
+        if known is not None and not self.prompts:
+            raise ValueError("This denoiser takes no `known`: it was made without `prompts=True`.")
         x = self.token_embedding(z_t)
         angles = None
         if self.position == "learned":
             x = x + ops.cast(self._positions(length), x.dtype)
         elif length is not None:
             angles = rotary_angles(length, self.head_dim, self.grid)
+        if known is not None:
+            x = x + ops.expand_dims(ops.cast(known, x.dtype), -1) * ops.cast(
+                self.known_embedding, x.dtype
+            )
         if self.noise is not None and noise is not None:
             x = x + self.noise(noise)
         condition = self.time_embedding(t)
@@ -228,6 +240,7 @@ class Denoiser(layers.Layer):
             "length": self.length,
             "grid": self.grid,
             "num_classes": self.num_classes,
+            "prompts": self.prompts,
             "noise": noise,
             "dropout": self.dropout,
         }

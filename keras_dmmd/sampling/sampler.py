@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_dmmd import backend, random
 from keras_dmmd.sampling import truncation
+from keras_dmmd.sampling.conditions import Conditions
 
 # Elements of the logits that one call may hold, about 256 MB in float32 with its temporaries.
 MAX_LOGITS = 2**24
@@ -27,6 +28,10 @@ class Sampler:
     `jit_compile=True`) and called from a Python loop: on accelerators dispatch runs ahead of the
     computation, and on CPU it beats a compiled loop.
 
+    Given tokens stay what they are, and the others are drawn around them. Where the network can tell
+    them from noise (a masked process, or a denoiser that is told), they stand in every `z_t`; where it
+    cannot, they take the path of corrupted data, `q(z_s | z_t, given)`, which is what it knows.
+
     Args:
         model: a built `keras_dmmd.DiffusionModel`.
         jit_compile: `"auto"` (XLA on JAX and TensorFlow, eager on Torch) or a bool.
@@ -42,18 +47,32 @@ class Sampler:
         self._compiled = {}
 
     def _step(self, top_p):
-        def step(z_t, t, s, key, labels, temperature):
+        model, process = self.model, self.model.process
+
+        def step(z_t, t, s, key, told, temperature, guidance_scale):
             self.trace_count += 1
             noise_key, token_key, posterior_key = random.split(key, 3)
             batch_size = ops.shape(z_t)[0]
             t, s = (ops.broadcast_to(time, (batch_size,)) for time in (t, s))
-            logits = self.model.logits(z_t, t, labels=labels, seed=noise_key)
-            log_probs = self.model.process.log_mean(logits, z_t, t)
+            logits = model.logits(
+                z_t,
+                t,
+                labels=told.labels,
+                known=told.known,
+                guidance_scale=guidance_scale,
+                seed=noise_key,
+            )
+            log_probs = process.log_mean(logits, z_t, t)
+            if told.no_end is not None:
+                end = ops.one_hot(model.tokenizer.end_id, process.vocabulary_size, dtype="float32")
+                ends = ops.logical_and(ops.expand_dims(told.no_end, -1), end > 0)
+                log_probs = ops.where(ends, -float("inf"), log_probs)
             log_probs = truncation.sharpen(log_probs, temperature, top_p)
-            x = random.categorical(log_probs, token_key)
-            return self.model.process.sample_posterior(x, z_t, s, t, posterior_key)
+            x = told.hold(random.categorical(log_probs, token_key))
+            z_s = process.sample_posterior(x, z_t, s, t, posterior_key)
+            return told.hold(z_s) if model.shows_known else z_s
 
-        return backend.compile_inference(step, self.model.variables, self.jit_compile)
+        return backend.compile_inference(step, model.variables, self.jit_compile)
 
     def __call__(
         self,
@@ -61,22 +80,25 @@ class Sampler:
         steps,
         length,
         seed,
-        labels=None,
+        told=Conditions(),  # noqa: B008
         temperature=1.0,
         top_p=None,
+        guidance_scale=None,
         batch_size=None,
         trajectory=False,
         verbose="auto",
     ):
-        """See `DiffusionModel.generate`."""
+        """See `DiffusionModel.generate`; `told` are `Conditions` of `n` rows."""
         truncation.check(temperature, top_p)
         for name, value in (("n", n), ("steps", steps), ("length", length)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"`{name}` must be an integer of at least 1. Received: {value!r}")
-        labels = self._check_labels(labels, n)
+        if guidance_scale is not None and told.labels is None:
+            raise ValueError("`guidance_scale` strengthens `labels`: pass them too.")
         if top_p not in self._compiled:
             self._compiled[top_p] = self._step(top_p)
         step = self._compiled[top_p]
+        scales = [None if x is None else _scalar(x) for x in (temperature, guidance_scale)]
         limit = max(1, MAX_LOGITS // (length * self.model.process.vocabulary_size))
         batch_size = min(n, batch_size or limit)
         progress = _progress(verbose, steps * -(-n // batch_size))
@@ -86,10 +108,10 @@ class Sampler:
                 done = sum(chunk.shape[-2] for chunk in chunks)
                 # A chain: a chunk splits its own key, never the one that the next chunks come from.
                 key, next_rest = random.split(rest, 2)
-                here = None if labels is None else _padded(labels[done : done + batch_size], batch_size)
                 try:
+                    here = told.rows(done, batch_size)
                     chunk = self._run(
-                        step, key, batch_size, steps, length, here, temperature, trajectory, progress
+                        step, key, batch_size, steps, length, here, scales, trajectory, progress
                     )
                 except Exception as error:
                     if batch_size == 1 or not backend.is_out_of_memory(error):
@@ -100,39 +122,25 @@ class Sampler:
                 chunks.append(chunk[..., : n - done, :])
         return np.concatenate(chunks, axis=-2)
 
-    def _run(self, step, key, n, steps, length, labels, temperature, trajectory, progress):
-        times = time_grid(steps)
+    def _run(self, step, key, n, steps, length, told, scales, trajectory, progress):
         prior_key, *keys = random.split(key, steps + 1)
         z = self.model.process.prior((n, length), prior_key)
+        z = told.hold(z) if self.model.shows_known else z
         seen = [z]
-        temperature = ops.convert_to_tensor(np.float32(temperature))
-        times = [ops.convert_to_tensor(t) for t in times]
+        times = [_scalar(t) for t in time_grid(steps)]
         for i in range(steps):
-            z = step(z, times[i], times[i + 1], keys[i], labels, temperature)
+            z = step(z, times[i], times[i + 1], keys[i], told, *scales)
             progress.advance(z)
             if trajectory:
                 seen.append(z)
+        seen[-1] = z = told.hold(z)
         if trajectory:
             return np.stack([ops.convert_to_numpy(z) for z in seen])
         return ops.convert_to_numpy(z)
 
-    def _check_labels(self, labels, n):
-        if labels is None:
-            return None
-        labels = np.asarray(labels, "int32")
-        if labels.ndim == 0:
-            labels = np.full(n, labels)
-        if labels.shape != (n,):
-            raise ValueError(
-                f"`labels` must be one integer or {n} of them, as `n={n}`. "
-                f"Received: labels of shape {labels.shape}"
-            )
-        return labels
 
-
-def _padded(labels, size):
-    """Labels of a last, shorter batch, repeated to `size`, so that no shape compiles twice."""
-    return ops.convert_to_tensor(np.resize(labels, size))
+def _scalar(value):
+    return ops.convert_to_tensor(np.float32(value))
 
 
 class _progress(contextlib.AbstractContextManager):

@@ -5,9 +5,17 @@ import math
 import keras
 from keras import ops
 
-from keras_dmmd import random
+from keras_dmmd import random, tokenizers
 from keras_dmmd.diffusion import DiffusionProcess
+from keras_dmmd.sampling import conditions as sampling_conditions
 from keras_dmmd.sampling.sampler import Sampler
+from keras_dmmd.training.inputs import (
+    dimensions,
+    example_weights,
+    given_prefixes,
+    unpack,
+    weighted_mean,
+)
 from keras_dmmd.training.seeded import SeededModel
 
 
@@ -22,15 +30,23 @@ class DiffusionModel(SeededModel):
 
     Args:
         denoiser: a layer `denoiser(z_t, t)` from ids `(batch, length)` and times `(batch,)` to logits
-            `(batch, length, vocabulary)`. It may take `labels=`; one with a method
-            `sample_noise(batch_size, length, seed)` is given its result as `noise=`.
+            `(batch, length, vocabulary)`. It may take `labels=`, and `known=` where its attribute
+            `prompts` is true; one with a method `sample_noise(batch_size, length, seed)` is given its
+            result as `noise=`.
         process: a `keras_dmmd.MaskedDiffusion` or `UniformDiffusion`.
         length: tokens of a sequence; by default that of the data seen first.
+        tokenizer: a `keras_dmmd.tokenizers.Tokenizer`, or `None`: kept with the model, and what reads
+            and writes its texts.
+        label_dropout: share of training examples whose label is hidden: what classifier-free guidance
+            needs (Ho & Salimans, arXiv 2207.12598).
+        prompt_rate: share of training examples of which a beginning of random length is given clean.
         seed: of the training noise.
 
     Call arguments:
-        inputs: clean ids `(batch, length)`, or `{"tokens": ids, "labels": (batch,)}`. Returns the loss
-            of each example in nats, `(batch,)`: the training loss, or the NELBO when not training.
+        inputs: clean ids `(batch, length)`, or a dict of these entries. Returns the loss of each
+            example in nats, `(batch,)`: the training loss, or the NELBO when not training.
+            `"tokens"`: clean ids. `"labels"`: classes `(batch,)`. `"known"`: bool `(batch, length)`,
+            tokens that are given: they are never corrupted and carry no loss.
 
     Example:
 
@@ -42,7 +58,17 @@ class DiffusionModel(SeededModel):
     ```
     """
 
-    def __init__(self, denoiser, process, length=None, seed=0, **kwargs):
+    def __init__(
+        self,
+        denoiser,
+        process,
+        length=None,
+        tokenizer=None,
+        label_dropout=0.0,
+        prompt_rate=0.0,
+        seed=0,
+        **kwargs,
+    ):
         kwargs.setdefault("dtype", getattr(denoiser, "dtype_policy", None))
         super().__init__(seed=seed, **kwargs)
         if not isinstance(process, DiffusionProcess):
@@ -65,6 +91,9 @@ class DiffusionModel(SeededModel):
         self.denoiser = denoiser
         self.process = process
         self.length = length
+        self.tokenizer = tokenizers.get(tokenizer)
+        self.label_dropout, self.prompt_rate = label_dropout, prompt_rate
+        self._check_conditions()
         self.bits_metric = keras.metrics.Mean(name="bits_per_dim")
         self._training = False
         self._samplers = {}
@@ -80,21 +109,54 @@ class DiffusionModel(SeededModel):
             self.denoiser.built = True
         self.built = True
 
-    def logits(self, z_t, t, labels=None, seed=None, training=False):
+    def _check_conditions(self):
+        if self.tokenizer and self.tokenizer.vocabulary_size != self.process.vocabulary_size:
+            raise ValueError(
+                f"The tokenizer has {self.tokenizer.vocabulary_size} ids, but the process "
+                f"{self.process.vocabulary_size}."
+            )
+        for name in ("label_dropout", "prompt_rate"):
+            rate = getattr(self, name)
+            if not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+                raise ValueError(f"`{name}` must be a number in [0, 1]. Received: {rate!r}")
+        if self.label_dropout and not getattr(self.denoiser, "num_classes", None):
+            raise ValueError("`label_dropout` needs a denoiser with labels: `num_classes` is not set.")
+        if self.prompt_rate and not self.shows_known:
+            raise ValueError(
+                f"Under {type(self.process).__name__} a clean prompt looks like noise: `prompt_rate` "
+                "needs a denoiser that is told of it, such as Denoiser(..., prompts=True)."
+            )
+
+    def logits(self, z_t, t, labels=None, known=None, guidance_scale=None, seed=None, training=False):
         """Logits over clean tokens, `(batch, length, K)`, float32.
 
         Args:
             z_t: ids `(batch, length)`.
             t: times `(batch,)`.
             labels: ids `(batch,)` or `None`.
+            known: which tokens are given, bool `(batch, length)`, or `None`.
+            guidance_scale: w: `log x̂(z_t) + w [log x̂(z_t | label) - log x̂(z_t)]`, in two network
+                calls. `None` is 1, the label as it stands.
             seed: of the denoiser's random input, where it has one.
         """
-        inputs = {} if labels is None else {"labels": labels}
+        inputs = {}
+        if known is not None and getattr(self.denoiser, "prompts", False):
+            inputs["known"] = known
         if self.takes_noise:
             inputs["noise"] = self.denoiser.sample_noise(*ops.shape(z_t), seed)
         if getattr(self.denoiser, "_call_has_training_arg", False):
             inputs["training"] = training
-        return ops.cast(self.denoiser(z_t, t, **inputs), "float32")
+        told = inputs if labels is None else {**inputs, "labels": labels}
+        logits = ops.cast(self.denoiser(z_t, t, **told), "float32")
+        if guidance_scale is None or labels is None:
+            return logits
+        free = ops.log_softmax(ops.cast(self.denoiser(z_t, t, **inputs), "float32"), axis=-1)
+        return free + guidance_scale * (ops.log_softmax(logits, axis=-1) - free)
+
+    @property
+    def shows_known(self):
+        """Whether the network can tell given tokens, which are clean, from corrupted ones."""
+        return self.process.shows_known or bool(getattr(self.denoiser, "prompts", False))
 
     @property
     def takes_noise(self):
@@ -103,18 +165,44 @@ class DiffusionModel(SeededModel):
             getattr(self.denoiser, "noise", True) is not None
         )
 
+    def training_conditions(self, tokens, conditions, key):
+        """Conditions with labels hidden and beginnings given at random, at the model's own rates.
+
+        Returns:
+            `conditions, key`: a key to go on with, the one given where nothing was drawn.
+        """
+        if not self.label_dropout and not self.prompt_rate:
+            return conditions, key
+        conditions = dict(conditions)
+        batch_size, length = ops.shape(tokens)
+        label_key, prompt_key, key = random.split(key, 3)
+        if self.label_dropout and "labels" in conditions:
+            hidden = random.uniform((batch_size,), label_key) < self.label_dropout
+            labels = ops.cast(conditions["labels"], "int32")
+            conditions["labels"] = ops.where(hidden, self.denoiser.num_classes, labels)
+        if self.prompt_rate:
+            prefixes = given_prefixes(batch_size, length, self.prompt_rate, prompt_key)
+            known = conditions.get("known")
+            conditions["known"] = prefixes if known is None else ops.logical_or(prefixes, known)
+        return conditions, key
+
     def call(self, inputs, training=False):
-        tokens, labels = unpack(inputs)
+        tokens, conditions = unpack(inputs)
         if self.length is None:
             self.length = tokens.shape[1]
         batch_size = ops.shape(tokens)[0]
         key = random.as_key(self.seed_generator if training else self.evaluation_seed)
+        if training:
+            conditions, key = self.training_conditions(tokens, conditions, key)
         time_key, corruption_key, noise_key = random.split(key, 3)
         t = self.process.training_times(batch_size, time_key)
         z_t = self.process.corrupt(tokens, t, corruption_key)
-        logits = self.logits(z_t, t, labels=labels, seed=noise_key, training=training)
+        known, positions = conditions.get("known"), {}
+        if known is not None:
+            z_t, positions = ops.where(known, tokens, z_t), {"where": ops.logical_not(known)}
+        logits = self.logits(z_t, t, **conditions, seed=noise_key, training=training)
         loss = self.process.loss if training else self.process.nelbo
-        return loss(logits, tokens, z_t, t)
+        return loss(logits, tokens, z_t, t, **positions)
 
     def get_metrics_result(self):
         """Without `bits_per_dim` while training, whose loss need not be a bound."""
@@ -130,7 +218,7 @@ class DiffusionModel(SeededModel):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean loss in nats a token; the NELBO also goes into `bits_per_dim` when not training."""
         self._training = training
-        per_dim = y_pred / unpack(x)[0].shape[1]
+        per_dim = y_pred / dimensions(x)
         if not training:
             weights = example_weights(sample_weight)
             self.bits_metric.update_state(per_dim / math.log(2.0), sample_weight=weights)
@@ -150,11 +238,14 @@ class DiffusionModel(SeededModel):
 
     def generate(
         self,
-        n=1,
+        n=None,
         steps=64,
         seed=0,
         length=None,
+        prompts=None,
+        known=None,
         labels=None,
+        guidance_scale=None,
         temperature=1.0,
         top_p=None,
         batch_size=None,
@@ -165,11 +256,18 @@ class DiffusionModel(SeededModel):
         """Sample `n` sequences in `steps` network calls.
 
         Args:
-            n: number of samples.
+            n: number of samples; by default that of the prompts, or 1.
             steps: network calls a sample, k >= 1.
             seed: an integer, a `keras.random.SeedGenerator` or a key: the same gives the same samples.
             length: tokens a sample; by default that of the training data.
+            prompts: a list of one prompt a sample, or of one for all. A prompt is how the sample
+                begins: a string, ids `(m,)`, or a list of such parts with `keras_dmmd.Gap`s between
+                them, `["We, the ", Gap(12), " of the"]`. What is given is never altered.
+            known: which tokens of `prompts` are given, bool `(n, length)`; `prompts` are then ids
+                `(n, length)`.
             labels: one class for all, or `(n,)` of them.
+            guidance_scale: strength of classifier-free guidance by the labels, in two network calls a
+                step; `None` or 1 is none.
             temperature: of the predictions, > 0.
             top_p: nucleus in (0, 1], or `None`.
             batch_size: samples drawn at once; by default as many as fit a fixed budget, halved if the
@@ -180,26 +278,35 @@ class DiffusionModel(SeededModel):
 
         Returns:
             int32 numpy `(n, length)`; with `trajectory`, `(steps + 1, n, length)` from `z_1` to `z_0`.
+            For prompts that are text, a list of `n` strings, each up to its first end token; with
+            `trajectory` ids all the same.
         """
         length = length or self.length
         if length is None:
             raise ValueError("This model has seen no data yet: pass `length` to `generate`.")
         if not self.built:
             self.build((None, length))
+        n = sampling_conditions.count(n, prompts)
+        labels = sampling_conditions.read_labels(labels, n, getattr(self.denoiser, "num_classes", None))
+        *prompt, texts = sampling_conditions.read_prompts(
+            prompts, known, n, length, self.process.vocabulary_size, self.tokenizer
+        )
         if jit_compile not in self._samplers:
             self._samplers[jit_compile] = Sampler(self, jit_compile)
-        return self._samplers[jit_compile](
+        samples = self._samplers[jit_compile](
             n,
             steps,
             length,
             seed,
-            labels=labels,
+            sampling_conditions.Conditions(labels, *prompt),
             temperature=temperature,
             top_p=top_p,
+            guidance_scale=guidance_scale,
             batch_size=batch_size,
             trajectory=trajectory,
             verbose=verbose,
         )
+        return self.tokenizer.decode(samples) if texts and not trajectory else samples
 
     def copy(self, noise=None, seed=0, name=None):
         """A model of its own with the same weights.
@@ -222,7 +329,8 @@ class DiffusionModel(SeededModel):
             denoiser = type(self.denoiser).from_config(config)
         except TypeError as error:  # what Keras makes of an error in a constructor
             raise ValueError(f"The denoiser cannot be copied with noise={noise!r}: {error}") from error
-        copy = DiffusionModel(denoiser, self.process, length=self.length, seed=seed, name=name)
+        own = {"denoiser": denoiser, "process": self.process, "seed": seed, "name": name}
+        copy = DiffusionModel(**{**self._options(), **own})
         copy.build((None, self.length))
         targets, sources = _without_noise(denoiser), _without_noise(self.denoiser)
         for target, source in zip(targets, sources, strict=True):
@@ -230,21 +338,26 @@ class DiffusionModel(SeededModel):
             target.assign(ops.convert_to_numpy(source))
         return copy
 
+    def _options(self):
+        """Arguments that a copy shares."""
+        names = ("length", "tokenizer", "label_dropout", "prompt_rate")
+        return {name: getattr(self, name) for name in names}
+
     def get_config(self):
+        objects = {name: getattr(self, name) for name in ("denoiser", "process", "tokenizer")}
         return {
             "name": self.name,
-            "denoiser": keras.saving.serialize_keras_object(self.denoiser),
-            "process": keras.saving.serialize_keras_object(self.process),
-            "length": self.length,
+            **self._options(),
+            **{k: keras.saving.serialize_keras_object(v) for k, v in objects.items()},
             "seed": self.seed,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        for name in ("denoiser", "process"):
+        for name in ("denoiser", "process", "tokenizer"):
             config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
+                config.get(name), custom_objects=custom_objects
             )
         return cls(**config)
 
@@ -259,39 +372,3 @@ def _without_noise(denoiser):
     """Weights apart from those of the random input."""
     own = {id(v) for v in getattr(getattr(denoiser, "noise", None), "weights", [])}
     return [v for v in denoiser.weights if id(v) not in own]
-
-
-def unpack(inputs):
-    """`tokens, labels` from ids or `{"tokens", "labels"}`, with the shape checked."""
-    if isinstance(inputs, dict):
-        if "tokens" not in inputs:
-            raise ValueError(
-                "Inputs given as a dict need the entry 'tokens', and may have 'labels'. "
-                f"Received: {sorted(inputs)}"
-            )
-        tokens, labels = inputs["tokens"], inputs.get("labels")
-    else:
-        tokens, labels = inputs, None
-    if len(tokens.shape) != 2:
-        raise ValueError(
-            "Tokens must have shape (batch, length): flatten images to one row each. "
-            f"Received: shape {tuple(tokens.shape)}"
-        )
-    if tokens.shape[1] is None:
-        raise ValueError(
-            "The length of token sequences must be known before they are read: pad them to one length. "
-            f"Received: shape {tuple(tokens.shape)}"
-        )
-    return ops.cast(tokens, "int32"), labels
-
-
-def example_weights(sample_weight):
-    """`(batch,)` from `(batch,)` or a column, which would broadcast against it; `None` stays `None`."""
-    return None if sample_weight is None else ops.reshape(sample_weight, (-1,))
-
-
-def weighted_mean(values, sample_weight):
-    """Mean over examples; weighted ones are summed, then divided by the batch, as Keras does."""
-    if sample_weight is not None:
-        values = values * ops.cast(example_weights(sample_weight), values.dtype)
-    return ops.mean(values)

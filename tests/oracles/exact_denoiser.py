@@ -13,19 +13,20 @@ class ExactDenoiser(layers.Layer):
         support: the sequences with mass, ids `(m, length)`.
         probabilities: their probabilities, `(m,)`.
         process: a `keras_dmmd.MaskedDiffusion` or `UniformDiffusion`.
+        prompts: whether it is told which tokens are given, and so clean.
     """
 
-    def __init__(self, support, probabilities, process, **kwargs):
+    def __init__(self, support, probabilities, process, prompts=False, **kwargs):
         super().__init__(**kwargs)
         if isinstance(process, dict):
             process = keras.saving.deserialize_keras_object(process)
         self.support = np.asarray(support, "int32")
         self.probabilities = np.asarray(probabilities, "float64")
-        self.process = process
+        self.process, self.prompts = process, prompts
         self.vocabulary_size, self.num_states = process.vocabulary_size, process.num_states
         self.built = True
 
-    def call(self, z_t, t):
+    def call(self, z_t, t, known=None):
         alpha = ops.reshape(self.process.signal(t).alpha, (-1, 1, 1))
         noise = 1.0 - alpha
         same = ops.cast(ops.equal(z_t[:, None, :], self.support[None]), "float32")
@@ -33,6 +34,9 @@ class ExactDenoiser(layers.Layer):
             noise = noise * ops.cast(ops.equal(z_t, self.vocabulary_size), "float32")[:, None, :]
         else:
             noise = noise / self.vocabulary_size
+        if known is not None:
+            known = ops.cast(known, "float32")[:, None, :]
+            alpha, noise = ops.maximum(alpha, known), noise * (1.0 - known)
         # (batch, m, length); the floor keeps sequences that no support item explains comparable.
         log_likelihood = ops.log(ops.maximum(alpha * same + noise, 1e-30))
         log_prior = ops.convert_to_tensor(np.log(self.probabilities), "float32")[None, :, None]
@@ -54,4 +58,5 @@ class ExactDenoiser(layers.Layer):
             "support": self.support.tolist(),
             "probabilities": self.probabilities.tolist(),
             "process": keras.saving.serialize_keras_object(self.process),
+            "prompts": self.prompts,
         }

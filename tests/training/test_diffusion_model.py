@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from keras_dmmd.training.diffusion_model import unpack
+from keras_dmmd.training.inputs import unpack
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 

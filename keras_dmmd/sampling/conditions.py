@@ -1,0 +1,165 @@
+"""What a sample is told before it is drawn: a class, and tokens that are given."""
+
+import dataclasses
+import numbers
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+
+@dataclasses.dataclass(frozen=True)
+class Gap:
+    """A place of `tokens` tokens between the parts of a prompt, for the model to fill."""
+
+    tokens: int
+
+    def __post_init__(self):
+        if not isinstance(self.tokens, numbers.Integral) or self.tokens < 1:
+            raise ValueError(f"A Gap needs at least 1 token. Received: {self.tokens!r}")
+
+
+class Conditions(NamedTuple):
+    """One row a sample; `None` where there is nothing.
+
+    Attributes:
+        labels: classes `(n,)`.
+        given: ids `(n, length)`; they count where `known`.
+        known: which positions are given, bool `(n, length)`.
+        no_end: which positions must not end the text, since given ones follow, bool `(n, length)`.
+    """
+
+    labels: Any = None
+    given: Any = None
+    known: Any = None
+    no_end: Any = None
+
+    def rows(self, start, size):
+        """Rows from `start` as tensors, the last ones repeated up to `size`: one shape compiles."""
+
+        def cut(values):
+            if values is None:
+                return None
+            part = values[start : start + size]
+            return ops.convert_to_tensor(np.resize(part, (size, *part.shape[1:])))
+
+        return Conditions(*(cut(values) for values in self))
+
+    def hold(self, tokens):
+        """`tokens` with the given ones in their places."""
+        return tokens if self.known is None else ops.where(self.known, self.given, tokens)
+
+
+def count(n, prompts):
+    """How many samples are asked for."""
+    prompts_given = None if prompts is None or isinstance(prompts, str) else len(prompts)
+    if isinstance(prompts, str):
+        raise ValueError(f"`prompts` must be a list, one prompt a sample. Received: {prompts!r}")
+    if n is None:
+        n = prompts_given or 1
+    if prompts_given not in (None, 1, n):
+        raise ValueError(f"`prompts` must be 1 or {n} of them, as `n={n}`. Received: {prompts_given}")
+    return n
+
+
+def read_labels(labels, n, num_classes):
+    """Labels of `n` samples, int32 `(n,)`, or `None`."""
+    if labels is None:
+        return None
+    labels = np.asarray(labels, "int32")
+    if labels.ndim == 0:
+        labels = np.full(n, labels)
+    if labels.shape != (n,):
+        raise ValueError(
+            f"`labels` must be one integer or {n} of them, as `n={n}`. "
+            f"Received: labels of shape {labels.shape}"
+        )
+    if num_classes is not None and not (0 <= labels.min() and labels.max() <= num_classes):
+        raise ValueError(
+            f"`labels` must lie in 0..{num_classes - 1}, or be {num_classes} for none. "
+            f"Received: values from {labels.min()} to {labels.max()}"
+        )
+    return labels
+
+
+def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
+    """`given, known, no_end`, each `(n, length)` or `None`, and whether the prompts are text.
+
+    Args:
+        prompts: a list of prompts (see `DiffusionModel.generate`), or ids `(n, length)` with `known`.
+        known: bool `(n, length)`, or `None`.
+        tokenizer: of prompts that are text; may be `None`.
+    """
+    if prompts is None:
+        if known is not None:
+            raise ValueError("`known` says which tokens of `prompts` are given: pass both.")
+        return None, None, None, False
+    if known is not None:
+        given, known = np.asarray(prompts), np.asarray(known)
+        if given.shape[-1:] != (length,) or known.shape != given.shape or known.dtype != bool:
+            raise ValueError(
+                f"With `known`, `prompts` must be ids and `known` booleans, both (n, {length}). "
+                f"Received: shapes {given.shape} and {known.shape}, `known` of {known.dtype}"
+            )
+        given = np.where(known, given, 0)
+        texts = False
+    else:
+        rows = [_pieces(prompt, i, tokenizer) for i, prompt in enumerate(prompts)]
+        sizes = [sum(_size(piece) for piece in row) for row in rows]
+        over = [i for i, size in enumerate(sizes) if size > length]
+        if over:
+            raise ValueError(
+                f"{len(over)} of {len(rows)} prompts have more tokens than a sample of {length}, the "
+                f"first of them at index {over[0]}, with {sizes[over[0]]}."
+            )
+        given, known = np.zeros((len(rows), length), "int32"), np.zeros((len(rows), length), bool)
+        for i, row in enumerate(rows):
+            place = 0
+            for piece in row:
+                if not isinstance(piece, Gap):
+                    given[i, place : place + len(piece)] = piece
+                    known[i, place : place + len(piece)] = True
+                place += _size(piece)
+        texts = any(_has_text(prompt) for prompt in prompts)
+    if given.size and not 0 <= given.min() <= given.max() < vocabulary_size:
+        raise ValueError(
+            f"Prompts must be ids from 0 to {vocabulary_size - 1}. "
+            f"Received: values from {given.min()} to {given.max()}"
+        )
+    given, known = (np.broadcast_to(a, (n, length)) for a in (given.astype("int32"), known))
+    no_end = None
+    if tokenizer is not None and tokenizer.end_id is not None:
+        followed = np.flip(np.maximum.accumulate(np.flip(known, 1), axis=1), 1)
+        no_end = followed & ~known
+    return given, known, (no_end if no_end is not None and no_end.any() else None), texts
+
+
+def _has_text(prompt):
+    return isinstance(prompt, str) or any(isinstance(piece, str) for piece in prompt)
+
+
+def _size(piece):
+    return piece.tokens if isinstance(piece, Gap) else len(piece)
+
+
+def _pieces(prompt, index, tokenizer):
+    """A prompt as a list of ids `(m,)` and `Gap`s."""
+    if isinstance(prompt, (str, np.ndarray)) or all(isinstance(i, numbers.Integral) for i in prompt):
+        prompt = [prompt]
+    pieces = []
+    for piece in prompt:
+        if isinstance(piece, str):
+            if tokenizer is None:
+                raise ValueError(
+                    "Prompts that are text need a tokenizer: make the model with one, or give ids."
+                )
+            piece = tokenizer.encode(piece)
+        if not isinstance(piece, Gap):
+            piece = np.asarray(piece)
+            if piece.ndim != 1 or (piece.size and piece.dtype.kind not in "iu"):
+                raise ValueError(
+                    "A prompt must be a string, ids (m,), or a list of such parts and "
+                    f"`keras_dmmd.Gap`s. Received at index {index}: {piece.dtype}, shape {piece.shape}"
+                )
+        pieces.append(piece)
+    return pieces

@@ -1,0 +1,336 @@
+"""Prompts, gaps and classes: what is given stays, and the rest is drawn from the conditional."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+import keras_dmmd as kd
+from keras_dmmd.sampling.conditions import read_prompts
+from tests.oracles import toy
+from tests.oracles.exact_denoiser import ExactDenoiser
+from tests.training.test_diffusion_model import PROCESSES, small_model
+
+LENGTH = 5
+SUPPORT, PROBABILITIES = toy.random_modes(2)
+ABC = kd.tokenizers.CharacterTokenizer("abc")
+ABEND = kd.tokenizers.CharacterTokenizer("ab", end=True)  # id 2 ends a text
+every_process = pytest.mark.parametrize("process", PROCESSES, ids=repr)
+
+
+def exact_model(process, told=False, tokenizer=None):
+    denoiser = ExactDenoiser(SUPPORT, PROBABILITIES, process, prompts=told)
+    return kd.DiffusionModel(denoiser, process, length=LENGTH, tokenizer=tokenizer)
+
+
+def conditional(known, x):
+    """The data's distribution where they agree with `x` in the known places."""
+    p = PROBABILITIES * (SUPPORT == x)[:, known].all(axis=1)
+    return p / p.sum()
+
+
+def randomised(model, seed=0):
+    rng = np.random.default_rng(seed)
+    model.set_weights([rng.normal(size=w.shape) * 0.5 for w in model.get_weights()])
+    return model
+
+
+# Given tokens -------------------------------------------------------------------------------------
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from(PROCESSES),
+    st.lists(st.lists(st.integers(0, 3), min_size=5, max_size=5), min_size=3, max_size=3),
+    st.sampled_from([1, 2, 5]),
+    st.booleans(),
+)
+def test_what_is_given_is_never_altered(process, rows, steps, told):
+    """3 stands for a place to fill; the network's predictions are random."""
+    model = randomised(small_model(process, prompts=told))
+    prompts = np.array(rows)
+    known = prompts < 3
+    result = model.generate(steps=steps, prompts=prompts, known=known, jit_compile=False)
+    np.testing.assert_array_equal(result[known], prompts[known])
+    assert ((0 <= result) & (result < 3)).all()
+    if process.shows_known or told:  # they stand from the beginning
+        path = model.generate(
+            steps=steps, prompts=prompts, known=known, trajectory=True, jit_compile=False
+        )
+        assert (path[:, known] == prompts[known]).all()
+
+
+@pytest.mark.parametrize("told", [False, True])
+@every_process
+def test_samples_follow_the_conditional_distribution(process, told):
+    """A given token in the middle; 8 modes, 10,000 draws of many steps by the exact denoiser."""
+    known = np.array([False, False, True, False, True])
+    x = SUPPORT[np.argmax(PROBABILITIES)]
+    target = conditional(known, x)
+    assert 0 < (target > 0).sum() < len(target)
+    draws = exact_model(process, told).generate(
+        10_000,
+        steps=64,
+        prompts=x[None],
+        known=known[None],
+        seed=1,
+        verbose=0,
+    )
+    distance = kd.metrics.total_variation(draws, SUPPORT, target)
+    exact = process.shows_known or told
+    # Without being told, the uniform network sees given tokens at the noise of the others: what it
+    # predicts of those is then right only late, and far better than to ignore the prompt.
+    assert distance < (0.03 if exact else 0.3)
+    assert distance < kd.metrics.total_variation(
+        toy.samples(SUPPORT, PROBABILITIES, 10_000, 0), SUPPORT, target
+    )
+
+
+@every_process
+def test_nelbo_given_tokens_is_the_conditional_entropy(process):
+    known = np.array([True, False, True, False, False])
+    entropy = 0.0
+    for x, p in zip(SUPPORT, PROBABILITIES, strict=True):
+        entropy -= p * np.log(conditional(known, x)[(SUPPORT == x).all(axis=1)][0])
+    model = exact_model(process, told=True)
+    x = toy.samples(SUPPORT, PROBABILITIES, 20_000, 0)
+    inputs = {"tokens": x, "known": np.broadcast_to(known, x.shape)}
+    nelbo = model.predict(inputs, batch_size=2000, verbose=0)
+    error = nelbo.std() / len(nelbo) ** 0.5
+    assert error < 0.02 and abs(nelbo.mean() - entropy) < 4 * error
+    model.compile()
+    bits = model.evaluate(inputs, batch_size=2000, verbose=0, return_dict=True)["bits_per_dim"]
+    np.testing.assert_allclose(bits, nelbo.mean() / 3 / np.log(2), rtol=1e-4)  # 3 are not given
+
+
+def test_prompts_as_text():
+    model = exact_model(PROCESSES[0], tokenizer=ABC)
+    start = "".join("abc"[i] for i in SUPPORT[0][:2])
+    texts = model.generate(prompts=[start, "", start[0]], steps=8, seed=3)
+    assert [len(t) for t in texts] == [5, 5, 5]
+    assert texts[0].startswith(start) and texts[2].startswith(start[0])
+    ids = model.generate(prompts=[SUPPORT[0][:2], [], [int(SUPPORT[0][0])]], steps=8, seed=3)
+    assert ids.dtype == np.int32 and ABC.decode(ids) == texts
+    assert texts == model.generate(prompts=[start, "", start[0]], steps=8, seed=3, batch_size=3)
+
+
+def test_one_prompt_for_all_and_gaps():
+    model = exact_model(PROCESSES[0], tokenizer=ABC)
+    x = "".join("abc"[i] for i in SUPPORT[0])
+    texts = model.generate(20, prompts=[[kd.Gap(3), x[3:]]], steps=8)
+    assert len(texts) == 20 and {t[3:] for t in texts} == {x[3:]}
+    ids = model.generate(20, prompts=[[kd.Gap(3), SUPPORT[0][3:]]], steps=8)
+    assert ABC.decode(ids) == texts
+
+
+@every_process
+def test_a_gap_does_not_end_the_text(process):
+    model = small_model(process)
+    model = kd.DiffusionModel(model.denoiser, process, length=LENGTH, tokenizer=ABEND)
+    model.denoiser.head.bias.assign(np.array([0.0, 0.0, 3.0]))  # ends are likely everywhere
+    texts = model.generate(30, prompts=[["a", kd.Gap(2), "b"]], steps=3)
+    assert all(len(t) >= 4 and t[0] == "a" and t[3] == "b" for t in texts)
+    assert any(len(t) == 4 for t in texts)  # after the prompt they may
+    assert any(len(t) < 4 for t in model.generate(30, prompts=["a"], steps=3))
+
+
+def test_reading_prompts():
+    given, known, no_end, texts = read_prompts(
+        ["ab", [np.array([0]), kd.Gap(2), "b"], [1, 0]], None, 3, LENGTH, 3, ABEND
+    )
+    assert texts
+    assert given.tolist() == [[0, 1, 0, 0, 0], [0, 0, 0, 1, 0], [1, 0, 0, 0, 0]]
+    assert known.astype(int).tolist() == [[1, 1, 0, 0, 0], [1, 0, 0, 1, 0], [1, 1, 0, 0, 0]]
+    assert no_end.astype(int).tolist() == [[0] * 5, [0, 1, 1, 0, 0], [0] * 5]
+    assert read_prompts(["ab"], None, 1, LENGTH, 3, ABEND)[2] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompts": "ab"}, "must be a list, one prompt a sample"),
+        ({"prompts": ["ab", "ac"], "n": 3}, "1 or 3 of them.*Received: 2"),
+        (
+            {"prompts": ["ab", "abcabc"]},
+            "1 of 2 prompts have more tokens than a sample of 5.*index 1.*6",
+        ),
+        ({"prompts": ["abx"]}, r"lacks: \['x'\]"),
+        ({"prompts": [[3, 0]]}, "ids from 0 to 2.*3"),
+        ({"prompts": [np.zeros((2, 2), int)]}, "index 0.*shape \\(2, 2\\)"),
+        ({"prompts": [np.zeros(2)]}, "index 0: float64"),
+        ({"known": np.ones((1, 5), bool)}, "pass both"),
+        ({"prompts": np.zeros((2, 5), int), "known": np.ones((2, 5))}, "float64"),
+        ({"prompts": np.zeros((2, 4), int), "known": np.ones((2, 4), bool)}, r"\(2, 4\)"),
+        ({"labels": 0, "guidance_scale": None, "prompts": [[kd.Gap(6)]]}, "sample of 5"),
+        ({"guidance_scale": 2.0}, "`guidance_scale` strengthens `labels`"),
+    ],
+)
+def test_wrong_prompts(arguments, message):
+    model = exact_model(PROCESSES[0], tokenizer=ABC)
+    with pytest.raises(ValueError, match=message):
+        model.generate(steps=1, **arguments)
+
+
+def test_more_wrong_prompts():
+    with pytest.raises(ValueError, match="need a tokenizer"):
+        small_model().generate(prompts=["ab"], steps=1)
+    with pytest.raises(ValueError, match="at least 1 token"):
+        kd.Gap(0)
+    with pytest.raises(ValueError, match="must lie in 0..1, or be 2 for none.*from 0 to 3"):
+        small_model(num_classes=2).generate(2, labels=[0, 3])
+    with pytest.raises(ValueError, match="tokenizer has 27 ids, but the process 3"):
+        exact_model(PROCESSES[0], tokenizer=kd.tokenizers.CharacterTokenizer())
+    with pytest.raises(ValueError, match="looks like noise.*prompts=True"):
+        kd.DiffusionModel(kd.Denoiser(3), kd.UniformDiffusion(3), prompt_rate=0.5)
+    with pytest.raises(ValueError, match=r"`prompt_rate` must be a number in \[0, 1\].*1.5"):
+        kd.DiffusionModel(kd.Denoiser(3), kd.MaskedDiffusion(3), prompt_rate=1.5)
+    with pytest.raises(ValueError, match="`label_dropout` needs a denoiser with labels"):
+        kd.DiffusionModel(kd.Denoiser(3), kd.MaskedDiffusion(3), label_dropout=0.1)
+    with pytest.raises(ValueError, match="`guidance_scale` needs a teacher with labels"):
+        kd.DMMDDistiller(small_model(), guidance_scale=2.0)
+    with pytest.raises(ValueError, match="takes no `known`"):
+        kd.Denoiser(3)(np.zeros((1, 5), "int32"), np.zeros(1), known=np.ones((1, 5), bool))
+
+
+# Training with prompts ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+def test_given_prefixes(rate):
+    from keras_dmmd.training.inputs import given_prefixes
+
+    known = ops.convert_to_numpy(given_prefixes(4000, LENGTH, rate, 0))
+    sizes = known.sum(axis=1)
+    assert (known == (np.arange(LENGTH) < sizes[:, None])).all() and sizes.max() < LENGTH
+    # 0 .. 4 tokens with equal chances, for a share of the rows.
+    expected = rate / LENGTH * np.ones(LENGTH) + (1 - rate) * np.eye(LENGTH)[0]
+    shares = np.bincount(sizes, minlength=LENGTH) / 4000
+    assert np.abs(shares - expected).max() < 5 * 0.5 / 4000**0.5
+
+
+@pytest.mark.parametrize("process", PROCESSES[:2], ids=repr)
+def test_a_model_learns_from_prompts_and_is_distilled_with_them(process):
+    denoiser = small_model(process, prompts=True).denoiser
+    model = kd.DiffusionModel(denoiser, process, length=LENGTH, prompt_rate=0.5, seed=1)
+    model.compile(keras.optimizers.Adam(1e-2))
+    x = toy.samples(SUPPORT, PROBABILITIES, 256, 0)
+    losses = model.fit(x, epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    assert np.abs(model.get_weights()[0]).max() > 0
+    known_embedding = ops.convert_to_numpy(model.denoiser.known_embedding)
+    assert np.abs(known_embedding).max() > 0
+    distiller = kd.DMMDDistiller(model, steps=2)
+    distiller.compile()
+    distiller.fit(x, verbose=0)
+    assert distiller.student.prompt_rate == 0.5
+    student_embedding = ops.convert_to_numpy(distiller.student.denoiser.known_embedding)
+    assert np.abs(student_embedding - known_embedding).max() > 0
+    prompt = [SUPPORT[0][:2]]
+    assert (distiller.student.generate(3, prompts=prompt, steps=2)[:, :2] == SUPPORT[0][:2]).all()
+
+
+@every_process
+def test_given_tokens_carry_no_loss_in_distillation(process):
+    teacher = randomised(small_model(process, prompts=True))
+    distiller = kd.DMMDDistiller(teacher, steps=2)
+    # So that the student's advantage is not 0.
+    randomised(distiller.critic, seed=1)
+    x = toy.samples(SUPPORT, PROBABILITIES, 64, 0)
+    all_known = {"tokens": x, "known": np.ones(x.shape, bool)}
+    for values in distiller.predict(all_known, verbose=0).values():
+        np.testing.assert_array_equal(values, 0.0)
+    draw = distiller.draw({"tokens": x, "known": x == 1}, 0)
+    for ids in (draw.x, draw.z_t, draw.z_s):
+        assert (ops.convert_to_numpy(ids)[x == 1] == 1).all()
+    some = distiller.predict({"tokens": x, "known": x == 1}, verbose=0)
+    assert np.abs(some["student_loss"]).max() > 0 and some["critic_loss"].max() > 0
+
+
+# Classes ------------------------------------------------------------------------------------------
+
+
+@every_process
+def test_guidance_is_an_extrapolation_of_log_probabilities(process):
+    model = randomised(small_model(process, num_classes=2))
+    z = np.array([[0, 1, 2, 0, 1], [2, 1, 0, 0, 0]])
+    t, labels = np.array([0.3, 0.8], "float32"), np.array([0, 1])
+
+    def logits(**conditions):
+        return np.float64(ops.convert_to_numpy(model.logits(z, t, **conditions)))
+
+    def log_softmax(a):
+        return a - np.log(np.exp(a).sum(axis=-1, keepdims=True))
+
+    told, free = log_softmax(logits(labels=labels)), log_softmax(logits())
+    for w in (0.0, 1.0, 3.0):
+        guided = log_softmax(logits(labels=labels, guidance_scale=w))
+        np.testing.assert_allclose(guided, log_softmax((1 - w) * free + w * told), atol=1e-5)
+    assert np.abs(told - free).max() > 0.01
+    np.testing.assert_allclose(logits(labels=np.array([2, 2])), logits(), atol=1e-6)
+
+
+def labelled(n=512):
+    """Class 0 is mostly token 0, class 1 mostly token 1, both with 2."""
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1], n // 2)
+    x = np.where(rng.random((n, LENGTH)) < 0.6, labels[:, None], 2)
+    return {"tokens": x.astype("int32"), "labels": labels}
+
+
+def share(model, label, **arguments):
+    """Of the class's own token, 2,000 of them drawn at once: a second step would know the class."""
+    draws = model.generate(400, steps=1, labels=label, **arguments)
+    return (draws == label).mean()
+
+
+def test_guidance_strengthens_a_class_and_is_distilled():
+    denoiser = small_model(num_classes=2).denoiser
+    model = kd.DiffusionModel(denoiser, PROCESSES[0], length=LENGTH, label_dropout=0.3)
+    model.compile(keras.optimizers.Adam(1e-2))
+    data = labelled()
+    model.fit(data, epochs=10, batch_size=32, verbose=0)
+    # 0.6, 0, 0.4 given the class and 0.3, 0.3, 0.4 without it, so with w = 3 the odds of 0 to 2 are
+    # 0.6³/0.3² to 0.4³/0.4², and its share 0.857.
+    assert abs(share(model, 0) - 0.6) < 0.06
+    assert abs(share(model, 0, guidance_scale=1.0) - 0.6) < 0.06
+    assert abs(share(model, 0, guidance_scale=3.0) - 0.857) < 0.06
+    unlabelled = model.generate(400, steps=1)
+    assert abs((unlabelled == 0).mean() - 0.3) < 0.06  # hidden labels were learned from
+    distiller = kd.DMMDDistiller(model, steps=2, guidance_scale=3.0, noise=None)
+    distiller.compile()
+    distiller.fit(data, epochs=15, batch_size=32, verbose=0)
+    shares = [share(distiller.student, label) for label in (0, 1)]
+    assert np.mean(shares) > 0.75  # without guidance 0.65
+
+
+def test_hidden_labels():
+    model = small_model(num_classes=2)
+    model = kd.DiffusionModel(model.denoiser, PROCESSES[0], length=LENGTH, label_dropout=0.25)
+    told, key = model.training_conditions(
+        np.zeros((4000, LENGTH), "int32"), {"labels": np.ones(4000, "int32")}, kd.random.split(0, 2)[0]
+    )
+    labels = ops.convert_to_numpy(told["labels"])
+    assert set(labels) == {1, 2} and abs((labels == 2).mean() - 0.25) < 5 * 0.43 / 4000**0.5
+    assert "known" not in told
+
+
+# Keeping it ---------------------------------------------------------------------------------------
+
+
+def test_a_model_keeps_its_tokenizer(tmp_path):
+    model = small_model(prompts=True)
+    model = kd.DiffusionModel(
+        model.denoiser, PROCESSES[0], length=LENGTH, tokenizer=ABC, prompt_rate=0.25
+    )
+    texts = model.generate(prompts=["ab"], steps=3, seed=1)
+    model.save(tmp_path / "model.keras")
+    kd.presets.save_to_preset(model, tmp_path / "preset")
+    for other in (
+        keras.saving.load_model(tmp_path / "model.keras"),
+        kd.from_preset(tmp_path / "preset"),
+        model.copy(),
+    ):
+        assert other.tokenizer.get_config() == ABC.get_config() and other.prompt_rate == 0.25
+        assert other.generate(prompts=["ab"], steps=3, seed=1) == texts
