@@ -1,0 +1,139 @@
+"""Train the teachers of text and molecules that ship with the package.
+
+    python examples/train_sequence_teacher.py --data sotu --out runs/sotu_chars_teacher
+
+Any backend. Writes the preset, and the training log beside it. A run that was interrupted goes on when
+it is started again; `--init runs/first` begins a further phase with the weights of a former one, and
+the chain of `continued_from` in `card.json` has the arguments of every phase.
+"""
+
+import argparse
+import math
+import os
+import time
+
+import keras
+import numpy as np
+
+import keras_dmmd as kd
+
+PROCESSES = {"masked": kd.MaskedDiffusion, "uniform": kd.UniformDiffusion}
+SIZES = {"sotu": {"hidden_dim": 128, "num_layers": 4}, "moses": {"hidden_dim": 128, "num_layers": 4}}
+TASKS = {
+    "sotu": "State of the Union, 27 characters (datasets.text8), rows of 128",
+    "moses": "MOSES molecules, SMILES tokens, rows of 56",
+}
+
+
+def load_sotu(path=None, length=128, download=True):
+    """`tokenizer, train, held_out`: the last 12 speeches are held out."""
+    tokenizer = kd.tokenizers.CharacterTokenizer()
+    parts = kd.datasets.load_sotu(path, download=download and path is None)
+    texts = [[kd.datasets.text8(speech) + " " for speech in part] for part in parts]
+    return tokenizer, *(kd.datasets.pack(part, tokenizer, length) for part in texts)
+
+
+def load_moses(path=None, length=56, held_out=10_000):
+    """`tokenizer, train, held_out`: the training split, and molecules of the test split."""
+    tokenizer = kd.tokenizers.SmilesTokenizer()
+    train, test, _ = kd.datasets.load_moses(path)
+    order = np.random.default_rng(0).permutation(len(test))[:held_out]
+    test = [test[i] for i in order]
+    return tokenizer, *(tokenizer.encode_batch(part, length) for part in (train, test))
+
+
+def build(process, tokenizer, length, size, dropout):
+    denoiser = kd.Denoiser(
+        vocabulary_size=tokenizer.vocabulary_size,
+        num_states=process.num_states,
+        num_heads=size["hidden_dim"] // 32,
+        dropout=dropout,
+        **size,
+    )
+    return kd.DiffusionModel(denoiser, process, length=length, tokenizer=tokenizer)
+
+
+def bits(teacher, tokens, corruptions=1):
+    """NELBO in bits a token over several corruptions of each row, and its standard error."""
+    nats = teacher.predict(np.tile(tokens, (corruptions, 1)), batch_size=256, verbose=0)
+    nats = nats.reshape(corruptions, -1).mean(axis=0) / tokens.shape[1] / math.log(2)
+    return float(nats.mean()), float(nats.std() / len(nats) ** 0.5)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", choices=sorted(TASKS), required=True)
+    parser.add_argument("--path", help="where the data lie, see keras_dmmd.datasets")
+    parser.add_argument("--process", choices=sorted(PROCESSES), default="masked")
+    parser.add_argument("--steps", type=int, default=20_000, help="updates")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--hidden", type=int, help="features; those of the shipped teacher by default")
+    parser.add_argument("--layers", type=int)
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--init", help="a preset to go on from")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", required=True)
+    args = parser.parse_args(argv)
+
+    keras.utils.set_random_seed(args.seed)
+    load = {"sotu": load_sotu, "moses": load_moses}[args.data]
+    tokenizer, train, held_out = load(args.path)
+    size = dict(SIZES[args.data])
+    size |= {"hidden_dim": args.hidden} if args.hidden else {}
+    size |= {"num_layers": args.layers} if args.layers else {}
+    process = PROCESSES[args.process](tokenizer.vocabulary_size)
+    teacher = build(process, tokenizer, train.shape[1], size, args.dropout)
+    if args.init:
+        teacher.set_weights(kd.from_preset(args.init).get_weights())
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, args.steps, warmup_target=args.learning_rate, warmup_steps=args.steps // 20, alpha=0.01
+    )
+    teacher.compile(
+        keras.optimizers.AdamW(
+            schedule, weight_decay=0.03, global_clipnorm=1.0, use_ema=True, ema_momentum=0.999
+        )
+    )
+    os.makedirs(args.out, exist_ok=True)
+    epoch = min(500, args.steps)  # updates: a line in the log and a backup each
+    start = time.time()
+    teacher.fit(
+        train,
+        batch_size=args.batch_size,
+        steps_per_epoch=epoch,
+        epochs=args.steps // epoch,
+        verbose=2,
+        callbacks=[
+            keras.callbacks.BackupAndRestore(os.path.join(args.out, "backup")),
+            keras.callbacks.CSVLogger(os.path.join(args.out, "training.csv"), append=True),
+        ],
+    )
+    minutes = (time.time() - start) / 60
+    figures = {name: bits(teacher, x) for name, x in (("held_out", held_out), ("train", train[:2000]))}
+    kd.presets.save_to_preset(
+        teacher,
+        args.out,
+        card={
+            "task": TASKS[args.data],
+            "script": "examples/train_sequence_teacher.py",
+            "process": args.process,
+            "seed": args.seed,
+            "updates": args.steps,
+            "batch_size": args.batch_size,
+            "learning_rate": args.learning_rate,
+            "dropout": args.dropout,
+            "continued_from": kd.presets.read_card(args.init) if args.init else None,
+            "parameters": int(teacher.count_params()),
+            "nelbo_bits_per_token": {k: [round(v, 4) for v in pair] for k, pair in figures.items()},
+            "minutes": round(minutes, 1),
+            "device": f"CPU, {os.cpu_count()} cores",
+            "backend": keras.backend.backend(),
+            "keras": keras.__version__,
+        },
+    )
+    for name, (mean, error) in figures.items():
+        print(f"{name}: {mean:.4f} ± {error:.4f} bits a token")
+
+
+if __name__ == "__main__":
+    main()
