@@ -19,9 +19,7 @@ from scipy import stats
 import keras_dmmd as kd
 from keras_dmmd import backend
 
-RARE = (1e-8, 1e-7, 1e-6)
-PROBABILITIES = np.array([*RARE, 1e-3, 0.1, 0.2, 0.3], "float64")
-PROBABILITIES = np.append(PROBABILITIES, 1.0 - PROBABILITIES.sum())
+COMMON = (1e-3, 0.1, 0.2, 0.3)
 XLA = keras.backend.backend() != "torch"
 KERAS_SEED = keras.random.SeedGenerator(0)
 
@@ -70,8 +68,9 @@ def poisson_interval(count, level=0.99):
     return float(low), float(stats.chi2.isf(tail, 2 * count + 2) / 2.0)
 
 
-def rare_events(draws, chunk, seed, ways):
-    log_probs = np.log(PROBABILITIES).astype("float32")
+def rare_events(draws, chunk, seed, ways, rare):
+    """Counts of the events `rare` beside common ones; those of equal probability are added up."""
+    log_probs = np.log([*rare, *COMMON, 1.0 - sum(rare) - sum(COMMON)]).astype("float32")
     chunks = max(1, round(draws / chunk))
     rows = []
     for name in ways:
@@ -80,17 +79,19 @@ def rare_events(draws, chunk, seed, ways):
         def count(key, way=way):
             table = ops.broadcast_to(ops.convert_to_tensor(log_probs), (chunk, len(log_probs)))
             x = way(table, key)
-            return ops.stack([ops.sum(ops.cast(ops.equal(x, k), "int32")) for k in range(len(RARE))])
+            return ops.stack([ops.sum(ops.cast(ops.equal(x, k), "int32")) for k in range(len(rare))])
 
         step, xla = compiled(count, set_seed(seed, 0))
-        total = np.zeros(len(RARE), "int64")
+        total = np.zeros(len(rare), "int64")
         for i in range(chunks):
             total += ops.convert_to_numpy(step(set_seed(seed, i)))
             if (i + 1) % max(1, chunks // 10) == 0:
                 print(f"  {name}: {(i + 1) * chunk:.3g} draws, counts {total.tolist()}", flush=True)
-        for p, seen in zip(RARE, total.tolist(), strict=True):
+        for p in sorted(set(rare)):
+            same = np.array(rare) == p
+            seen = int(total[same].sum())
             low, high = poisson_interval(seen)
-            expected = p * chunks * chunk
+            expected = float(p * same.sum() * chunks * chunk)
             rows.append(
                 {
                     "way": name,
@@ -239,11 +240,18 @@ def main(argv=None):
     parser.add_argument(
         "--ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="of rare events"
     )
+    parser.add_argument(
+        "--rare",
+        nargs="+",
+        type=float,
+        default=[1e-8, 1e-7, 1e-6],
+        help="probabilities of the rare events; several equal ones tell more in fewer draws",
+    )
     parser.add_argument("--parts", nargs="+", default=["rare", "entropy", "cost"])
     args = parser.parse_args(argv)
     results = {}
     if "rare" in args.parts:
-        results["rare_events"] = rare_events(args.draws, args.chunk, args.seed, args.ways)
+        results["rare_events"] = rare_events(args.draws, args.chunk, args.seed, args.ways, args.rare)
     if "entropy" in args.parts:
         results["entropy"] = entropy_rows(args.tokens, args.steps, args.vocabulary, args.seed)
     if "cost" in args.parts:

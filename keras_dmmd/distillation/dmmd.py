@@ -154,9 +154,12 @@ class DMMDDistiller(Distiller):
             )
         if noise == "auto":
             noise = default_noise(teacher)
+        if student is None:
+            student = teacher.copy(noise=noise, seed=seed + 2, name="student")
+            student.steps = steps
         super().__init__(
             teacher,
-            student or teacher.copy(noise=noise, seed=seed + 2, name="student"),
+            student,
             critic or teacher.copy(seed=seed + 4, name="critic"),
             critic_steps=critic_steps,
             seed=seed,

@@ -3,18 +3,27 @@
 import keras
 from keras import layers, ops
 
+from keras_dmmd import schedules
 from keras_dmmd.models.positions import rotate
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
 class TimeEmbedding(layers.Layer):
-    """Sinusoids of a time in [0, 1] through a small network: `(batch,)` to `(batch, dim)`."""
+    """Sinusoids of a time in [0, 1] through a small network: `(batch,)` to `(batch, dim)`.
 
-    def __init__(self, dim, num_frequencies=64, **kwargs):
+    Args:
+        dim: features.
+        num_frequencies: of the sinusoids, from 1 down to 1/10,000.
+        schedule: `None`: they are of `1000 t`. A schedule: of the noise level `-log α_t`, as in MDLM
+            and Duo.
+    """
+
+    def __init__(self, dim, num_frequencies=64, schedule=None, **kwargs):
         kwargs["autocast"] = False  # in bfloat16, times near 1 would all be 1
         super().__init__(**kwargs)
         self.dim = dim
         self.num_frequencies = num_frequencies
+        self.schedule = None if schedule is None else schedules.get(schedule)
         self.hidden = layers.Dense(dim, activation="silu", dtype=self.dtype_policy, name="hidden")
         self.out = layers.Dense(dim, dtype=self.dtype_policy, name="out")
 
@@ -24,13 +33,23 @@ class TimeEmbedding(layers.Layer):
 
     def call(self, t):
         t = ops.cast(t, "float32")
+        if self.schedule is None:
+            level = 1000.0 * t
+        else:
+            level = -ops.log(ops.maximum(self.schedule(t).alpha, 1e-20))
         octaves = ops.arange(self.num_frequencies, dtype="float32") / self.num_frequencies
-        angles = ops.expand_dims(t, -1) * 1000.0 * ops.exp(-octaves * 9.2103404)  # down to 1/10,000
+        angles = ops.expand_dims(level, -1) * ops.exp(-octaves * 9.2103404)  # down to 1/10,000
         waves = ops.concatenate([ops.cos(angles), ops.sin(angles)], axis=-1)
         return self.out(self.hidden(ops.cast(waves, self.compute_dtype)))
 
     def get_config(self):
-        return {**super().get_config(), "dim": self.dim, "num_frequencies": self.num_frequencies}
+        schedule = self.schedule and keras.saving.serialize_keras_object(self.schedule)
+        return {
+            **super().get_config(),
+            "dim": self.dim,
+            "num_frequencies": self.num_frequencies,
+            "schedule": schedule,
+        }
 
 
 def modulate(x, shift, scale):
@@ -48,6 +67,8 @@ class TransformerBlock(layers.Layer):
         mlp_dim: features inside the MLP.
         cond_dim: features of the conditioning vector.
         dropout: rate on both branches.
+        norm_scale: whether the norms have a scale of their own, besides that of the condition.
+        norm_epsilon: added to their variance.
         seed: of the dropout.
 
     Call arguments:
@@ -59,13 +80,24 @@ class TransformerBlock(layers.Layer):
         - [Scalable Diffusion Models with Transformers](https://arxiv.org/abs/2212.09748)
     """
 
-    def __init__(self, hidden_dim, num_heads, mlp_dim, cond_dim, dropout=0.0, seed=0, **kwargs):
+    def __init__(
+        self,
+        hidden_dim,
+        num_heads,
+        mlp_dim,
+        cond_dim,
+        dropout=0.0,
+        norm_scale=False,
+        norm_epsilon=1e-6,
+        seed=0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.hidden_dim, self.num_heads = hidden_dim, num_heads
         self.mlp_dim, self.cond_dim, self.dropout = mlp_dim, cond_dim, dropout
-        self.seed = seed
+        self.norm_scale, self.norm_epsilon, self.seed = norm_scale, norm_epsilon, seed
         policy = self.dtype_policy
-        norm = {"center": False, "scale": False, "epsilon": 1e-6, "dtype": policy}
+        norm = {"center": False, "scale": norm_scale, "epsilon": norm_epsilon, "dtype": policy}
         self.attention_norm = layers.LayerNormalization(name="attention_norm", **norm)
         self.mlp_norm = layers.LayerNormalization(name="mlp_norm", **norm)
         self.modulation = layers.Dense(
@@ -118,6 +150,8 @@ class TransformerBlock(layers.Layer):
             "mlp_dim": self.mlp_dim,
             "cond_dim": self.cond_dim,
             "dropout": self.dropout,
+            "norm_scale": self.norm_scale,
+            "norm_epsilon": self.norm_epsilon,
             "seed": self.seed,
         }
 

@@ -32,6 +32,11 @@ class Denoiser(layers.Layer):
         grid: `(rows, columns)`: the tokens are an image read row by row, and positions are 2-D.
         num_classes: labels `0 .. num_classes - 1` can be given; one more id means "no label".
         prompts: whether the network is told which tokens are given; without effect at first.
+        time_conditioning: whether it is told the time; a masked process shows it by its masks.
+        time_schedule: `None`, or the schedule by which it is told the noise level `-log α_t` instead.
+        num_frequencies: sinusoids of the time.
+        norm_scale, norm_epsilon: whether the layer norms have a scale of their own, and what is added
+            to their variance.
         noise: the random input of a student: `None`, `"gaussian"`, `"pyramid"`, `"token"` or a
             `keras_dmmd.models.NoiseConditioning`.
         dropout: rate inside the blocks.
@@ -67,6 +72,11 @@ class Denoiser(layers.Layer):
         grid=None,
         num_classes=None,
         prompts=False,
+        time_conditioning=True,
+        time_schedule=None,
+        num_frequencies=64,
+        norm_scale=False,
+        norm_epsilon=1e-6,
         noise=None,
         dropout=0.0,
         **kwargs,
@@ -81,12 +91,16 @@ class Denoiser(layers.Layer):
         self.grid = tuple(grid) if grid is not None else None
         self.length = length
         self.num_classes, self.prompts, self.dropout = num_classes, bool(prompts), dropout
+        self.time_conditioning = bool(time_conditioning)
+        self.norm_scale, self.norm_epsilon = bool(norm_scale), norm_epsilon
         self._check_arguments()
         policy = self.dtype_policy
         self.token_embedding = layers.Embedding(
             self.num_states, hidden_dim, dtype=policy, name="token_embedding"
         )
-        self.time_embedding = TimeEmbedding(cond_dim, dtype=policy, name="time_embedding")
+        self.time_embedding = TimeEmbedding(
+            cond_dim, num_frequencies, time_schedule, dtype=policy, name="time_embedding"
+        )
         if num_classes:
             self.label_embedding = layers.Embedding(
                 num_classes + 1, cond_dim, dtype=policy, name="label_embedding"
@@ -99,6 +113,8 @@ class Denoiser(layers.Layer):
                 self.mlp_dim,
                 cond_dim,
                 dropout,
+                norm_scale=self.norm_scale,
+                norm_epsilon=norm_epsilon,
                 seed=i,
                 dtype=policy,
                 name=f"block_{i}",
@@ -106,7 +122,7 @@ class Denoiser(layers.Layer):
             for i in range(num_layers)
         ]
         self.norm = layers.LayerNormalization(
-            center=False, scale=False, epsilon=1e-6, dtype=policy, name="norm"
+            center=False, scale=self.norm_scale, epsilon=norm_epsilon, dtype=policy, name="norm"
         )
         self.modulation = layers.Dense(
             2 * hidden_dim, kernel_initializer="zeros", dtype=policy, name="modulation"
@@ -210,7 +226,7 @@ class Denoiser(layers.Layer):
             )
         if self.noise is not None and noise is not None:
             x = x + self.noise(noise)
-        condition = self.time_embedding(t)
+        condition = self.time_embedding(t if self.time_conditioning else ops.zeros_like(t))
         if labels is not None and not self.num_classes:
             raise ValueError("This denoiser takes no labels: it was made without `num_classes`.")
         if self.num_classes:
@@ -241,6 +257,11 @@ class Denoiser(layers.Layer):
             "grid": self.grid,
             "num_classes": self.num_classes,
             "prompts": self.prompts,
+            "time_conditioning": self.time_conditioning,
+            "time_schedule": self.time_embedding.get_config()["schedule"],
+            "num_frequencies": self.time_embedding.num_frequencies,
+            "norm_scale": self.norm_scale,
+            "norm_epsilon": self.norm_epsilon,
             "noise": noise,
             "dropout": self.dropout,
         }

@@ -8,6 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dmmd.presets import hub
+from keras_dmmd.presets.hub import upload_to_hub as upload_to_hub
+from keras_dmmd.presets.published import load_dit as load_dit
+
 FOLDER = os.path.dirname(__file__)
 
 
@@ -47,15 +51,17 @@ def from_preset(preset):
     """Load a preset.
 
     Args:
-        preset: the name of one that ships with the package, or the path of a folder that
-            `save_to_preset` wrote.
+        preset: the name of one that ships with the package, the path of a folder that
+            `save_to_preset` wrote, or a handle of `upload_to_hub`.
 
     Returns:
         A built `keras_dmmd.DiffusionModel` under the current dtype policy, not compiled.
     """
-    folder = preset if os.path.isdir(preset) else os.path.join(FOLDER, preset)
+    folder = _folder(preset)
     if not os.path.exists(os.path.join(folder, "config.json")):
-        raise ValueError(f"`preset` must be a folder or one of {names()}. Received: {preset!r}")
+        raise ValueError(
+            f"`preset` must be a folder, a handle or one of {names()}. Received: {preset!r}"
+        )
     with open(os.path.join(folder, "config.json")) as file:
         model = keras.saving.deserialize_keras_object(json.load(file))
     path = os.path.join(folder, "weights.npz")
@@ -74,9 +80,14 @@ def from_preset(preset):
 
 def read_card(preset):
     """The card of a preset: how it was trained and what was measured, a dict."""
-    folder = preset if os.path.isdir(preset) else os.path.join(FOLDER, preset)
-    with open(os.path.join(folder, "card.json")) as file:
+    with open(os.path.join(_folder(preset), "card.json")) as file:
         return json.load(file)
+
+
+def _folder(preset):
+    if hub.is_handle(preset):
+        return hub.download(preset)
+    return preset if os.path.isdir(preset) else os.path.join(FOLDER, preset)
 
 
 def _path(model, variable):

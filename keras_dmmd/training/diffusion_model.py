@@ -35,6 +35,7 @@ class DiffusionModel(SeededModel):
             result as `noise=`.
         process: a `keras_dmmd.MaskedDiffusion` or `UniformDiffusion`.
         length: tokens of a sequence; by default that of the data seen first.
+        steps: network calls a sample where `generate` is not told: of a student, those it was made for.
         tokenizer: a `keras_dmmd.tokenizers.Tokenizer`, or `None`: kept with the model, and what reads
             and writes its texts.
         label_dropout: share of training examples whose label is hidden: what classifier-free guidance
@@ -63,6 +64,7 @@ class DiffusionModel(SeededModel):
         denoiser,
         process,
         length=None,
+        steps=64,
         tokenizer=None,
         label_dropout=0.0,
         prompt_rate=0.0,
@@ -90,7 +92,7 @@ class DiffusionModel(SeededModel):
             )
         self.denoiser = denoiser
         self.process = process
-        self.length = length
+        self.length, self.steps = length, steps
         self.tokenizer = tokenizers.get(tokenizer)
         self.label_dropout, self.prompt_rate = label_dropout, prompt_rate
         self._check_conditions()
@@ -204,6 +206,11 @@ class DiffusionModel(SeededModel):
         loss = self.process.loss if training else self.process.nelbo
         return loss(logits, tokens, z_t, t, **positions)
 
+    @property
+    def metrics(self):
+        # Not those of a denoiser that is a compiled model itself.
+        return [*([self._loss_tracker] if self.compiled else []), self.bits_metric]
+
     def get_metrics_result(self):
         """Without `bits_per_dim` while training, whose loss need not be a bound."""
         result = super().get_metrics_result()
@@ -239,7 +246,7 @@ class DiffusionModel(SeededModel):
     def generate(
         self,
         n=None,
-        steps=64,
+        steps=None,
         seed=0,
         length=None,
         prompts=None,
@@ -253,11 +260,11 @@ class DiffusionModel(SeededModel):
         jit_compile="auto",
         verbose="auto",
     ):
-        """Sample `n` sequences in `steps` network calls.
+        """Sample `n` sequences in `steps` network calls each.
 
         Args:
             n: number of samples; by default that of the prompts, or 1.
-            steps: network calls a sample, k >= 1.
+            steps: network calls a sample, k >= 1; by default the model's own `steps`.
             seed: an integer, a `keras.random.SeedGenerator` or a key: the same gives the same samples.
             length: tokens a sample; by default that of the training data.
             prompts: a list of one prompt a sample, or of one for all. A prompt is how the sample
@@ -295,7 +302,7 @@ class DiffusionModel(SeededModel):
             self._samplers[jit_compile] = Sampler(self, jit_compile)
         samples = self._samplers[jit_compile](
             n,
-            steps,
+            self.steps if steps is None else steps,
             length,
             seed,
             sampling_conditions.Conditions(labels, *prompt),
@@ -340,7 +347,7 @@ class DiffusionModel(SeededModel):
 
     def _options(self):
         """Arguments that a copy shares."""
-        names = ("length", "tokenizer", "label_dropout", "prompt_rate")
+        names = ("length", "steps", "tokenizer", "label_dropout", "prompt_rate")
         return {name: getattr(self, name) for name in names}
 
     def get_config(self):

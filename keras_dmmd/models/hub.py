@@ -1,0 +1,337 @@
+"""KerasHub backbones as denoisers. The one module that imports keras_hub."""
+
+import base64
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+from keras import layers, ops
+from keras.src.saving.serialization_lib import SafeModeScope
+
+from keras_dmmd.models import noise as noise_layers
+from keras_dmmd.models.blocks import TimeEmbedding
+from keras_dmmd.tokenizers import Tokenizer
+
+try:
+    import keras_hub
+except ImportError as error:
+    raise ImportError("keras_dmmd.models.hub needs the package: pip install keras-hub") from error
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class HubDenoiser(layers.Layer):
+    """A KerasHub backbone, or a masked language model with its head, as a denoiser.
+
+    Tokens are embedded by the backbone's own table. Time, the random input of a student and the mark
+    of given tokens are added to the embeddings and start as 0, so that at first the network is what
+    it was: a masked language model's guess for every masked token.
+
+    Args:
+        model: a `keras_hub.models.MaskedLM`, whose head is used with its weights, or a `Backbone` with
+            attention in both directions; its logits then come from the token table where that is
+            reversible, and from a new layer of zeros where it is not.
+        mask_token_id: the backbone's own id of a mask, such as `tokenizer.mask_token_id`; it is never
+            predicted. `None` gives masks a new embedding, the mean of all.
+        share: whether the weights are those of `model`, and change with it, or a copy.
+        cond_dim: features of the time vector, or `None` for a network that is not told the time, as a
+            masked process allows.
+        prompts: whether the network is told which tokens are given.
+        noise: the random input of a student, see `keras_dmmd.Denoiser`.
+
+    Call arguments:
+        z_t: ids `(batch, length)`; `vocabulary_size` is the mask.
+        t: times `(batch,)`.
+        known: which tokens are given, bool `(batch, length)`, or `None`.
+        noise: what `sample_noise` returned, or `None`.
+
+    Example:
+
+    ```python
+    masked_lm = keras_hub.models.BertMaskedLM.from_preset("bert_tiny_en_uncased", preprocessor=None)
+    denoiser = HubDenoiser(masked_lm, mask_token_id=103)
+    teacher = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(denoiser.vocabulary_size), length=128)
+    ```
+    """
+
+    def __init__(
+        self,
+        model,
+        mask_token_id=None,
+        share=True,
+        cond_dim=64,
+        prompts=False,
+        noise=None,
+        **kwargs,
+    ):
+        kwargs["autocast"] = False
+        backbone = getattr(model, "backbone", model)
+        if not isinstance(backbone, keras_hub.models.Backbone) or "token_ids" not in backbone.input:
+            raise ValueError(
+                "`model` must be a keras_hub Backbone of text, or a MaskedLM with one. "
+                f"Received: {model!r}"
+            )
+        if getattr(backbone, "use_bidirectional_attention", True) is False:
+            raise ValueError(
+                f"This {type(backbone).__name__} looks back only: a denoiser reads in both directions. "
+                "Make it with `use_bidirectional_attention=True`."
+            )
+        unknown = set(backbone.input) - {"token_ids", "padding_mask", "segment_ids"}
+        if unknown:
+            raise ValueError(
+                f"A denoiser is given tokens alone, but this {type(backbone).__name__} also needs "
+                f"{sorted(unknown)}."
+            )
+        kwargs.setdefault("dtype", backbone.dtype_policy)
+        super().__init__(**kwargs)
+        if not share:
+            model = clone(model)
+        self.model, self.mask_token_id, self.cond_dim = model, mask_token_id, cond_dim
+        self.backbone = getattr(model, "backbone", model)
+        self.prompts = bool(prompts)
+        self.vocabulary_size = self.backbone.vocabulary_size
+        self.num_states = self.vocabulary_size + 1
+        if mask_token_id is not None and not 0 <= mask_token_id < self.vocabulary_size:
+            raise ValueError(
+                f"`mask_token_id` must be an id of the backbone, 0..{self.vocabulary_size - 1}. "
+                f"Received: {mask_token_id!r}"
+            )
+        policy, hidden_dim = self.dtype_policy, self.backbone.hidden_dim
+        self.noise = noise_layers.get(noise, hidden_dim, None, policy)
+        if cond_dim:
+            self.time_embedding = TimeEmbedding(cond_dim, dtype=policy, name="time_embedding")
+            self.time_projection = layers.Dense(
+                hidden_dim, kernel_initializer="zeros", dtype=policy, name="time_projection"
+            )
+        self._head = self._make_head()
+        # In a closure: as an attribute, the same weights would be kept and saved twice.
+        self._encode = _after_embedding(self.backbone)
+        self.build()
+
+    def _make_head(self):
+        """A function from features to logits, both `(batch, length, …)`."""
+        head = getattr(self.model, "masked_lm_head", None)
+        if head is not None:
+
+            def predict(x):
+                positions = ops.broadcast_to(ops.arange(ops.shape(x)[1]), ops.shape(x)[:2])
+                return head(x, positions)
+
+            return predict
+        table = self.backbone.token_embedding
+        if hasattr(table, "reverse_embeddings") or hasattr(table, "tie_weights"):
+            return lambda x: table(x, reverse=True)
+        self.head = layers.Dense(
+            self.vocabulary_size,
+            kernel_initializer="zeros",
+            dtype=self.dtype_policy,
+            name="head",
+        )
+        return self.head
+
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        hidden_dim = self.backbone.hidden_dim
+        if self.mask_token_id is None:
+            mean = ops.convert_to_numpy(self.backbone.token_embedding.embeddings).mean(axis=0)
+            self.mask_embedding = self.add_weight(
+                name="mask_embedding",
+                shape=(hidden_dim,),
+                initializer=lambda shape, dtype: ops.convert_to_tensor(mean.reshape(shape), dtype),
+            )
+        if self.prompts:
+            shape = {"shape": (hidden_dim,), "initializer": "zeros"}
+            self.known_embedding = self.add_weight(name="known_embedding", **shape)
+        if self.cond_dim:
+            self.time_embedding.build((None,))
+            self.time_projection.build((None, self.cond_dim))
+        if self.noise is not None and not self.noise.built:
+            self.noise.build((None, None, hidden_dim))
+        if hasattr(self, "head"):
+            self.head.build((None, None, hidden_dim))
+        self.built = True
+
+    def sample_noise(self, batch_size, length, seed):
+        """The random input of one call, or `None` for a denoiser without one."""
+        return None if self.noise is None else self.noise.sample(batch_size, length, seed)
+
+    def call(self, z_t, t, known=None, noise=None, training=False):
+        masked = ops.equal(z_t, self.vocabulary_size)
+        ids = ops.where(masked, self.mask_token_id or 0, z_t)
+        x = _embedding(self.backbone)(ids)
+        if self.mask_token_id is None:
+            # Into the place of token 0's vector, which positions may have been added to.
+            table = ops.convert_to_tensor(self.backbone.token_embedding.embeddings)
+            shift = ops.cast(self.mask_embedding - table[0], x.dtype)
+            x = x + ops.cast(ops.expand_dims(masked, -1), x.dtype) * shift
+        if known is not None:
+            if not self.prompts:
+                raise ValueError("This denoiser takes no `known`: it was made without `prompts=True`.")
+            x = x + ops.cast(ops.expand_dims(known, -1), x.dtype) * ops.cast(
+                self.known_embedding, x.dtype
+            )
+        if self.cond_dim:
+            x = x + ops.cast(ops.expand_dims(self.time_projection(self.time_embedding(t)), 1), x.dtype)
+        if self.noise is not None and noise is not None:
+            x = x + ops.cast(self.noise(noise), x.dtype)
+        logits = ops.cast(self._head(self._encode(x, training)), "float32")
+        if self.mask_token_id is None:
+            return logits
+        never = ops.one_hot(self.mask_token_id, self.vocabulary_size, dtype="float32")
+        return logits - 1e9 * never
+
+    def compute_output_shape(self, z_t_shape, *args, **kwargs):
+        return (*z_t_shape, self.vocabulary_size)
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            # A task compiles itself when it is made.
+            "model": {k: v for k, v in serialize(self.model).items() if k != "compile_config"},
+            "mask_token_id": self.mask_token_id,
+            "cond_dim": self.cond_dim,
+            "prompts": self.prompts,
+            "noise": None if self.noise is None else serialize(self.noise),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if isinstance(config["model"], dict):
+            config["model"] = keras.saving.deserialize_keras_object(config["model"])
+        return cls(**config)
+
+    @classmethod
+    def from_preset(cls, preset, **kwargs):
+        """From a KerasHub preset: a local folder, a name or a handle.
+
+        A preset with the weights of a masked language model's head brings it; of any other only the
+        backbone is used.
+
+        Args:
+            preset: as in `keras_hub.models.Backbone.from_preset`.
+            **kwargs: of `HubDenoiser`.
+        """
+        backbone = keras_hub.models.Backbone.from_preset(preset)
+        task = _masked_lm_class(backbone)
+        if task is not None and _has_task_weights(preset):
+            return cls(task.from_preset(preset, preprocessor=None), **kwargs)
+        return cls(backbone, **kwargs)
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class HubTokenizer(Tokenizer):
+    """A KerasHub tokenizer as one of this library's; needs tensorflow-text.
+
+    Args:
+        tokenizer: a `keras_hub.models.Tokenizer`.
+        end_id: the id that ends a text; by default the tokenizer's own end or separator token.
+    """
+
+    def __init__(self, tokenizer, end_id=None):
+        self.tokenizer = tokenizer
+        self.vocabulary_size = tokenizer.vocabulary_size()
+        names = ("end_token_id", "sep_token_id")
+        own = next((getattr(tokenizer, n) for n in names if hasattr(tokenizer, n)), None)
+        self.end_id = own if end_id is None else end_id
+
+    def encode(self, text):
+        if not isinstance(text, str):
+            raise ValueError(f"A text must be a string. Received: {type(text).__name__} {text!r}")
+        return np.asarray(self.tokenizer(text), "int32")
+
+    def _decode(self, ids):
+        text = self.tokenizer.detokenize(np.asarray(ids, "int32"))
+        return text if isinstance(text, str) else bytes(getattr(text, "numpy", lambda: text)()).decode()
+
+    def get_config(self):
+        # KerasHub keeps a vocabulary in files beside the config; here they travel inside it.
+        with tempfile.TemporaryDirectory() as folder:
+            self.tokenizer.save_assets(folder)
+            assets = {p.name: base64.b64encode(p.read_bytes()).decode() for p in _files(folder)}
+        return {
+            "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
+            "assets": assets,
+            "end_id": self.end_id,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        tokenizer = keras.saving.deserialize_keras_object(config["tokenizer"])
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in config["assets"].items():
+                pathlib.Path(folder, name).write_bytes(base64.b64decode(content))
+            # Safe mode forbids files from elsewhere; these are words that came in the config.
+            with SafeModeScope(False):
+                tokenizer.load_assets(folder)
+        return cls(tokenizer, config["end_id"])
+
+
+def _files(folder):
+    return sorted(pathlib.Path(folder).iterdir())
+
+
+def clone(model):
+    """A KerasHub model of its own with the same weights."""
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _embedding(backbone):
+    """The layer that makes vectors of ids: a table, or a table and positions in one."""
+    return getattr(backbone, "embeddings", None) or backbone.token_embedding
+
+
+def _after_embedding(backbone):
+    """The rest of a backbone: a function from embeddings to features, both `(batch, length, …)`."""
+    start = _embedding(backbone).output
+    others = {name: x for name, x in backbone.input.items() if name != "token_ids"}
+    output = backbone.output
+    if isinstance(output, dict):
+        output = output["sequence_output"]
+    try:
+        rest = keras.Model([start, *others.values()], output)
+    except ValueError:  # ids are also read elsewhere, as for the padding mask of ESM
+        others = dict(backbone.input)
+        rest = keras.Model([start, *others.values()], output)
+    absent = _not_padding(backbone)
+
+    def encode(x, training=False):
+        shape = ops.shape(x)[:2]
+        fill = {"token_ids": absent, "padding_mask": 1, "segment_ids": 0}
+        told = [ops.full(shape, fill[name], dtype="int32") for name in others]
+        return rest([x, *told], training=training)
+
+    return encode
+
+
+def _not_padding(backbone):
+    """Any id but that of padding."""
+    return 1 if getattr(backbone, "pad_token_id", 0) == 0 else 0
+
+
+def _masked_lm_class(backbone):
+    """The masked language model of a backbone's kind, or `None`."""
+    tasks = [getattr(keras_hub.models, name) for name in dir(keras_hub.models)]
+    return next(
+        (
+            task
+            for task in tasks
+            if isinstance(task, type)
+            and issubclass(task, keras_hub.models.MaskedLM)
+            and task.backbone_cls is type(backbone)
+        ),
+        None,
+    )
+
+
+def _has_task_weights(preset):
+    """Whether a preset holds the weights of a task, and that is a masked language model."""
+    from keras_hub.src.utils.preset_utils import TASK_CONFIG_FILE, check_file_exists, load_json
+
+    if not check_file_exists(preset, TASK_CONFIG_FILE):
+        return False
+    return load_json(preset, TASK_CONFIG_FILE)["class_name"].endswith(("MaskedLM", "MaskedPLM"))

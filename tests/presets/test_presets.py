@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+import keras_dmmd as kd
+from examples.train_digits_teacher import bits
+from tests.models import randomise
+from tests.training.test_diffusion_model import small_model
+
+
+@pytest.mark.parametrize("noise", [None, "gaussian", "token"])
+def test_round_trip_of_a_student(noise, tmp_path):
+    student = small_model().copy(noise=noise)
+    randomise(student)
+    kd.presets.save_to_preset(student, tmp_path / "one", card={"note": "hello"}, dtype="float32")
+    loaded = kd.from_preset(str(tmp_path / "one"))
+    assert loaded.takes_noise == (noise is not None)
+    assert (loaded.generate(32, steps=3, seed=1) == student.generate(32, steps=3, seed=1)).all()
+    assert kd.presets.read_card(str(tmp_path / "one")) == {"note": "hello"}
+
+
+@pytest.mark.parametrize("name", kd.presets.names())
+def test_shipped_presets_load_and_sample(name):
+    model = kd.from_preset(name)
+    draws = model.generate(8, steps=4, seed=0)
+    assert draws.shape == (8, model.length)
+    card = kd.presets.read_card(name)
+    assert {"script", "seed", "backend"} <= set(card)
+
+
+@pytest.mark.heavy
+def test_shipped_teacher_keeps_its_promise():
+    (_, _), (x, _) = kd.datasets.load_digits()
+    teacher = kd.from_preset("digits_masked_teacher")
+    teacher.compile()
+    promised = kd.presets.read_card("digits_masked_teacher")["nelbo_bits_per_dim_held_out"]
+    # 16 times and corruptions each for 297 images: a standard error of about 0.01 bits.
+    assert abs(bits(teacher, x) - promised) < 0.05
+
+
+def test_unknown_damaged_and_foreign_presets(tmp_path):
+    with pytest.raises(ValueError, match="digits_masked_teacher"):
+        kd.from_preset("nonsense")
+    kd.presets.save_to_preset(small_model(), tmp_path)
+    content = (tmp_path / "weights.npz").read_bytes()
+    (tmp_path / "weights.npz").write_bytes(content[:100])
+    with pytest.raises(OSError, match="damaged"):
+        kd.from_preset(str(tmp_path))
+    np.savez(tmp_path / "weights.npz", something=np.zeros(3))
+    with pytest.raises(ValueError, match="do not belong"):
+        kd.from_preset(str(tmp_path))
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    model = small_model()
+    model.denoiser.head.bias.assign(np.array([np.nan, 0, 0]))
+    with pytest.raises(ValueError, match="not finite"):
+        kd.presets.save_to_preset(model, tmp_path)
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_a_preset_is_published_in_a_folder(tmp_path):
+    model = randomise(small_model())
+    kd.presets.save_to_preset(model, tmp_path / "own", card={"note": "hello"})
+    handle = f"file://{tmp_path}/public/model"
+    kd.presets.upload_to_hub(handle, tmp_path / "own")
+    assert kd.presets.read_card(handle) == {"note": "hello"}
+    draws = kd.from_preset(handle).generate(4, steps=2, seed=1)
+    assert (draws == kd.from_preset(str(tmp_path / "own")).generate(4, steps=2, seed=1)).all()
+
+
+class Recorder:
+    """Stands for `huggingface_hub` and `kagglehub`: there is no network in a test."""
+
+    def __init__(self, folder):
+        self.folder, self.calls = folder, []
+
+    def HfApi(self):
+        return self
+
+    def __getattr__(self, name):
+        def call(*args, **kwargs):
+            self.calls.append((name, args, kwargs))
+            return self.folder
+
+        return call
+
+
+def test_handles_of_hugging_face_and_kaggle(tmp_path, monkeypatch):
+    folder = str(tmp_path / "own")
+    kd.presets.save_to_preset(small_model(), folder)
+    for handle, name, upload in (
+        ("hf://user/model", "user/model", "upload_folder"),
+        ("kaggle://user/model/keras/tiny", "user/model/keras/tiny", "model_upload"),
+    ):
+        recorder = Recorder(folder)
+        monkeypatch.setattr(kd.presets.hub, "_package", lambda package, recorder=recorder: recorder)
+        kd.presets.upload_to_hub(handle, folder)
+        last, args, kwargs = recorder.calls[-1]
+        assert last == upload and {*args, *kwargs.values()} == {name, folder}
+        assert kd.from_preset(handle).length == 5
+        assert recorder.calls[-1][1] == (name,)
+
+
+def test_wrong_handles(tmp_path):
+    for handle in ("hf://model", "kaggle://user/model", "ftp://user/model", "model", "file://"):
+        with pytest.raises(ValueError, match="A handle must be 'hf://user/name'"):
+            kd.presets.upload_to_hub(handle, tmp_path)
+    with pytest.raises(ValueError, match="is no preset: it has no config.json and no weights.npz"):
+        kd.presets.upload_to_hub("hf://user/model", tmp_path)
+
+
+def test_a_student_knows_its_steps():
+    distiller = kd.DMMDDistiller(small_model(), steps=3)
+    assert (distiller.student.steps, distiller.teacher.steps) == (3, 64)
+    assert len(distiller.student.generate(2, trajectory=True)) == 4
+    for process in ("masked", "uniform"):
+        assert kd.from_preset(f"digits_{process}_student").steps == 8
