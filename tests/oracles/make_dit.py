@@ -80,7 +80,7 @@ def main():
     network = dit.DIT(config, VOCABULARY).eval()
     with torch.no_grad():
         for parameter in network.parameters():  # many begin at 0, which would hide mistakes
-            parameter.add_(0.3 * torch.randn(parameter.shape))
+            parameter.add_(0.2 * torch.randn(parameter.shape))
         indices = torch.randint(0, VOCABULARY, (3, LENGTH))
         time = torch.tensor([0.05, 0.5, 0.95])
         # MDLM tells its network no noise level; Duo that of the log-linear schedule.
