@@ -40,9 +40,11 @@ lint: .venv/test
 	$(BIN)/ruff format --check .
 
 test: .venv/test lint
-	set -e; for backend in $(BACKENDS); do \
+	set -e; only=; for backend in $(BACKENDS); do \
 		echo "== $$backend"; \
-		KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS); \
+		KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 \
+			$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "$$only" $(ARGS); \
+		only="not plain"; \
 	done
 
 notebooks: .venv/test

@@ -10,6 +10,8 @@ import pytest
 
 from keras_dmmd import datasets
 
+pytestmark = pytest.mark.plain
+
 
 @pytest.fixture(autouse=True)
 def nothing_installed(monkeypatch, tmp_path):

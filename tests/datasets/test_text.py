@@ -15,6 +15,7 @@ from keras_dmmd import datasets
 from keras_dmmd.datasets import places, text
 from keras_dmmd.tokenizers import ByteTokenizer, CharacterTokenizer
 
+pytestmark = pytest.mark.plain
 NAMES = [f"{1790 + i}_someone" for i in range(233)]
 documents = st.lists(st.text("ab", max_size=12), max_size=12)
 

@@ -13,6 +13,7 @@ from keras_dmmd.tokenizers import (
     SmilesTokenizer,
 )
 
+pytestmark = pytest.mark.plain
 DOCUMENTS = ["the union of the states", "the state of the union", "citizens of the union"] * 20
 text8 = st.text(alphabet=" abcdefghijklmnopqrstuvwxyz")
 unicode = st.text(st.characters(exclude_categories=["Cs"]))
