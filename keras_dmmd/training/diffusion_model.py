@@ -232,11 +232,12 @@ class DiffusionModel(SeededModel):
         return weighted_mean(per_dim, sample_weight)
 
     def compile(self, optimizer="adamw", **kwargs):
-        if kwargs.get("loss") is not None:
-            raise ValueError(
-                "A DiffusionModel's loss is its process's; `compile` takes no `loss`. "
-                f"Received: loss={kwargs['loss']!r}"
-            )
+        for name in ("loss", "metrics", "weighted_metrics"):
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    f"A DiffusionModel's loss and metric are its process's; `compile` takes no `{name}`. "
+                    f"Received: {name}={kwargs[name]!r}"
+                )
         super().compile(optimizer=optimizer, **kwargs)
 
     def compile_from_config(self, config):

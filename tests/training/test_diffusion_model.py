@@ -212,6 +212,7 @@ def test_labels_condition_training_and_sampling():
         (lambda: kd.DiffusionModel(kd.Denoiser(3), "masked"), "`process` must be"),
         (lambda: kd.DiffusionModel(kd.Denoiser(4), kd.MaskedDiffusion(3)), "predicts 4"),
         (lambda: small_model().compile(loss="mse"), "takes no `loss`"),
+        (lambda: small_model().compile(metrics=["mse"]), "takes no `metrics`"),
         (lambda: small_model().predict(np.zeros((2, 2, 2)), verbose=0), "flatten images"),
         (lambda: small_model().generate(0), "`n` must be"),
         (lambda: small_model().generate(2, steps=0), "`steps` must be"),
