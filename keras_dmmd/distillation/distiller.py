@@ -155,7 +155,12 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
     def _track(self, logs):
         for name, value in logs.items():
-            self.trackers[name].update_state(ops.stop_gradient(value))
+            value, counts = ops.stop_gradient(value), None
+            if name in self.norms:
+                # The loss scale of float16 grows until gradients overflow and a step is left out.
+                counts = ops.cast(ops.isfinite(value), "float32")
+                value = ops.where(counts > 0, value, 0.0)
+            self.trackers[name].update_state(value, sample_weight=counts)
         if "student_loss" in logs:
             self._loss_tracker.update_state(ops.stop_gradient(logs["student_loss"]))
 

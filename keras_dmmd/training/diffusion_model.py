@@ -235,8 +235,8 @@ class DiffusionModel(SeededModel):
         for name in ("loss", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
                 raise ValueError(
-                    f"A DiffusionModel's loss and metric are its process's; `compile` takes no `{name}`. "
-                    f"Received: {name}={kwargs[name]!r}"
+                    "A DiffusionModel's loss and metric are its process's; `compile` takes no "
+                    f"`{name}`. Received: {name}={kwargs[name]!r}"
                 )
         super().compile(optimizer=optimizer, **kwargs)
 

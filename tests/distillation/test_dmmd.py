@@ -187,6 +187,18 @@ def test_critic_steps_and_one_branch_each():
     assert int(model.optimizer.iterations) == 2
 
 
+def test_an_overflow_in_float16_leaves_the_logs_finite():
+    model = distiller(dtype="mixed_float16")
+    model.compile(sgd(), sgd())
+    for optimizer in model.optimizer.optimizers:
+        optimizer.dynamic_scale.assign(2.0**120)  # the first step overflows and is left out
+    before = model.student.get_weights()
+    history = model.fit(tokens(16), batch_size=16, verbose=0).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    for a, b in zip(before, model.student.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_trains(policy):
     model = distiller(dtype=policy)
