@@ -104,7 +104,7 @@ def test_temperature_is_distilled():
         temperature=0.5,
     )
     z, s = np.full((1, 1), 3, "int32"), np.ones(1, "float32")
-    draw = kd.distillation.dmmd.Draw(None, None, None, z, s, None)
+    draw = kd.distillation.dmmd.Draw(None, None, None, z, s, {})
     probs = ops.convert_to_numpy(ops.softmax(model.teacher_logits(draw)))[0, 0]
     np.testing.assert_allclose(probs, probabilities**2 / (probabilities**2).sum(), rtol=1e-5)
     model.temperature, model.top_p, model.top_p_penalty = 1.0, 0.8, 2.0
