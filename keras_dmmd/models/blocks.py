@@ -52,6 +52,22 @@ class TimeEmbedding(layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable("keras_dmmd")
+class KnownEmbedding(layers.Layer):
+    """Adds a vector to the tokens that are given; it starts as 0.
+
+    Call arguments:
+        x: `(batch, length, dim)`.
+        known: which tokens are given, bool `(batch, length)`.
+    """
+
+    def build(self, input_shape):
+        self.vector = self.add_weight(name="vector", shape=(input_shape[-1],), initializer="zeros")
+
+    def call(self, x, known):
+        return x + ops.expand_dims(ops.cast(known, x.dtype), -1) * ops.cast(self.vector, x.dtype)
+
+
 def modulate(x, shift, scale):
     """Adaptive layer norm's affine part: one shift and scale an example, `(batch, dim)`."""
     return x * (1.0 + ops.expand_dims(scale, 1)) + ops.expand_dims(shift, 1)

@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_dmmd.models import noise as noise_layers
-from keras_dmmd.models.blocks import TimeEmbedding, TransformerBlock, modulate
+from keras_dmmd.models.blocks import KnownEmbedding, TimeEmbedding, TransformerBlock, modulate
 from keras_dmmd.models.positions import rotary_angles
 
 SIZES = {
@@ -105,6 +105,8 @@ class Denoiser(layers.Layer):
             self.label_embedding = layers.Embedding(
                 num_classes + 1, cond_dim, dtype=policy, name="label_embedding"
             )
+        if self.prompts:
+            self.known_embedding = KnownEmbedding(dtype=policy, name="known_embedding")
         self.noise = noise_layers.get(noise, hidden_dim, self.grid, policy)
         self.blocks = [
             TransformerBlock(
@@ -171,8 +173,7 @@ class Denoiser(layers.Layer):
                 shape = {"shape": (columns, self.hidden_dim), "initializer": _table_initializer()}
                 self.column_embedding = self.add_weight(name="column_embedding", **shape)
         if self.prompts:
-            shape = {"shape": (self.hidden_dim,), "initializer": "zeros"}
-            self.known_embedding = self.add_weight(name="known_embedding", **shape)
+            self.known_embedding.build(tokens)
         if self.noise is not None and not self.noise.built:
             self.noise.build(tokens)
         for block in self.blocks:
@@ -221,9 +222,7 @@ class Denoiser(layers.Layer):
         elif length is not None:
             angles = rotary_angles(length, self.head_dim, self.grid)
         if known is not None:
-            x = x + ops.expand_dims(ops.cast(known, x.dtype), -1) * ops.cast(
-                self.known_embedding, x.dtype
-            )
+            x = self.known_embedding(x, known)
         if self.noise is not None and noise is not None:
             x = x + self.noise(noise)
         condition = self.time_embedding(t if self.time_conditioning else ops.zeros_like(t))

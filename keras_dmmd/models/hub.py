@@ -1,17 +1,10 @@
 """KerasHub backbones as denoisers. The one module that imports keras_hub."""
 
-import base64
-import pathlib
-import tempfile
-
 import keras
-import numpy as np
 from keras import layers, ops
-from keras.src.saving.serialization_lib import SafeModeScope
 
 from keras_dmmd.models import noise as noise_layers
-from keras_dmmd.models.blocks import TimeEmbedding
-from keras_dmmd.tokenizers import Tokenizer
+from keras_dmmd.models.blocks import KnownEmbedding, TimeEmbedding
 
 try:
     import keras_hub
@@ -98,6 +91,8 @@ class HubDenoiser(layers.Layer):
             )
         policy, hidden_dim = self.dtype_policy, self.backbone.hidden_dim
         self.noise = noise_layers.get(noise, hidden_dim, None, policy)
+        if self.prompts:
+            self.known_embedding = KnownEmbedding(dtype=policy, name="known_embedding")
         if cond_dim:
             self.time_embedding = TimeEmbedding(cond_dim, dtype=policy, name="time_embedding")
             self.time_projection = layers.Dense(
@@ -141,8 +136,7 @@ class HubDenoiser(layers.Layer):
                 initializer=lambda shape, dtype: ops.convert_to_tensor(mean.reshape(shape), dtype),
             )
         if self.prompts:
-            shape = {"shape": (hidden_dim,), "initializer": "zeros"}
-            self.known_embedding = self.add_weight(name="known_embedding", **shape)
+            self.known_embedding.build((None, None, hidden_dim))
         if self.cond_dim:
             self.time_embedding.build((None,))
             self.time_projection.build((None, self.cond_dim))
@@ -168,9 +162,7 @@ class HubDenoiser(layers.Layer):
         if known is not None:
             if not self.prompts:
                 raise ValueError("This denoiser takes no `known`: it was made without `prompts=True`.")
-            x = x + ops.cast(ops.expand_dims(known, -1), x.dtype) * ops.cast(
-                self.known_embedding, x.dtype
-            )
+            x = self.known_embedding(x, known)
         if self.cond_dim:
             x = x + ops.cast(ops.expand_dims(self.time_projection(self.time_embedding(t)), 1), x.dtype)
         if self.noise is not None and noise is not None:
@@ -219,58 +211,6 @@ class HubDenoiser(layers.Layer):
         if task is not None and _has_task_weights(preset):
             return cls(task.from_preset(preset, preprocessor=None), **kwargs)
         return cls(backbone, **kwargs)
-
-
-@keras.saving.register_keras_serializable("keras_dmmd")
-class HubTokenizer(Tokenizer):
-    """A KerasHub tokenizer as one of this library's; needs tensorflow-text.
-
-    Args:
-        tokenizer: a `keras_hub.models.Tokenizer`.
-        end_id: the id that ends a text; by default the tokenizer's own end or separator token.
-    """
-
-    def __init__(self, tokenizer, end_id=None):
-        self.tokenizer = tokenizer
-        self.vocabulary_size = tokenizer.vocabulary_size()
-        names = ("end_token_id", "sep_token_id")
-        own = next((getattr(tokenizer, n) for n in names if hasattr(tokenizer, n)), None)
-        self.end_id = own if end_id is None else end_id
-
-    def encode(self, text):
-        if not isinstance(text, str):
-            raise ValueError(f"A text must be a string. Received: {type(text).__name__} {text!r}")
-        return np.asarray(self.tokenizer(text), "int32")
-
-    def _decode(self, ids):
-        text = self.tokenizer.detokenize(np.asarray(ids, "int32"))
-        return text if isinstance(text, str) else bytes(getattr(text, "numpy", lambda: text)()).decode()
-
-    def get_config(self):
-        # KerasHub keeps a vocabulary in files beside the config; here they travel inside it.
-        with tempfile.TemporaryDirectory() as folder:
-            self.tokenizer.save_assets(folder)
-            assets = {p.name: base64.b64encode(p.read_bytes()).decode() for p in _files(folder)}
-        return {
-            "tokenizer": keras.saving.serialize_keras_object(self.tokenizer),
-            "assets": assets,
-            "end_id": self.end_id,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        tokenizer = keras.saving.deserialize_keras_object(config["tokenizer"])
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in config["assets"].items():
-                pathlib.Path(folder, name).write_bytes(base64.b64decode(content))
-            # Safe mode forbids files from elsewhere; these are words that came in the config.
-            with SafeModeScope(False):
-                tokenizer.load_assets(folder)
-        return cls(tokenizer, config["end_id"])
-
-
-def _files(folder):
-    return sorted(pathlib.Path(folder).iterdir())
 
 
 def clone(model):

@@ -13,7 +13,8 @@ import keras_dmmd as kd
 keras_hub = pytest.importorskip("keras_hub")
 
 from keras_dmmd.datasets.places import package_folder  # noqa: E402
-from keras_dmmd.models.hub import HubDenoiser, HubTokenizer  # noqa: E402
+from keras_dmmd.models.hub import HubDenoiser  # noqa: E402
+from keras_dmmd.tokenizers import HubTokenizer  # noqa: E402
 
 V, MASK, LENGTH = 13, 4, 6
 models = keras_hub.models

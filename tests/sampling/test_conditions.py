@@ -219,13 +219,13 @@ def test_a_model_learns_from_prompts_and_is_distilled_with_them(process):
     before = model.evaluate(x, verbose=0)
     model.fit(x, epochs=3, verbose=0)
     assert model.evaluate(x, verbose=0) < before
-    known_embedding = ops.convert_to_numpy(model.denoiser.known_embedding)
+    known_embedding = ops.convert_to_numpy(model.denoiser.known_embedding.vector)
     assert np.abs(known_embedding).max() > 0
     distiller = kd.DMMDDistiller(model, steps=2)
     distiller.compile()
     distiller.fit(x, verbose=0)
     assert distiller.student.prompt_rate == 0.5
-    student_embedding = ops.convert_to_numpy(distiller.student.denoiser.known_embedding)
+    student_embedding = ops.convert_to_numpy(distiller.student.denoiser.known_embedding.vector)
     assert np.abs(student_embedding - known_embedding).max() > 0
     prompt = [SUPPORT[0][:2]]
     assert (distiller.student.generate(3, prompts=prompt, steps=2)[:, :2] == SUPPORT[0][:2]).all()
