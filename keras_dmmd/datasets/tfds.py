@@ -1,6 +1,6 @@
 """Sets of TensorFlow Datasets, read without TensorFlow."""
 
-import importlib
+from keras_dmmd.optional import package
 
 
 def load_tfds(name, split, feature, data_dir=None, download=False):
@@ -21,12 +21,7 @@ def load_tfds(name, split, feature, data_dir=None, download=False):
         FileNotFoundError: the set is not prepared and `download` is false.
         ValueError: there is no such set, or it has no such feature.
     """
-    try:
-        tfds = importlib.import_module("tensorflow_datasets")
-    except ImportError as error:
-        raise ImportError(
-            "load_tfds needs the package: pip install tensorflow-datasets array-record"
-        ) from error
+    tfds = package("tensorflow_datasets", "load_tfds", "tensorflow-datasets array-record")
     try:
         source = tfds.data_source(name, split=split, data_dir=data_dir, download=download)
     except (FileNotFoundError, AssertionError, NotImplementedError) as error:  # tfds raises any of them

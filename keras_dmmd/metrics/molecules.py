@@ -1,18 +1,15 @@
 """Molecules as SMILES strings: are they valid, different, new, and distributed like real ones?"""
 
-import importlib
 import os
 
 import numpy as np
 
 from keras_dmmd.metrics.frechet import FeatureStatistics
+from keras_dmmd.optional import package
 
 
 def _package(name, install):
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(f"Scores of molecules need the package: pip install {install}") from error
+    return package(name, "A score of molecules", install)
 
 
 def canonical(molecules):

@@ -237,20 +237,15 @@ def _after_embedding(backbone):
     except ValueError:  # ids are also read elsewhere, as for the padding mask of ESM
         others = dict(backbone.input)
         rest = keras.Model([start, *others.values()], output)
-    absent = _not_padding(backbone)
+    not_padding = 1 if getattr(backbone, "pad_token_id", 0) == 0 else 0
 
     def encode(x, training=False):
         shape = ops.shape(x)[:2]
-        fill = {"token_ids": absent, "padding_mask": 1, "segment_ids": 0}
+        fill = {"token_ids": not_padding, "padding_mask": 1, "segment_ids": 0}
         told = [ops.full(shape, fill[name], dtype="int32") for name in others]
         return rest([x, *told], training=training)
 
     return encode
-
-
-def _not_padding(backbone):
-    """Any id but that of padding."""
-    return 1 if getattr(backbone, "pad_token_id", 0) == 0 else 0
 
 
 def _masked_lm_class(backbone):

@@ -3,6 +3,8 @@
 import os
 import shutil
 
+from keras_dmmd.optional import package
+
 SCHEMES = ("hf://", "kaggle://", "file://")
 
 
@@ -56,8 +58,4 @@ def _split(handle):
 
 
 def _package(name):
-    try:
-        return __import__(name)
-    except ImportError as error:
-        package = name.replace("_", "-")
-        raise ImportError(f"This handle needs the package: pip install {package}") from error
+    return package(name, "This handle", name.replace("_", "-"))

@@ -13,6 +13,7 @@ import numpy as np
 from keras_dmmd import schedules
 from keras_dmmd.diffusion import MaskedDiffusion, UniformDiffusion
 from keras_dmmd.models.denoiser import Denoiser
+from keras_dmmd.optional import package
 from keras_dmmd.training.diffusion_model import DiffusionModel
 
 BLOCK = {
@@ -146,22 +147,16 @@ def read_weights(path, ema=True):
 
 
 def _read_safetensors(path):
+    safetensors = package("safetensors", f"Reading {path!r}", "safetensors")
     try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise ImportError("Reading .safetensors files needs: pip install safetensors") from error
-    try:
-        with safe_open(path, framework="numpy") as file:
+        with safetensors.safe_open(path, framework="numpy") as file:
             return {name: np.asarray(file.get_tensor(name), "float32") for name in file.keys()}
-    except SafetensorError as error:
+    except safetensors.SafetensorError as error:
         raise ValueError(f"The file {path!r} is damaged or no .safetensors file: {error}") from error
 
 
 def _read_torch(path, ema):
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(f"Reading {path!r} needs Torch: pip install torch") from error
+    torch = package("torch", f"Reading {path!r}", "torch")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle and zip errors of many kinds

