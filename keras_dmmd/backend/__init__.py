@@ -16,7 +16,7 @@ defines all of them:
 | `StatefulTrainStep` | mixin: write `update(data) -> logs` with plain `assign`s, get a `train_step` |
 | `unshare(variables)` | give each variable memory of its own |
 | `compile_inference(fn, variables, jit_compile)` | `fn` compiled, with weights as arguments |
-| `COMPILES_INFERENCE` | whether that compiles by default |
+| `COMPILES` | whether that compiles by default |
 | `is_out_of_memory(error)` | whether an exception says that the device is full |
 | `synchronize(x)` | wait until `x` has been computed |
 """

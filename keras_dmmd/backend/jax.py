@@ -10,7 +10,7 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras_dmmd.backend.xla import after, exponential
 
 __all__ = [
-    "COMPILES_INFERENCE",
+    "COMPILES",
     "StatefulTrainStep",
     "after",
     "apply_gradients",
@@ -27,7 +27,7 @@ __all__ = [
     "value_and_grad",
 ]
 
-COMPILES_INFERENCE = True
+COMPILES = True
 
 
 def key(seed):

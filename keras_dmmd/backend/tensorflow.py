@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_dmmd.backend.xla import after, exponential
 
 __all__ = [
-    "COMPILES_INFERENCE",
+    "COMPILES",
     "StatefulTrainStep",
     "after",
     "apply_gradients",
@@ -24,10 +24,10 @@ __all__ = [
     "value_and_grad",
 ]
 
-COMPILES_INFERENCE = True
+COMPILES = True
 
 
-# Philox, which XLA compiles to cheaper code than ThreeFry, and which draws the same without it.
+# Philox, which XLA compiles to cheaper code than ThreeFry. With and without XLA its draws differ.
 ALGORITHM = "philox"
 
 

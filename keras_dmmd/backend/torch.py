@@ -4,7 +4,7 @@ import torch
 from keras.src.backend.torch.core import get_device
 
 __all__ = [
-    "COMPILES_INFERENCE",
+    "COMPILES",
     "StatefulTrainStep",
     "after",
     "apply_gradients",
@@ -21,7 +21,7 @@ __all__ = [
     "value_and_grad",
 ]
 
-COMPILES_INFERENCE = False
+COMPILES = False
 
 _MASK = (1 << 64) - 1
 

@@ -108,11 +108,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         )
         super().compile(optimizer=optimizer, auto_scale_loss=False, **kwargs)
         self.optimizer.build(self.trainable_variables)
-        self._compile_flags = {
-            "run_eagerly": self.run_eagerly,
-            "jit_compile": self.jit_compile,
-            "steps_per_execution": self.steps_per_execution,
-        }
+        self._compile_flags = {"jit_compile": "auto", **kwargs}
 
     def default_optimizer(self, role):
         """The optimizer of `"student"` or `"critic"` where none is given."""

@@ -9,6 +9,7 @@ from keras_dmmd import backend, losses, random
 from keras_dmmd.diffusion.process import gather
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.sampling import truncation
+from keras_dmmd.sampling.conditions import hold
 from keras_dmmd.training.diffusion_model import DiffusionModel
 from keras_dmmd.training.inputs import unpack
 
@@ -25,7 +26,8 @@ class Draw(NamedTuple):
         x: a sample of it, `(batch, length)`.
         z_t, z_s: corrupted data, and the student's sample corrupted again, `(batch, length)`.
         s: the time of `z_s`, `(batch,)`.
-        told: what the networks are told, `{"labels": (batch,), "known": (batch, length)}` or less.
+        told: what the networks are told: `"labels"`, `(batch,)`, `"known"`, `(batch, length)`,
+            `"context"`, `(batch, length)`, where there are such.
     """
 
     log_probs: Any
@@ -186,17 +188,18 @@ class DMMDDistiller(Distiller):
     def draw(self, inputs, key):
         """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`."""
         tokens, told = unpack(inputs)
-        told, key = self.teacher.training_conditions(tokens, told, key)
+        told, key = self.teacher.told(tokens, told, key)
         s_key, gap_key, corrupt_key, noise_key, x_key, renoise_key = random.split(key, 6)
         known = told.get("known")
         batch_size = ops.shape(tokens)[0]
         s = self.process.training_times(batch_size, s_key)
         t = ops.minimum(s + random.uniform((batch_size,), gap_key) / self.steps, 1.0)
-        z_t = _hold(known, tokens, self.process.corrupt(tokens, t, corrupt_key))
-        logits = self.student.logits(z_t, t, **told, seed=noise_key)
+        z_t = hold(known, tokens, self.process.corrupt(tokens, t, corrupt_key))
+        shown, noise_key = self.student.self_condition(z_t, t, told, noise_key)
+        logits = self.student.logits(z_t, t, **shown, seed=noise_key)
         log_probs = self.process.log_mean(logits, z_t, t)
-        x = _hold(known, tokens, random.categorical(ops.stop_gradient(log_probs), x_key))
-        z_s = _hold(known, tokens, self._renoise(x, z_t, s, t, renoise_key))
+        x = hold(known, tokens, random.categorical(ops.stop_gradient(log_probs), x_key))
+        z_s = hold(known, tokens, self._renoise(x, z_t, s, t, renoise_key))
         return Draw(log_probs, x, z_t, z_s, s, told)
 
     def _renoise(self, x, z_t, s, t, key):
@@ -294,10 +297,6 @@ def default_noise(teacher):
     return "gaussian" if getattr(teacher.denoiser, "grid", None) is None else "pyramid"
 
 
-def _hold(known, given, tokens):
-    return tokens if known is None else ops.where(known, given, tokens)
-
-
 def _mean_where(mask, values):
     mask = ops.cast(mask, "float32")
     return ops.sum(mask * values) / ops.maximum(ops.sum(mask), 1.0)
@@ -320,6 +319,11 @@ def _check_models(teacher, student, critic):
             raise ValueError(
                 f"The {name} has a random input, so its prediction is not E[x | z_t]: only a student "
                 "may have one."
+            )
+        if model.block_size != teacher.block_size:
+            raise ValueError(
+                f"The {name} writes blocks of {model.block_size or 'all'} tokens, but the teacher of "
+                f"{teacher.block_size or 'all'}."
             )
         process, wanted = model.process, teacher.process
         if type(process) is not type(wanted) or process.prediction != wanted.prediction:

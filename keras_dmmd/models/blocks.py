@@ -91,6 +91,11 @@ class TransformerBlock(layers.Layer):
         x: `(batch, length, hidden_dim)`.
         condition: `(batch, cond_dim)`.
         angles: rotary angles `(length, head_dim / 2)`, or `None`.
+        memory: keys and values of other tokens to attend to, before the layer's own, a pair of
+            `(batch, other, num_heads, head_dim)`, or `None`.
+        mask: which of the other tokens and then its own a token attends to, bool
+            `(length, other + length)`; all of them by default.
+        return_memory: whether to return `x, (keys, values)`.
 
     Reference:
         - [Scalable Diffusion Models with Transformers](https://arxiv.org/abs/2212.09748)
@@ -139,24 +144,40 @@ class TransformerBlock(layers.Layer):
         self.mlp_out.build((None, None, self.mlp_dim))
         self.drop.build(tokens)
 
-    def attend(self, x, angles):
+    def attend(self, x, angles, memory, mask):
         heads = (*ops.shape(x)[:2], self.num_heads, self.hidden_dim // self.num_heads)
         query, key, value = (ops.reshape(part, heads) for part in ops.split(self.qkv(x), 3, axis=-1))
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
+        own = key, value
+        if memory is not None:
+            key, value = (ops.concatenate(pair, axis=1) for pair in zip(memory, own, strict=True))
+        if mask is not None:
+            mask = ops.expand_dims(mask, (0, 1))
         if self.compute_dtype == "float16":
             # JAX's fused attention has no float16 on CPU, and sums in float16 could overflow.
             query, key, value = (ops.cast(part, "float32") for part in (query, key, value))
-        mixed = ops.cast(ops.dot_product_attention(query, key, value), self.compute_dtype)
-        return self.attention_out(ops.reshape(mixed, (*heads[:2], self.hidden_dim)))
+        mixed = ops.cast(ops.dot_product_attention(query, key, value, mask=mask), self.compute_dtype)
+        return self.attention_out(ops.reshape(mixed, (*heads[:2], self.hidden_dim))), own
 
-    def call(self, x, condition, angles=None, training=False):
+    def call(
+        self,
+        x,
+        condition,
+        angles=None,
+        memory=None,
+        mask=None,
+        return_memory=False,
+        training=False,
+    ):
         shifts = ops.split(self.modulation(ops.silu(condition)), 6, axis=-1)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = shifts
-        attended = self.attend(modulate(self.attention_norm(x), shift_a, scale_a), angles)
+        normed = modulate(self.attention_norm(x), shift_a, scale_a)
+        attended, own = self.attend(normed, angles, memory, mask)
         x = x + ops.expand_dims(gate_a, 1) * self.drop(attended, training=training)
         hidden = self.mlp_out(self.mlp_in(modulate(self.mlp_norm(x), shift_m, scale_m)))
-        return x + ops.expand_dims(gate_m, 1) * self.drop(hidden, training=training)
+        x = x + ops.expand_dims(gate_m, 1) * self.drop(hidden, training=training)
+        return (x, own) if return_memory else x
 
     def get_config(self):
         return {

@@ -32,6 +32,7 @@ class Denoiser(layers.Layer):
         grid: `(rows, columns)`: the tokens are an image read row by row, and positions are 2-D.
         num_classes: labels `0 .. num_classes - 1` can be given; one more id means "no label".
         prompts: whether the network is told which tokens are given; without effect at first.
+        self_conditioning: whether it is shown its last prediction; without effect at first.
         time_conditioning: whether it is told the time; a masked process shows it by its masks.
         time_schedule: `None`, or the schedule by which it is told the noise level `-log α_t` instead.
         num_frequencies: sinusoids of the time.
@@ -46,6 +47,7 @@ class Denoiser(layers.Layer):
         t: times in [0, 1], `(batch,)`.
         labels: ids `(batch,)`, or `None`.
         known: which tokens are given, bool `(batch, length)`, or `None` for none of them.
+        prediction: probabilities that the last call gave, `(batch, length, K)`, or `None` for none.
         noise: what `sample_noise` returned, or `None`.
 
     Example:
@@ -72,6 +74,7 @@ class Denoiser(layers.Layer):
         grid=None,
         num_classes=None,
         prompts=False,
+        self_conditioning=False,
         time_conditioning=True,
         time_schedule=None,
         num_frequencies=64,
@@ -92,6 +95,7 @@ class Denoiser(layers.Layer):
         self.length = length
         self.num_classes, self.prompts, self.dropout = num_classes, bool(prompts), dropout
         self.time_conditioning = bool(time_conditioning)
+        self.self_conditioning = bool(self_conditioning)
         self.norm_scale, self.norm_epsilon = bool(norm_scale), norm_epsilon
         self._check_arguments()
         policy = self.dtype_policy
@@ -107,6 +111,14 @@ class Denoiser(layers.Layer):
             )
         if self.prompts:
             self.known_embedding = KnownEmbedding(dtype=policy, name="known_embedding")
+        if self.self_conditioning:
+            self.prediction_embedding = layers.Dense(
+                hidden_dim,
+                use_bias=False,
+                kernel_initializer="zeros",
+                dtype=policy,
+                name="prediction_embedding",
+            )
         self.noise = noise_layers.get(noise, hidden_dim, self.grid, policy)
         self.blocks = [
             TransformerBlock(
@@ -174,6 +186,8 @@ class Denoiser(layers.Layer):
                 self.column_embedding = self.add_weight(name="column_embedding", **shape)
         if self.prompts:
             self.known_embedding.build(tokens)
+        if self.self_conditioning:
+            self.prediction_embedding.build((None, None, self.vocabulary_size))
         if self.noise is not None and not self.noise.built:
             self.noise.build(tokens)
         for block in self.blocks:
@@ -183,10 +197,13 @@ class Denoiser(layers.Layer):
         self.head.build(tokens)
         self.built = True
 
-    def _positions(self, length):
+    def _positions(self, length, start):
         """Learned position embeddings, `(length, hidden_dim)`."""
         if self.grid is None:
-            return ops.convert_to_tensor(self.row_embedding)[:length]
+            table = ops.convert_to_tensor(self.row_embedding)
+            return (
+                table[:length] if start is None else ops.take(table, start + ops.arange(length), axis=0)
+            )
         rows = ops.expand_dims(self.row_embedding, 1)
         table = rows + ops.expand_dims(self.column_embedding, 0)
         return ops.reshape(table, (-1, self.hidden_dim))
@@ -209,22 +226,39 @@ class Denoiser(layers.Layer):
             return None
         return self.noise.sample(batch_size, length, seed)
 
-    def call(self, z_t, t, labels=None, known=None, noise=None, training=False):
-        length = z_t.shape[1]
+    def embed(self, tokens, known=None, prediction=None, noise=None, start=None):
+        """Ids to features, `(batch, length, hidden_dim)`, and rotary angles or `None`.
+
+        Args:
+            tokens: ids `(batch, length)`.
+            known, prediction, noise: see `call`.
+            start: the position of the first token, an integer tensor; `None` is 0.
+        """
+        length = tokens.shape[1]
         if length is not None:
             self._check_length(length)
         if known is not None and not self.prompts:
             raise ValueError("This denoiser takes no `known`: it was made without `prompts=True`.")
-        x = self.token_embedding(z_t)
+        if prediction is not None and not self.self_conditioning:
+            raise ValueError(
+                "This denoiser takes no `prediction`: it was made without `self_conditioning=True`."
+            )
+        x = self.token_embedding(tokens)
         angles = None
         if self.position == "learned":
-            x = x + ops.cast(self._positions(length), x.dtype)
+            x = x + ops.cast(self._positions(length, start), x.dtype)
         elif length is not None:
-            angles = rotary_angles(length, self.head_dim, self.grid)
+            angles = rotary_angles(length, self.head_dim, self.grid, start)
         if known is not None:
             x = self.known_embedding(x, known)
+        if prediction is not None:
+            x = x + self.prediction_embedding(prediction)
         if self.noise is not None and noise is not None:
             x = x + self.noise(noise)
+        return x, angles
+
+    def condition(self, t, labels=None):
+        """Times and labels to the vector under which the blocks work, `(batch, cond_dim)`."""
         condition = self.time_embedding(t if self.time_conditioning else ops.zeros_like(t))
         if labels is not None and not self.num_classes:
             raise ValueError("This denoiser takes no labels: it was made without `num_classes`.")
@@ -232,10 +266,19 @@ class Denoiser(layers.Layer):
             if labels is None:
                 labels = ops.full_like(ops.cast(t, "int32"), self.num_classes)
             condition = condition + self.label_embedding(labels)
-        for block in self.blocks:
-            x = block(x, condition, angles, training=training)
+        return condition
+
+    def predict(self, x, condition):
+        """Features after the last block to logits, float32."""
         shift, scale = ops.split(self.modulation(ops.silu(condition)), 2, axis=-1)
         return ops.cast(self.head(modulate(self.norm(x), shift, scale)), "float32")
+
+    def call(self, z_t, t, labels=None, known=None, prediction=None, noise=None, training=False):
+        x, angles = self.embed(z_t, known, prediction, noise)
+        condition = self.condition(t, labels)
+        for block in self.blocks:
+            x = block(x, condition, angles, training=training)
+        return self.predict(x, condition)
 
     def compute_output_shape(self, z_t_shape, *args, **kwargs):
         return (*z_t_shape, self.vocabulary_size)
@@ -256,6 +299,7 @@ class Denoiser(layers.Layer):
             "grid": self.grid,
             "num_classes": self.num_classes,
             "prompts": self.prompts,
+            "self_conditioning": self.self_conditioning,
             "time_conditioning": self.time_conditioning,
             "time_schedule": self.time_embedding.get_config()["schedule"],
             "num_frequencies": self.time_embedding.num_frequencies,

@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 
-def rotary_angles(length, head_dim, grid=None, max_wavelength=10_000.0):
+def rotary_angles(length, head_dim, grid=None, start=None, max_wavelength=10_000.0):
     """Angles of rotary embeddings, `(length, head_dim // 2)`, float32.
 
     Args:
@@ -12,6 +12,7 @@ def rotary_angles(length, head_dim, grid=None, max_wavelength=10_000.0):
         head_dim: features of a head; even, and a multiple of 4 with a grid.
         grid: `(rows, columns)` of an image read row by row; half of the pairs then turn with the row,
             half with the column. `None` for a sequence.
+        start: the first position of a part of a sequence, an integer tensor; `None` is 0.
         max_wavelength: the slowest pair's wavelength, in positions.
 
     Reference:
@@ -22,8 +23,12 @@ def rotary_angles(length, head_dim, grid=None, max_wavelength=10_000.0):
     else:
         axes = np.unravel_index(np.arange(length), grid)
     pairs = head_dim // 2 // len(axes)
-    frequencies = max_wavelength ** -(np.arange(pairs) / pairs)
-    return np.concatenate([np.outer(axis, frequencies) for axis in axes], axis=-1).astype("float32")
+    frequencies = (max_wavelength ** -(np.arange(pairs) / pairs)).astype("float32")
+    if start is not None:
+        positions = ops.cast(start + ops.arange(length), "float32")
+        return ops.expand_dims(positions, -1) * frequencies
+    axes = [np.asarray(axis, "float32") for axis in axes]
+    return np.concatenate([np.outer(axis, frequencies) for axis in axes], axis=-1)
 
 
 def rotate(x, angles):

@@ -45,9 +45,23 @@ class Conditions(NamedTuple):
 
         return Conditions(*(cut(values) for values in self))
 
+    def columns(self, start, size):
+        """Positions from `start`, of what is said of positions."""
+        parts = [None if v is None else v[:, start : start + size] for v in self[1:]]
+        return Conditions(self.labels, *parts)
+
+    def are_all_known(self):
+        """Whether every token of every row is given."""
+        return self.known is not None and bool(ops.all(self.known))
+
     def hold(self, tokens):
         """`tokens` with the given ones in their places."""
-        return tokens if self.known is None else ops.where(self.known, self.given, tokens)
+        return hold(self.known, self.given, tokens)
+
+
+def hold(known, given, tokens):
+    """`given` where `known`, `tokens` elsewhere; `tokens` where `known` is `None`."""
+    return tokens if known is None else ops.where(known, given, tokens)
 
 
 def count(n, prompts):

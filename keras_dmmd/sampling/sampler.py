@@ -1,6 +1,7 @@
 """The ancestral sampler: one compiled step, reused for every step of every batch."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -32,6 +33,10 @@ class Sampler:
     them from noise (a masked process, or a denoiser that is told), they stand in every `z_t`; where it
     cannot, they take the path of corrupted data, `q(z_s | z_t, given)`, which is what it knows.
 
+    A model of blocks takes its `k` steps block after block; what it keeps of finished ones is a cache
+    of fixed size, so that the step is compiled once and each block costs the same. A block that is
+    given whole costs no step.
+
     Args:
         model: a built `keras_dmmd.DiffusionModel`.
         jit_compile: `"auto"` (XLA on JAX and TensorFlow, eager on Torch) or a bool.
@@ -43,13 +48,13 @@ class Sampler:
     def __init__(self, model, jit_compile="auto"):
         self.model = model
         self.trace_count = 0
-        self.jit_compile = backend.COMPILES_INFERENCE if jit_compile == "auto" else jit_compile
+        self.jit_compile = backend.COMPILES if jit_compile == "auto" else jit_compile
         self._compiled = {}
 
     def _step(self, top_p):
         model, process = self.model, self.model.process
 
-        def step(z_t, t, s, key, told, temperature, guidance_scale):
+        def step(z_t, t, s, key, told, temperature, guidance_scale, prediction, blocks):
             self.trace_count += 1
             noise_key, token_key, posterior_key = random.split(key, 3)
             batch_size = ops.shape(z_t)[0]
@@ -61,7 +66,11 @@ class Sampler:
                 known=told.known,
                 guidance_scale=guidance_scale,
                 seed=noise_key,
+                prediction=prediction,
+                **blocks,
             )
+            if prediction is not None:
+                prediction = ops.softmax(logits, axis=-1)
             log_probs = process.log_mean(logits, z_t, t)
             if told.no_end is not None:
                 end = ops.one_hot(model.tokenizer.end_id, process.vocabulary_size, dtype="float32")
@@ -70,7 +79,7 @@ class Sampler:
             log_probs = truncation.sharpen(log_probs, temperature, top_p)
             x = told.hold(random.categorical(log_probs, token_key))
             z_s = process.sample_posterior(x, z_t, s, t, posterior_key)
-            return told.hold(z_s) if model.shows_known else z_s
+            return told.hold(z_s) if model.shows_known else z_s, prediction
 
         return backend.compile_inference(step, model.variables, self.jit_compile)
 
@@ -101,7 +110,8 @@ class Sampler:
         scales = [None if x is None else _scalar(x) for x in (temperature, guidance_scale)]
         limit = max(1, MAX_LOGITS // (length * self.model.process.vocabulary_size))
         batch_size = min(n, batch_size or limit)
-        progress = _progress(verbose, steps * -(-n // batch_size))
+        blocks = length // (self.model.block_size or length)
+        progress = _progress(verbose, steps * blocks * -(-n // batch_size))
         chunks, rest = [], random.as_key(seed)
         with progress:
             while sum(chunk.shape[-2] for chunk in chunks) < n:
@@ -123,20 +133,47 @@ class Sampler:
         return np.concatenate(chunks, axis=-2)
 
     def _run(self, step, key, n, steps, length, told, scales, trajectory, progress):
-        prior_key, *keys = random.split(key, steps + 1)
-        z = self.model.process.prior((n, length), prior_key)
-        z = told.hold(z) if self.model.shows_known else z
-        seen = [z]
-        times = [_scalar(t) for t in time_grid(steps)]
-        for i in range(steps):
-            z = step(z, times[i], times[i + 1], keys[i], told, *scales)
-            progress.advance(z)
-            if trajectory:
-                seen.append(z)
-        seen[-1] = z = told.hold(z)
+        model = self.model
+        size = model.block_size or length
+        starts = range(0, length, size)
+        prior_key, *keys = random.split(key, steps * len(starts) + 1)
+        noise = model.process.prior((n, length), prior_key)
+        noise = told.hold(noise) if model.shows_known else noise
+        cache = model.denoiser.empty_cache(n, length) if size < length else None
+        written, seen = [], [noise]
+        for i, start in enumerate(starts):
+            here = told.columns(start, size)
+            blocks = {} if cache is None else {"cache": cache, "start": ops.convert_to_tensor(start)}
+            z = canvas = noise[:, start : start + size]
+            if cache is None or not here.are_all_known():
+                own_keys = keys[i * steps : (i + 1) * steps]
+                for z in self._canvas(step, canvas, own_keys, here, scales, blocks):
+                    progress.advance(z)
+                    if trajectory:
+                        seen.append(ops.concatenate([*written, z, noise[:, start + size :]], axis=1))
+            written.append(here.hold(z))
+            if start + size < length:
+                cache = self._extend(cache, written[-1], blocks["start"])
+        z = ops.concatenate(written, axis=1)
         if trajectory:
-            return np.stack([ops.convert_to_numpy(z) for z in seen])
+            return np.stack([ops.convert_to_numpy(z) for z in [*seen[:-1], z]])
         return ops.convert_to_numpy(z)
+
+    def _canvas(self, step, z, keys, told, scales, blocks):
+        """Yield `z_s` after every step from `z_1`, one step a key."""
+        grid, prediction = [_scalar(t) for t in time_grid(len(keys))], None
+        if self.model.self_conditioning:
+            prediction = ops.zeros((*ops.shape(z), self.model.process.vocabulary_size))
+        for key, t, s in zip(keys, grid[:-1], grid[1:], strict=True):
+            z, prediction = step(z, t, s, key, told, *scales, prediction, blocks)
+            yield z
+
+    @functools.cached_property
+    def _extend(self):
+        """The compiled addition of a finished block to the cache."""
+        return backend.compile_inference(
+            self.model.denoiser.extend, self.model.variables, self.jit_compile
+        )
 
 
 def _scalar(value):

@@ -5,9 +5,10 @@ import math
 import keras
 from keras import ops
 
-from keras_dmmd import random, tokenizers
+from keras_dmmd import backend, random, tokenizers
 from keras_dmmd.diffusion import DiffusionProcess
 from keras_dmmd.sampling import conditions as sampling_conditions
+from keras_dmmd.sampling.conditions import hold
 from keras_dmmd.sampling.sampler import Sampler
 from keras_dmmd.training.inputs import (
     dimensions,
@@ -32,7 +33,8 @@ class DiffusionModel(SeededModel):
         denoiser: a layer `denoiser(z_t, t)` from ids `(batch, length)` and times `(batch,)` to logits
             `(batch, length, vocabulary)`. It may take `labels=`, and `known=` where its attribute
             `prompts` is true; one with a method `sample_noise(batch_size, length, seed)` is given its
-            result as `noise=`.
+            result as `noise=`; one whose attribute `self_conditioning` is true is shown its last
+            prediction as `prediction=`; for one with a `block_size` see `keras_dmmd.BlockDenoiser`.
         process: a `keras_dmmd.MaskedDiffusion` or `UniformDiffusion`.
         length: tokens of a sequence; by default that of the data seen first.
         steps: network calls a sample where `generate` is not told: of a student, those it was made for.
@@ -106,6 +108,7 @@ class DiffusionModel(SeededModel):
         shape = input_shape["tokens"] if isinstance(input_shape, dict) else input_shape
         if self.length is None and shape is not None and len(shape) == 2:
             self.length = shape[-1]
+        self._check_length(self.length)
         if not self.denoiser.built:
             self.denoiser.build((None, self.length))
             self.denoiser.built = True
@@ -129,7 +132,29 @@ class DiffusionModel(SeededModel):
                 "needs a denoiser that is told of it, such as Denoiser(..., prompts=True)."
             )
 
-    def logits(self, z_t, t, labels=None, known=None, guidance_scale=None, seed=None, training=False):
+    @property
+    def block_size(self):
+        """Tokens that are generated at once, or `None`, which is all of them."""
+        return getattr(self.denoiser, "block_size", None)
+
+    def _check_length(self, length):
+        if length is not None and self.block_size and length % self.block_size:
+            raise ValueError(
+                f"This model writes blocks of {self.block_size} tokens: lengths must be multiples of "
+                f"it. Received: length={length}"
+            )
+
+    def logits(
+        self,
+        z_t,
+        t,
+        labels=None,
+        known=None,
+        guidance_scale=None,
+        seed=None,
+        training=False,
+        **more,
+    ):
         """Logits over clean tokens, `(batch, length, K)`, float32.
 
         Args:
@@ -137,11 +162,13 @@ class DiffusionModel(SeededModel):
             t: times `(batch,)`.
             labels: ids `(batch,)` or `None`.
             known: which tokens are given, bool `(batch, length)`, or `None`.
+            **more: its last `prediction`, probabilities `(batch, length, K)`, of a denoiser with
+                self-conditioning; of one of blocks `context`, or `cache` and `start`.
             guidance_scale: w: `log x̂(z_t) + w [log x̂(z_t | label) - log x̂(z_t)]`, in two network
                 calls. `None` is 1, the label as it stands.
             seed: of the denoiser's random input, where it has one.
         """
-        inputs = {}
+        inputs = {name: value for name, value in more.items() if value is not None}
         if known is not None and getattr(self.denoiser, "prompts", False):
             inputs["known"] = known
         if self.takes_noise:
@@ -161,19 +188,43 @@ class DiffusionModel(SeededModel):
         return self.process.shows_known or bool(getattr(self.denoiser, "prompts", False))
 
     @property
+    def self_conditioning(self):
+        """Whether the network is shown its last prediction."""
+        return bool(getattr(self.denoiser, "self_conditioning", False))
+
+    def self_condition(self, z_t, t, told, key):
+        """`told` with a first prediction of `z_t`, for half of the examples (arXiv 2208.04202).
+
+        Returns:
+            `told, key`: a key to go on with, the one given where there is no self-conditioning.
+        """
+        if not self.self_conditioning:
+            return told, key
+        noise_key, coin_key, key = random.split(key, 3)
+        with backend.no_gradient():
+            logits = self.logits(z_t, t, **told, seed=noise_key)
+            shown = random.uniform((ops.shape(z_t)[0], 1, 1), coin_key) < 0.5
+            first = ops.where(shown, ops.softmax(logits, axis=-1), 0.0)
+        return {**told, "prediction": ops.stop_gradient(first)}, key
+
+    @property
     def takes_noise(self):
         """Whether the denoiser has a random input."""
         return hasattr(self.denoiser, "sample_noise") and (
             getattr(self.denoiser, "noise", True) is not None
         )
 
-    def training_conditions(self, tokens, conditions, key):
-        """Conditions with labels hidden and beginnings given at random, at the model's own rates.
+    def told(self, tokens, conditions, key, training=True):
+        """What `logits` are told of a batch: its conditions, and the clean tokens for later blocks.
+
+        In training labels are hidden and beginnings given at random, at the model's own rates.
 
         Returns:
             `conditions, key`: a key to go on with, the one given where nothing was drawn.
         """
-        if not self.label_dropout and not self.prompt_rate:
+        if self.block_size:
+            conditions = {**conditions, "context": tokens}
+        if not training or not (self.label_dropout or self.prompt_rate):
             return conditions, key
         conditions = dict(conditions)
         batch_size, length = ops.shape(tokens)
@@ -194,17 +245,17 @@ class DiffusionModel(SeededModel):
             self.length = tokens.shape[1]
         batch_size = ops.shape(tokens)[0]
         key = random.as_key(self.seed_generator if training else self.evaluation_seed)
-        if training:
-            conditions, key = self.training_conditions(tokens, conditions, key)
+        conditions, key = self.told(tokens, conditions, key, training)
         time_key, corruption_key, noise_key = random.split(key, 3)
         t = self.process.training_times(batch_size, time_key)
-        z_t = self.process.corrupt(tokens, t, corruption_key)
-        known, positions = conditions.get("known"), {}
-        if known is not None:
-            z_t, positions = ops.where(known, tokens, z_t), {"where": ops.logical_not(known)}
+        known = conditions.get("known")
+        z_t = hold(known, tokens, self.process.corrupt(tokens, t, corruption_key))
+        if training:
+            conditions, noise_key = self.self_condition(z_t, t, conditions, noise_key)
         logits = self.logits(z_t, t, **conditions, seed=noise_key, training=training)
         loss = self.process.loss if training else self.process.nelbo
-        return loss(logits, tokens, z_t, t, **positions)
+        where = None if known is None else ops.logical_not(known)
+        return loss(logits, tokens, z_t, t, where)
 
     @property
     def metrics(self):
@@ -265,7 +316,7 @@ class DiffusionModel(SeededModel):
 
         Args:
             n: number of samples; by default that of the prompts, or 1.
-            steps: network calls a sample, k >= 1; by default the model's own `steps`.
+            steps: network calls a sample, or a block of it, k >= 1; by default the model's own `steps`.
             seed: an integer, a `keras.random.SeedGenerator` or a key: the same gives the same samples.
             length: tokens a sample; by default that of the training data.
             prompts: a list of one prompt a sample, or of one for all. A prompt is how the sample
@@ -285,13 +336,14 @@ class DiffusionModel(SeededModel):
             verbose: Keras's progress bar: 0, 1, or `"auto"`, for long runs only.
 
         Returns:
-            int32 numpy `(n, length)`; with `trajectory`, `(steps + 1, n, length)` from `z_1` to `z_0`.
+            int32 numpy `(n, length)`; with `trajectory`, `(calls + 1, n, length)` from `z_1` to `z_0`.
             For prompts that are text, a list of `n` strings, each up to its first end token; with
             `trajectory` ids all the same.
         """
         length = length or self.length
         if length is None:
             raise ValueError("This model has seen no data yet: pass `length` to `generate`.")
+        self._check_length(length)
         if not self.built:
             self.build((None, length))
         n = sampling_conditions.count(n, prompts)

@@ -20,6 +20,16 @@ class SeededModel(ExactCheckpoints, keras.Model):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.evaluation_seed = keras.random.SeedGenerator(seed + 1)
 
+    def compile(self, *args, jit_compile="auto", **kwargs):
+        """See `keras.Model.compile`."""
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
+        self._given_jit_compile = jit_compile
+
+    def get_compile_config(self):
+        """With `jit_compile` as it was given: `"auto"` means another thing on another backend."""
+        config = super().get_compile_config()
+        return config and {**config, "jit_compile": self._given_jit_compile}
+
     def fit(self, *args, **kwargs):
         """`keras.Model.fit`; returns its `History`. Afterwards the weights hold their EMA, if any."""
         self._assert_compile_called("fit")

@@ -6,6 +6,8 @@ from keras import ops
 
 import keras_dmmd as kd
 from tests.oracles import processes as oracle
+from tests.oracles import toy
+from tests.oracles.exact_blocks import ExactBlockDenoiser
 from tests.oracles.exact_denoiser import ExactDenoiser
 
 K, LENGTH = 3, 3
@@ -44,25 +46,45 @@ def softmax(logits):
     return p / p.sum(-1, keepdims=True)
 
 
+def expected_nelbo(name, process, predict, support, probabilities):
+    """The mean of the NELBO over data, all corruptions and times; `predict(z, t, x)` gives logits.
+
+    Gauss-Legendre in u, t = u²: the integrand has a logarithmic pole at t = 0.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    u, weights = (nodes + 1) / 2, weights / 2
+    times, weights = (u**2).astype("float32"), weights * 2 * u
+    states = oracle.all_states(kind(name), K, support.shape[1])
+    z, t = np.tile(states, (60, 1)), np.repeat(times, len(states))
+    alpha = numpy(process.signal(times).alpha)
+    total = 0.0
+    for x, p in zip(support, probabilities, strict=True):
+        q = [oracle.likelihoods(kind(name), K, a, x[None], states).prod((1, 2)) for a in alpha]
+        data = np.broadcast_to(x, z.shape)
+        integrand = numpy(process.nelbo(predict(z, t, data), data, z, t))
+        total += p * np.sum(np.repeat(weights, len(states)) * np.concatenate(q) * integrand)
+    return total
+
+
 @every_process
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_nelbo_of_the_exact_denoiser_is_the_entropy(name, schedule):
     process = PROCESSES[name](schedule)
     denoiser = ExactDenoiser(SUPPORT, PROBABILITIES, process)
-    # Gauss-Legendre in u, t = u²: the integrand has a logarithmic pole at t = 0.
-    nodes, weights = np.polynomial.legendre.leggauss(60)
-    u, weights = (nodes + 1) / 2, weights / 2
-    times, weights = (u**2).astype("float32"), weights * 2 * u
-    states = oracle.all_states(kind(name), K, LENGTH)
-    z, t = np.tile(states, (60, 1)), np.repeat(times, len(states))
-    alpha = numpy(process.signal(times).alpha)
-    logits = denoiser(z, t)
-    total = 0.0
-    for x, p in zip(SUPPORT, PROBABILITIES, strict=True):
-        q = [oracle.likelihoods(kind(name), K, a, x[None], states).prod((1, 2)) for a in alpha]
-        integrand = numpy(process.nelbo(logits, np.broadcast_to(x, z.shape), z, t))
-        total += p * np.sum(np.repeat(weights, len(states)) * np.concatenate(q) * integrand)
+    total = expected_nelbo(name, process, lambda z, t, x: denoiser(z, t), SUPPORT, PROBABILITIES)
     np.testing.assert_allclose(total, oracle.entropy(PROBABILITIES), atol=1e-3)
+
+
+@every_process
+def test_nelbo_of_the_exact_denoiser_of_blocks_is_the_entropy(name):
+    """By the chain rule, each block given the clean ones before it."""
+    process = PROCESSES[name]("linear")
+    support, probabilities = toy.random_modes(1, length=4)
+    denoiser = ExactBlockDenoiser(support, probabilities, process, block_size=2)
+    total = expected_nelbo(
+        name, process, lambda z, t, x: denoiser(z, t, context=x), support, probabilities
+    )
+    np.testing.assert_allclose(total, oracle.entropy(probabilities), atol=1e-3)
 
 
 @every_process

@@ -210,3 +210,15 @@ def test_sizes_pass_the_checks(name):
 def test_errors_name_the_argument(arguments, message):
     with pytest.raises(ValueError, match=message):
         denoiser(**arguments)
+
+
+def test_self_conditioning_starts_without_effect():
+    new = denoiser(random=False, self_conditioning=True)
+    plain = denoiser(random=False)
+    assert len(new.weights) == len(plain.weights) + 1
+    layer, prediction = denoiser(self_conditioning=True), np.random.dirichlet(np.ones(K), (2, 6))
+    assert_differ(logits(layer, ids()), logits(layer, ids(), prediction=prediction))
+    layer.prediction_embedding.kernel.assign(0.0 * layer.prediction_embedding.kernel)
+    np.testing.assert_array_equal(logits(layer, ids()), logits(layer, ids(), prediction=prediction))
+    with pytest.raises(ValueError, match="prediction.*self_conditioning"):
+        denoiser()(ids(), np.zeros(2), prediction=prediction)

@@ -27,9 +27,16 @@ class ExactDenoiser(layers.Layer):
         self.built = True
 
     def call(self, z_t, t, known=None):
+        return self.posterior_mean(z_t, t, self.support, 0.0, known)
+
+    def posterior_mean(self, z_t, t, support, fits, known):
+        """Log-probabilities `(batch, length, K)` over `support`, `(m, length)`.
+
+        `fits`, `(batch, m, 1)`, is what else is known of each of its items, a log-likelihood.
+        """
         alpha = ops.reshape(self.process.signal(t).alpha, (-1, 1, 1))
         noise = 1.0 - alpha
-        same = ops.cast(ops.equal(z_t[:, None, :], self.support[None]), "float32")
+        same = ops.cast(ops.equal(z_t[:, None, :], support[None]), "float32")
         if self.num_states > self.vocabulary_size:
             noise = noise * ops.cast(ops.equal(z_t, self.vocabulary_size), "float32")[:, None, :]
         else:
@@ -40,12 +47,12 @@ class ExactDenoiser(layers.Layer):
         # (batch, m, length); the floor keeps sequences that no support item explains comparable.
         log_likelihood = ops.log(ops.maximum(alpha * same + noise, 1e-30))
         log_prior = ops.convert_to_tensor(np.log(self.probabilities), "float32")[None, :, None]
-        weights = log_prior + ops.sum(log_likelihood, axis=-1, keepdims=True)
+        weights = log_prior + fits + ops.sum(log_likelihood, axis=-1, keepdims=True)
         if self.process.prediction == "loo":
             weights = weights - log_likelihood
         else:
             weights = weights + ops.zeros_like(log_likelihood)
-        tokens = ops.one_hot(self.support, self.vocabulary_size, dtype="float32")
+        tokens = ops.one_hot(support, self.vocabulary_size, dtype="float32")
         probs = ops.einsum("bml,mlk->blk", ops.softmax(weights, axis=1), tokens)
         return ops.log(ops.maximum(probs, 1e-20))
 

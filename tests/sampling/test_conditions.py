@@ -308,7 +308,7 @@ def test_guidance_strengthens_a_class_and_is_distilled():
 def test_hidden_labels():
     model = small_model(num_classes=2)
     model = kd.DiffusionModel(model.denoiser, PROCESSES[0], length=LENGTH, label_dropout=0.25)
-    told, key = model.training_conditions(
+    told, key = model.told(
         np.zeros((4000, LENGTH), "int32"), {"labels": np.ones(4000, "int32")}, kd.random.split(0, 2)[0]
     )
     labels = ops.convert_to_numpy(told["labels"])

@@ -226,3 +226,16 @@ def test_labels_condition_training_and_sampling():
 def test_errors_say_what_is_wrong(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_auto_compilation_stays_auto_in_files(tmp_path):
+    """What it means is for the backend to say that reads the file."""
+    model = small_model()
+    model.compile()
+    distiller = kd.DMMDDistiller(model, steps=2)
+    distiller.compile()
+    for each in (model, distiller):
+        assert each.get_compile_config()["jit_compile"] == "auto"
+    model.compile(jit_compile=False)
+    model.save(tmp_path / "model.keras")
+    assert not keras.saving.load_model(tmp_path / "model.keras").jit_compile

@@ -1,0 +1,116 @@
+"""Block after block: the exact denoiser of blocks, by enumeration."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dmmd as kd
+from keras_dmmd.sampling import Sampler
+from tests.models import randomise
+from tests.oracles import toy
+from tests.oracles.exact_blocks import ExactBlockDenoiser
+from tests.oracles.exact_denoiser import ExactDenoiser
+from tests.training.test_diffusion_model import PROCESSES
+
+SIZE, LENGTH = 2, 6
+SUPPORT, PROBABILITIES = toy.random_modes(1, length=LENGTH)
+every_process = pytest.mark.parametrize("process", PROCESSES, ids=repr)
+
+
+def exact_model(process, **kwargs):
+    denoiser = ExactBlockDenoiser(SUPPORT, PROBABILITIES, process, block_size=SIZE, **kwargs)
+    return kd.DiffusionModel(denoiser, process, length=LENGTH)
+
+
+def network(process=None, length=LENGTH, **kwargs):
+    process = process or kd.MaskedDiffusion(3)
+    denoiser = kd.BlockDenoiser(
+        3, process.num_states, block_size=SIZE, hidden_dim=16, num_layers=1, num_heads=2, **kwargs
+    )
+    return kd.DiffusionModel(randomise(denoiser), process, length=length)
+
+
+@every_process
+def test_samples_follow_the_data(process):
+    model = exact_model(process)
+    draws = model.generate(10_000, steps=32, seed=1, verbose=0)
+    assert kd.metrics.total_variation(draws, SUPPORT, PROBABILITIES) < 0.04
+    # A block a call: only within blocks do tokens not agree, which whole sequences do far worse.
+    blocks = kd.metrics.total_variation(model.generate(10_000, steps=1), SUPPORT, PROBABILITIES)
+    whole = ExactDenoiser(SUPPORT, PROBABILITIES, process)
+    whole = kd.DiffusionModel(whole, process, length=LENGTH).generate(10_000, steps=1)
+    assert blocks < kd.metrics.total_variation(whole, SUPPORT, PROBABILITIES) - 0.1
+
+
+@pytest.mark.parametrize("process", [PROCESSES[0], PROCESSES[2]], ids=repr)
+def test_prompts(process):
+    """A prompt that ends inside of a block: the rest follows the conditional distribution."""
+    model = exact_model(process, prompts=True)
+    x = SUPPORT[np.argmax(PROBABILITIES)]
+    draws = model.generate(5_000, steps=32, prompts=[x[:3]], verbose=0)
+    assert (draws[:, :3] == x[:3]).all()
+    p = PROBABILITIES * (SUPPORT[:, :3] == x[:3]).all(axis=1)
+    assert kd.metrics.total_variation(draws, SUPPORT, p / p.sum()) < 0.04
+
+
+def test_given_blocks_cost_no_call():
+    model, calls = network(), []
+    sampler = Sampler(model, jit_compile=False)
+    compiled = sampler._step(None)
+    sampler._compiled[None] = lambda *args: calls.append(args[1]) or compiled(*args)
+    model._samplers["auto"] = sampler
+    model.generate(4, steps=3)
+    assert len(calls) == 9
+    calls.clear()
+    result = model.generate(prompts=[[0, 1, 2, 2], [1, 1, 0, 0]], steps=3)
+    assert len(calls) == 3
+    np.testing.assert_array_equal(result[:, :4], [[0, 1, 2, 2], [1, 1, 0, 0]])
+    calls.clear()
+    model.generate(prompts=[[0, 1, 2], [1]], steps=3)  # one row has yet to fill its first block
+    assert len(calls) == 9
+
+
+def test_longer_than_in_training_and_traced_once():
+    model = network()
+    sampler = Sampler(model)
+    assert sampler(3, 2, 20, 0).shape == (3, 20)
+    if keras.backend.backend() != "torch":
+        assert sampler.trace_count == 1  # ten blocks
+    assert sampler(3, 2, SIZE, 0).shape == (3, SIZE)
+
+
+@every_process
+def test_trajectory(process):
+    model = network(process)
+    path = model.generate(5, steps=4, trajectory=True, seed=2)
+    assert path.shape == (13, 5, LENGTH)
+    np.testing.assert_array_equal(path[-1], model.generate(5, steps=4, seed=2))
+    for i in range(3):  # a block is noise until its turn, and finished after it
+        here = slice(i * SIZE, (i + 1) * SIZE)
+        assert (path[: 4 * i + 1, :, here] == path[0, :, here]).all()
+        assert (path[4 * i + 4 :, :, here] == path[-1, :, here]).all()
+
+
+def test_distillation_takes_blocks_to_blocks():
+    x = toy.samples(SUPPORT, PROBABILITIES, 64, 0)
+    teacher = network()
+    distiller = kd.DMMDDistiller(teacher, steps=2)
+    distiller.compile()
+    before = [w.copy() for w in distiller.student.get_weights()]
+    logs = distiller.fit(x, epochs=2, batch_size=32, verbose=0).history
+    assert np.isfinite([v for values in logs.values() for v in values]).all()
+    assert any((a != b).any() for a, b in zip(before, distiller.student.get_weights(), strict=True))
+    assert distiller.student.block_size == SIZE and distiller.student.generate(4).shape == (4, LENGTH)
+    with pytest.raises(ValueError, match="student.*blocks of 6.*of 2"):
+        other = kd.BlockDenoiser(3, block_size=6, hidden_dim=16, num_layers=1, num_heads=2)
+        student = kd.DiffusionModel(other, kd.MaskedDiffusion(3), length=LENGTH)
+        kd.DMMDDistiller(teacher, student)
+
+
+def test_the_model_measures_blocks_given_those_before():
+    """`predict` and `evaluate` hand the clean tokens on, whose entropy the bound then is."""
+    x = toy.samples(SUPPORT, PROBABILITIES, 20_000, 0)
+    nelbo = exact_model(PROCESSES[0]).predict(x, batch_size=2000, verbose=0)
+    entropy = -(PROBABILITIES * np.log(PROBABILITIES)).sum()
+    error = nelbo.std() / len(nelbo) ** 0.5
+    assert error < 0.03 and abs(nelbo.mean() - entropy) < 4 * error
