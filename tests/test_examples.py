@@ -70,6 +70,8 @@ def test_digits_goes_on_from_a_student(tmp_path):
 
 @pytest.mark.parametrize("process", ["masked", "uniform"])
 def test_training_script(process, tmp_path):
+    if process == "uniform" and keras.backend.backend() != "jax":
+        pytest.skip("the script runs on every backend with masks")
     environment = {**os.environ, "KERAS_MAX_STEPS_PER_EPOCH": "2"}
     script = EXAMPLES / "train_digits_teacher.py"
     arguments = ["--process", process, "--epochs", "1", "--out", str(tmp_path)]

@@ -9,7 +9,7 @@ defines all of them:
 | `split(key, n)` | `n` independent keys |
 | `uniform(key, shape)`, `normal(key, shape)` | float32 draws |
 | `exponential(coarse, fine)` | `-log(1 - v)`, fine near 0, of two uniform draws |
-| `after(key, norm)` | `key`, held back until the number is known, so that two updates take turns |
+| `after(x, norm)` | `x`, held back until the number is known, so that two computations take turns |
 | `value_and_grad(fn, variables)` | `(loss, aux), gradients` of `fn() -> (loss, aux)` |
 | `no_gradient()` | context in which nothing is recorded for a later gradient |
 | `apply_gradients(optimizer, gradients, variables)` | one optimizer update |

@@ -79,10 +79,10 @@ def value_and_grad(fn, variables):
     ]
 
 
-def after(key, norm):
-    """`key`: operations run in the order in which they are written."""
+def after(x, norm):
+    """`x`: operations run in the order in which they are written."""
     del norm
-    return key
+    return x
 
 
 def no_gradient():

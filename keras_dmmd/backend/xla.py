@@ -15,12 +15,12 @@ def exponential(coarse, fine):
     return ops.where(v < 2.0**-8, series, -ops.log(1.0 - v))
 
 
-def after(key, norm):
-    """`key`, not before `norm >= 0` is known.
+def after(x, norm):
+    """The integers `x`, not before the number `norm >= 0` is known.
 
     Two updates that the compiler sees as independent run side by side, in the memory of both: a step of
     the digits' size then plans 2.1 times the temporaries of its larger half. Barriers and control
-    dependencies are gone by the time XLA plans memory on a CPU; a sum that it cannot know to be `key`
+    dependencies are gone by the time XLA plans memory on a CPU; a sum that it cannot know to be `x`
     stays.
     """
-    return key + ops.cast(ops.equal(norm, -1.0), key.dtype)
+    return x + ops.cast(ops.equal(norm, -1.0), x.dtype)

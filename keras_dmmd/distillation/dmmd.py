@@ -238,7 +238,9 @@ class DMMDDistiller(Distiller):
         draw = self.draw(inputs, key)
         with backend.no_gradient():
             critic_cost = self._cost(self.critic.logits(draw.z_s, draw.s, **draw.told), draw)
-            teacher_cost = self._cost(self.teacher_logits(draw), draw)
+            # Not side by side, in the memory of both: beside the student's activations lies one pass.
+            turn = draw._replace(z_s=backend.after(draw.z_s, ops.max(ops.abs(critic_cost))))
+            teacher_cost = self._cost(self.teacher_logits(turn), turn)
             statistics = self._statistics(draw, teacher_cost, critic_cost)
         probs = ops.exp(draw.log_probs)
         values = losses.student_loss(probs, teacher_cost, critic_cost, self.max_log_ratio)
