@@ -18,7 +18,6 @@ import time
 
 import keras
 import matplotlib.pyplot as plt
-import numpy as np
 
 import keras_dmmd as kd
 
@@ -102,10 +101,9 @@ models = {
 table = {name: {} for name in models}
 
 
-def score(texts):
-    tokens = np.stack([teacher.tokenizer.encode(text) for text in texts])
+def score(tokens):
     return {
-        "known_words": kd.metrics.known_words(texts, words),
+        "known_words": kd.metrics.known_words(teacher.tokenizer.decode(tokens), words),
         "entropy": kd.metrics.unigram_entropy(tokens),
     }
 
@@ -118,12 +116,12 @@ def show(name, figures):
 
 for name, (model, calls) in models.items():
     for k in calls:
-        texts = teacher.tokenizer.decode(model.generate(SAMPLES, steps=k, seed=SEED))
-        table[name][k] = score(texts)
+        tokens = model.generate(SAMPLES, steps=k, seed=SEED)
+        table[name][k] = score(tokens)
         show(f"{name}, {k:3} calls", table[name][k])
-real = score(teacher.tokenizer.decode(held_out[:SAMPLES]))
+real = score(held_out[:SAMPLES])
 show("held-out speeches", real)
-print("\nThe student's last texts:", *texts[:4], sep="\n")
+print("\nThe student's last texts:", *teacher.tokenizer.decode(tokens[:4]), sep="\n")
 
 # %%
 figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")

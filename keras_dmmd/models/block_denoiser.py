@@ -19,6 +19,8 @@ class BlockDenoiser(Denoiser):
     In training all blocks of a sequence are denoised at once, each beside the clean blocks before it
     (`context`); in sampling one canvas at a time beside a cache. Both give the same logits.
 
+    So a token that is given in a later block has no part in the blocks before it.
+
     Any layer with these methods and the attribute `block_size` can take its place, the adapter of a
     pretrained network for instance: `call(z_t, t, context=…)`, `call(z_t, t, cache=…, start=…)`,
     `empty_cache` and `extend`.
@@ -120,6 +122,7 @@ class BlockDenoiser(Denoiser):
 
     def empty_cache(self, batch_size, length):
         """Room for keys and values of `length` tokens but the last block, a pair a layer."""
+        self._check_length(length)
         shape = (batch_size, length - self.block_size, self.num_heads, self.head_dim)
         return [tuple(ops.zeros(shape, self.compute_dtype) for _ in range(2)) for _ in self.blocks]
 

@@ -93,7 +93,7 @@ class TransformerBlock(layers.Layer):
         angles: rotary angles `(length, head_dim / 2)`, or `None`.
         memory: keys and values of other tokens to attend to, before the layer's own, a pair of
             `(batch, other, num_heads, head_dim)`, or `None`.
-        mask: which of the other tokens and then its own a token attends to, bool
+        attention_mask: which of the other tokens and then its own a token attends to, bool
             `(length, other + length)`; all of them by default.
         return_memory: whether to return `x, (keys, values)`.
 
@@ -113,6 +113,7 @@ class TransformerBlock(layers.Layer):
         seed=0,
         **kwargs,
     ):
+        kwargs["autocast"] = False  # in bfloat16 the angles of neighbours past 256 would be the same
         super().__init__(**kwargs)
         self.hidden_dim, self.num_heads = hidden_dim, num_heads
         self.mlp_dim, self.cond_dim, self.dropout = mlp_dim, cond_dim, dropout
@@ -144,7 +145,7 @@ class TransformerBlock(layers.Layer):
         self.mlp_out.build((None, None, self.mlp_dim))
         self.drop.build(tokens)
 
-    def attend(self, x, angles, memory, mask):
+    def attend(self, x, angles, memory, attention_mask):
         heads = (*ops.shape(x)[:2], self.num_heads, self.hidden_dim // self.num_heads)
         query, key, value = (ops.reshape(part, heads) for part in ops.split(self.qkv(x), 3, axis=-1))
         if angles is not None:
@@ -152,13 +153,14 @@ class TransformerBlock(layers.Layer):
         own = key, value
         if memory is not None:
             key, value = (ops.concatenate(pair, axis=1) for pair in zip(memory, own, strict=True))
-        if mask is not None:
-            mask = ops.expand_dims(mask, (0, 1))
+        if attention_mask is not None:
+            attention_mask = ops.expand_dims(attention_mask, (0, 1))
         if self.compute_dtype == "float16":
             # JAX's fused attention has no float16 on CPU, and sums in float16 could overflow.
             query, key, value = (ops.cast(part, "float32") for part in (query, key, value))
-        mixed = ops.cast(ops.dot_product_attention(query, key, value, mask=mask), self.compute_dtype)
-        return self.attention_out(ops.reshape(mixed, (*heads[:2], self.hidden_dim))), own
+        mixed = ops.dot_product_attention(query, key, value, mask=attention_mask)
+        mixed = ops.reshape(ops.cast(mixed, self.compute_dtype), (*heads[:2], self.hidden_dim))
+        return self.attention_out(mixed), own
 
     def call(
         self,
@@ -166,14 +168,14 @@ class TransformerBlock(layers.Layer):
         condition,
         angles=None,
         memory=None,
-        mask=None,
+        attention_mask=None,
         return_memory=False,
         training=False,
     ):
         shifts = ops.split(self.modulation(ops.silu(condition)), 6, axis=-1)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = shifts
         normed = modulate(self.attention_norm(x), shift_a, scale_a)
-        attended, own = self.attend(normed, angles, memory, mask)
+        attended, own = self.attend(normed, angles, memory, attention_mask)
         x = x + ops.expand_dims(gate_a, 1) * self.drop(attended, training=training)
         hidden = self.mlp_out(self.mlp_in(modulate(self.mlp_norm(x), shift_m, scale_m)))
         x = x + ops.expand_dims(gate_m, 1) * self.drop(hidden, training=training)

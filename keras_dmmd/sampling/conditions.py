@@ -50,9 +50,23 @@ class Conditions(NamedTuple):
         parts = [None if v is None else v[:, start : start + size] for v in self[1:]]
         return Conditions(self.labels, *parts)
 
-    def are_all_known(self):
-        """Whether every token of every row is given."""
-        return self.known is not None and bool(ops.all(self.known))
+    def are_all_known(self, start, size):
+        """Whether the positions from `start` are given in every row; of numpy conditions."""
+        return self.known is not None and bool(self.known[:, start : start + size].all())
+
+    def check_order(self, size):
+        """Refuse what a model of blocks cannot heed: given tokens after a block that has a gap."""
+        if self.known is None:
+            return
+        blocks = self.known.reshape(len(self.known), -1, size)
+        gap_before = np.cumsum(~blocks.all(axis=2), axis=1) - ~blocks.all(axis=2) > 0
+        wrong = (gap_before & blocks.any(axis=2)).any(axis=1)
+        if wrong.any():
+            raise ValueError(
+                f"This model writes blocks of {size} tokens one after the other: what is given in a "
+                "later one would have no part in an earlier block with a gap. Received: such a prompt "
+                f"at index {int(np.argmax(wrong))}"
+            )
 
     def hold(self, tokens):
         """`tokens` with the given ones in their places."""

@@ -35,7 +35,7 @@ class Sampler:
 
     A model of blocks takes its `k` steps block after block; what it keeps of finished ones is a cache
     of fixed size, so that the step is compiled once and each block costs the same. A block that is
-    given whole costs no step.
+    given whole in every row costs no step.
 
     Args:
         model: a built `keras_dmmd.DiffusionModel`.
@@ -108,10 +108,13 @@ class Sampler:
             self._compiled[top_p] = self._step(top_p)
         step = self._compiled[top_p]
         scales = [None if x is None else _scalar(x) for x in (temperature, guidance_scale)]
-        limit = max(1, MAX_LOGITS // (length * self.model.process.vocabulary_size))
+        size = self.model.block_size or length
+        limit = max(1, MAX_LOGITS // (size * self.model.process.vocabulary_size))
         batch_size = min(n, batch_size or limit)
-        blocks = length // (self.model.block_size or length)
-        progress = _progress(verbose, steps * blocks * -(-n // batch_size))
+        starts = {start: not told.are_all_known(start, size) for start in range(0, length, size)}
+        if size == length:
+            starts[0] = True  # the calls that were asked for
+        progress = _progress(verbose, steps * sum(starts.values()) * -(-n // batch_size))
         chunks, rest = [], random.as_key(seed)
         with progress:
             while sum(chunk.shape[-2] for chunk in chunks) < n:
@@ -121,7 +124,7 @@ class Sampler:
                 try:
                     here = told.rows(done, batch_size)
                     chunk = self._run(
-                        step, key, batch_size, steps, length, here, scales, trajectory, progress
+                        step, key, batch_size, steps, starts, size, here, scales, trajectory, progress
                     )
                 except Exception as error:
                     if batch_size == 1 or not backend.is_out_of_memory(error):
@@ -132,20 +135,19 @@ class Sampler:
                 chunks.append(chunk[..., : n - done, :])
         return np.concatenate(chunks, axis=-2)
 
-    def _run(self, step, key, n, steps, length, told, scales, trajectory, progress):
-        model = self.model
-        size = model.block_size or length
-        starts = range(0, length, size)
+    def _run(self, step, key, n, steps, starts, size, told, scales, trajectory, progress):
+        """A batch of `n`; `starts` says of the start of every block whether it is to be filled."""
+        model, length = self.model, size * len(starts)
         prior_key, *keys = random.split(key, steps * len(starts) + 1)
         noise = model.process.prior((n, length), prior_key)
         noise = told.hold(noise) if model.shows_known else noise
         cache = model.denoiser.empty_cache(n, length) if size < length else None
         written, seen = [], [noise]
-        for i, start in enumerate(starts):
+        for i, (start, open_block) in enumerate(starts.items()):
             here = told.columns(start, size)
             blocks = {} if cache is None else {"cache": cache, "start": ops.convert_to_tensor(start)}
             z = canvas = noise[:, start : start + size]
-            if cache is None or not here.are_all_known():
+            if open_block:
                 own_keys = keys[i * steps : (i + 1) * steps]
                 for z in self._canvas(step, canvas, own_keys, here, scales, blocks):
                     progress.advance(z)

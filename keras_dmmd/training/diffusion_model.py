@@ -352,6 +352,9 @@ class DiffusionModel(SeededModel):
         *prompt, texts = sampling_conditions.read_prompts(
             prompts, known, n, length, self.process.vocabulary_size, self.tokenizer
         )
+        told = sampling_conditions.Conditions(labels, *prompt)
+        if self.block_size:
+            told.check_order(self.block_size)
         if jit_compile not in self._samplers:
             self._samplers[jit_compile] = Sampler(self, jit_compile)
         samples = self._samplers[jit_compile](
@@ -359,7 +362,7 @@ class DiffusionModel(SeededModel):
             self.steps if steps is None else steps,
             length,
             seed,
-            sampling_conditions.Conditions(labels, *prompt),
+            told,
             temperature=temperature,
             top_p=top_p,
             guidance_scale=guidance_scale,

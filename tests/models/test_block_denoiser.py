@@ -5,7 +5,7 @@ from keras import ops
 
 import keras_dmmd as kd
 from tests.models import randomise
-from tests.models.test_denoiser import SMALL, K, assert_differ
+from tests.models.test_denoiser import SMALL, K
 
 SIZE, LENGTH = 3, 9  # three blocks
 
@@ -81,23 +81,67 @@ def test_who_sees_what(place):
                 np.testing.assert_allclose(other[:, block(i)], base[:, block(i)], atol=1e-6)
 
 
-def test_finished_blocks_are_read_clean_of_time_and_label():
-    layer, z, clean = denoiser(num_classes=3), ids(0), ids(1)
-    first = layer.extend(layer.empty_cache(2, LENGTH), clean[:, :SIZE], ops.convert_to_tensor(0))
-    assert ops.convert_to_numpy(first[1][0])[:, SIZE:].any() == 0
-    assert_differ(
-        logits(layer, z, context=clean, labels=np.array([0, 1])), logits(layer, z, context=clean)
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_far_positions_stay_apart_under_every_policy(policy):
+    """Rotary attention knows distances alone, wherever a canvas begins; bfloat16 counts to 256."""
+    layer, z = denoiser(dtype=policy), ids(0)[:, :SIZE]
+    near, far = (
+        logits(layer, z, cache=layer.empty_cache(2, LENGTH), start=ops.convert_to_tensor(start))
+        for start in (0, 1023)
     )
+    # Nothing is in the cache at 0; at 1023, zeros are: keep them out of sight.
+    alone = logits(layer, z)
+    np.testing.assert_allclose(near, alone, atol=0.05 * alone.std())
+    x, angles = layer.embed(z, start=ops.convert_to_tensor(1023))
+    condition = layer.condition(ops.convert_to_tensor(T))
+    for block_ in layer.blocks:
+        x = block_(x, condition, angles)
+    shifted = ops.convert_to_numpy(layer.predict(x, condition))
+    np.testing.assert_allclose(shifted, alone, atol=0.05 * alone.std())
+    assert np.isfinite(far).all()
+
+
+def test_finished_blocks_are_read_at_time_0_without_a_label():
+    """What is read of them is what the blocks make of them under that condition, and no other."""
+    layer, clean = denoiser(num_classes=3), ids(1)[:, :SIZE]
+    cache = layer.extend(layer.empty_cache(2, LENGTH), clean, ops.convert_to_tensor(0))
+    x, angles = layer.embed(clean)
+    conditions = [layer.condition(np.zeros(2, "float32")), layer.condition(T, np.array([0, 1]))]
+    for condition, same in zip(conditions, (True, False), strict=True):
+        h = x
+        for block_, memory in zip(layer.blocks, cache, strict=True):
+            h, own = block_(
+                h, condition, angles, attention_mask=np.tri(SIZE, dtype=bool), return_memory=True
+            )
+            for written, read in zip(memory, own, strict=True):
+                written, read = ops.convert_to_numpy(written), ops.convert_to_numpy(read)
+                assert np.allclose(written[:, :SIZE], read, atol=1e-5) == same
+                assert (written[:, SIZE:] == 0).all()
 
 
 def test_gradients_reach_the_reading_of_clean_tokens():
-    """Only through the keys and values of earlier blocks does the last one depend on the first."""
-    process = kd.MaskedDiffusion(K)
-    model = kd.DiffusionModel(denoiser(), process, length=LENGTH)
-    model.compile(keras.optimizers.SGD(1.0))
-    before = logits(model.denoiser, ids(0), context=ids(1))
-    model.fit(ids(2), epochs=1, verbose=0)
-    assert_differ(before, logits(model.denoiser, ids(0), context=ids(1)))
+    """An id that only the first clean block has: its embedding is learned from later blocks."""
+    layer = denoiser()
+    z, clean = np.zeros((2, LENGTH), "int32"), np.zeros((2, LENGTH), "int32")
+    clean[:, 1] = 3
+    table = layer.token_embedding.embeddings
+    before = ops.convert_to_numpy(table)
+    layer.trainable = False
+    layer.token_embedding.trainable = True
+
+    class Last(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def call(self, inputs):
+            return self.layer(z, T, context=clean)[:, -SIZE:]
+
+    model = Last()
+    model.compile(keras.optimizers.SGD(1.0), loss="mse", jit_compile=False)
+    model.fit(clean, np.ones((2, SIZE, K), "float32"), batch_size=2, verbose=0)
+    moved = np.abs(ops.convert_to_numpy(table) - before).max(axis=1)
+    assert moved[3] > 1e-4 and (moved[[1, 2, 4]] == 0).all()
 
 
 def test_it_is_a_denoiser_that_saves_and_copies(tmp_path):
@@ -131,3 +175,9 @@ def test_bad_arguments_say_what_is_wrong():
     model = kd.DiffusionModel(layer, kd.MaskedDiffusion(K), length=LENGTH)
     with pytest.raises(ValueError, match="multiples.*7"):
         model.generate(1, length=7)
+    with pytest.raises(ValueError, match="earlier block.*index 1"):
+        model.generate(prompts=[[1, 2], [kd.Gap(4), [1]]])
+    learned = denoiser(position="learned", length=LENGTH)
+    model = kd.DiffusionModel(learned, kd.MaskedDiffusion(K), length=LENGTH)
+    with pytest.raises(ValueError, match="9 tokens.*12"):
+        model.generate(1, length=12)

@@ -91,6 +91,15 @@ def test_trajectory(process):
         assert (path[4 * i + 4 :, :, here] == path[-1, :, here]).all()
 
 
+def test_trajectory_of_chunks_that_are_given_different_blocks():
+    """A block counts as given where it is in every row, not in those that are drawn together."""
+    prompts = [[0, 1], [0]]
+    path = network().generate(prompts=prompts, steps=2, batch_size=1, trajectory=True)
+    assert path.shape == (7, 2, LENGTH)
+    path = network().generate(prompts=[[0, 1], [0, 2, 1]], steps=2, batch_size=1, trajectory=True)
+    assert path.shape == (5, 2, LENGTH)
+
+
 def test_distillation_takes_blocks_to_blocks():
     x = toy.samples(SUPPORT, PROBABILITIES, 64, 0)
     teacher = network()

@@ -121,9 +121,9 @@ def test_chunks_use_no_key_twice(monkeypatch):
     """Were a chunk's key among those that another chunk splits off, their draws would agree."""
     sampler, seen = Sampler(small_model()), []
 
-    def run(step, key, n, steps, length, *args):
+    def run(step, key, n, steps, starts, size, *args):
         seen.extend(random.split(key, steps + 1))
-        return np.zeros((n, length), "int32")
+        return np.zeros((n, size), "int32")
 
     monkeypatch.setattr(sampler, "_run", run)
     sampler(12, 4, 5, 0, batch_size=3)
