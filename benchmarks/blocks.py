@@ -2,8 +2,8 @@
 
     KERAS_BACKEND=jax python benchmarks/blocks.py
 
-`generate` with its cache, over the same sampler without one, which reads everything written so far anew
-at every step. With the cache the time a block should not depend on the number of blocks; without it, it
+`generate` with its cache, and the same sampler without one, which reads all that is written anew at
+every step. With the cache the time a block should not depend on the number of blocks; without it, it
 grows with them.
 """
 
@@ -32,14 +32,18 @@ def build(size, hidden, layers):
 
 
 def without_cache(model, steps):
-    """The ancestral sampler over a whole prefix: block `i` is read beside `i` others at every step."""
+    """The same sampler, which reads all that is written anew at every step."""
     size = model.block_size
 
     def step(z, written, t, s, key):
         noise_key, token_key, posterior_key = random.split(key, 3)
-        context = ops.concatenate([written, z], axis=1)
         times = [ops.broadcast_to(time, (z.shape[0],)) for time in (t, s)]
-        logits = model.logits(context, times[0], context=context, seed=noise_key)[:, -size:]
+        blocks, length = {}, written.shape[1]
+        if length:
+            cache = model.denoiser.empty_cache(z.shape[0], length + size)
+            cache = model.denoiser.extend(cache, written, ops.convert_to_tensor(0))
+            blocks = {"cache": cache, "start": ops.convert_to_tensor(length)}
+        logits = model.logits(z, times[0], seed=noise_key, **blocks)
         log_probs = model.process.log_mean(logits, z, times[0])
         x = random.categorical(log_probs, token_key)
         return model.process.sample_posterior(x, z, times[1], times[0], posterior_key)
