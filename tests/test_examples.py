@@ -68,6 +68,30 @@ def test_digits_goes_on_from_a_student(tmp_path):
     assert (before == after).all()
 
 
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="a minute of compiling")
+def test_characters(tmp_path):
+    try:
+        kd.datasets.load_sotu()
+    except FileNotFoundError:
+        pytest.skip("the State of the Union addresses are not here")
+    settings = {
+        "ROUNDS": "20",
+        "STEPS": "4",
+        "SAMPLES": "4",
+        "BATCH_SIZE": "4",
+        "FOLDER": str(tmp_path),
+        "MPLBACKEND": "agg",
+        "KERAS_MAX_STEPS_PER_EPOCH": "2",
+    }
+    script = EXAMPLES / "characters.py"
+    subprocess.run([sys.executable, script], check=True, env={**os.environ, **settings})
+    report = json.loads((tmp_path / "characters.json").read_text())
+    assert set(report["scores"]["teacher"]) == {"2", "4", "8", "16"}
+    assert report["teacher_bits_a_character_held_out"] < 2.7
+    assert (tmp_path / "characters.png").stat().st_size > 5_000
+    assert kd.from_preset(str(tmp_path / "student")).steps == 4
+
+
 @pytest.mark.parametrize("process", ["masked", "uniform"])
 def test_training_script(process, tmp_path):
     if process == "uniform" and keras.backend.backend() != "jax":
