@@ -10,7 +10,6 @@ grows with them.
 import argparse
 
 import common
-import keras
 import numpy as np
 from keras import ops
 
@@ -96,5 +95,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    print(keras.backend.backend())
     main()

@@ -78,9 +78,7 @@ class BlockDenoiser(Denoiser):
             memories, mask = self._read_context(context, length, training)
         else:
             memories = cache
-            seen = ops.arange(cache[0][0].shape[1]) < start
-            seen = ops.broadcast_to(seen, (length, cache[0][0].shape[1]))
-            mask = ops.concatenate([seen, ops.ones((length, length), "bool")], axis=1)
+            mask = _beside(cache, start, np.ones((length, length), dtype=bool))
         x, angles = self.embed(z_t, known, prediction, noise, start)
         condition = self.condition(t, labels)
         for block, memory in zip(self.blocks, memories, strict=True):
@@ -128,9 +126,7 @@ class BlockDenoiser(Denoiser):
 
     def extend(self, cache, tokens, start):
         """`cache` with a finished block `(batch, b)` that begins at position `start`."""
-        length, room = tokens.shape[1], cache[0][0].shape[1]
-        seen = ops.broadcast_to(ops.arange(room) < start, (length, room))
-        mask = ops.concatenate([seen, np.tri(length, dtype=bool)], axis=1)
+        mask = _beside(cache, start, np.tri(tokens.shape[1], dtype=bool))
         memories = self._read(tokens, mask, cache, start)
         return [
             tuple(
@@ -144,3 +140,10 @@ class BlockDenoiser(Denoiser):
         config = {**super().get_config(), "block_size": self.block_size}
         del config["grid"]
         return config
+
+
+def _beside(cache, start, mask):
+    """`mask` of a block's own tokens, with the cached ones before `start` beside it."""
+    room = cache[0][0].shape[1]
+    seen = ops.broadcast_to(ops.arange(room) < start, (mask.shape[0], room))
+    return ops.concatenate([seen, mask], axis=1)
