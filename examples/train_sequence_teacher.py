@@ -71,12 +71,14 @@ def main(argv=None):
     parser.add_argument("--hidden", type=int, help="features; those of the shipped teacher by default")
     parser.add_argument("--layers", type=int)
     parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--policy", default="float32", help="or mixed_bfloat16: see keras.dtype_policies")
     parser.add_argument("--init", help="a preset to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", required=True)
     args = parser.parse_args(argv)
 
     keras.utils.set_random_seed(args.seed)
+    keras.config.set_dtype_policy(args.policy)
     load = {"sotu": load_sotu, "moses": load_moses}[args.data]
     tokenizer, train, held_out = load(args.path)
     size = dict(SIZES[args.data])
@@ -122,6 +124,7 @@ def main(argv=None):
             "batch_size": args.batch_size,
             "learning_rate": args.learning_rate,
             "dropout": args.dropout,
+            "policy": args.policy,
             "continued_from": kd.presets.read_card(args.init) if args.init else None,
             "parameters": int(teacher.count_params()),
             "nelbo_bits_per_token": {k: [round(v, 4) for v in pair] for k, pair in figures.items()},

@@ -17,6 +17,7 @@ defines all of them:
 | `unshare(variables)` | give each variable memory of its own |
 | `compile_inference(fn, variables, jit_compile)` | `fn` compiled, with weights as arguments |
 | `COMPILES` | whether that compiles by default |
+| `on_cpu()` | whether the default device is a CPU |
 | `is_out_of_memory(error)` | whether an exception says that the device is full |
 | `synchronize(x)` | wait until `x` has been computed |
 """

@@ -20,6 +20,7 @@ __all__ = [
     "key",
     "no_gradient",
     "normal",
+    "on_cpu",
     "split",
     "synchronize",
     "uniform",
@@ -123,6 +124,10 @@ def compile_inference(fn, variables, jit_compile):
             return fn(*args)
 
     return lambda *args: pure([v.value for v in variables], *args)
+
+
+def on_cpu():
+    return jax.default_backend() == "cpu"
 
 
 def is_out_of_memory(error):

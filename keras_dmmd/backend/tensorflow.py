@@ -17,6 +17,7 @@ __all__ = [
     "key",
     "no_gradient",
     "normal",
+    "on_cpu",
     "split",
     "synchronize",
     "uniform",
@@ -79,6 +80,10 @@ def unshare(variables):
 def compile_inference(fn, variables, jit_compile):
     del variables  # tf.function captures variables by reference, never as constants
     return tf.function(fn, jit_compile=jit_compile, autograph=False)
+
+
+def on_cpu():
+    return len(tf.config.list_logical_devices()) == 1
 
 
 def is_out_of_memory(error):

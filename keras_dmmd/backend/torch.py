@@ -14,6 +14,7 @@ __all__ = [
     "key",
     "no_gradient",
     "normal",
+    "on_cpu",
     "split",
     "synchronize",
     "uniform",
@@ -114,6 +115,10 @@ def compile_inference(fn, variables, jit_compile):
             return fn(*args)
 
     return torch.compile(inference) if jit_compile else inference
+
+
+def on_cpu():
+    return get_device() == "cpu"
 
 
 def is_out_of_memory(error):

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_dmmd import schedules
+from keras_dmmd import backend, schedules
 from keras_dmmd.models.positions import rotate
 
 
@@ -155,8 +155,9 @@ class TransformerBlock(layers.Layer):
             key, value = (ops.concatenate(pair, axis=1) for pair in zip(memory, own, strict=True))
         if attention_mask is not None:
             attention_mask = ops.expand_dims(attention_mask, (0, 1))
-        if self.compute_dtype == "float16":
-            # JAX's fused attention has no float16 on CPU, and sums in float16 could overflow.
+        if self.compute_dtype == "float16" or backend.on_cpu():
+            # Sums in float16 could overflow. On a CPU, Torch's attention in half precision takes
+            # eight times as long to differentiate, and JAX's has no float16.
             query, key, value = (ops.cast(part, "float32") for part in (query, key, value))
         mixed = ops.dot_product_attention(query, key, value, mask=attention_mask)
         mixed = ops.reshape(ops.cast(mixed, self.compute_dtype), (*heads[:2], self.hidden_dim))
