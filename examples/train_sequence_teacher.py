@@ -71,7 +71,9 @@ def main(argv=None):
     parser.add_argument("--hidden", type=int, help="features; those of the shipped teacher by default")
     parser.add_argument("--layers", type=int)
     parser.add_argument("--dropout", type=float, default=0.0)
-    parser.add_argument("--policy", default="float32", help="or mixed_bfloat16: see keras.dtype_policies")
+    parser.add_argument(
+        "--policy", default="float32", help="or mixed_bfloat16: see keras.dtype_policies"
+    )
     parser.add_argument("--init", help="a preset to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", required=True)

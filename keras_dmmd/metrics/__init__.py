@@ -6,6 +6,10 @@ from keras_dmmd.metrics.frechet import frechet_by_steps as frechet_by_steps
 from keras_dmmd.metrics.frechet import frechet_distance as frechet_distance
 from keras_dmmd.metrics.molecules import ChemNetFeatures as ChemNetFeatures
 from keras_dmmd.metrics.molecules import score_molecules as score_molecules
+from keras_dmmd.metrics.reference import CausalReference as CausalReference
+from keras_dmmd.metrics.reference import bits_per_character as bits_per_character
+from keras_dmmd.metrics.reference import generative_perplexity as generative_perplexity
 from keras_dmmd.metrics.text import known_words as known_words
+from keras_dmmd.metrics.text import mean_and_error as mean_and_error
 from keras_dmmd.metrics.text import unigram_entropy as unigram_entropy
 from keras_dmmd.metrics.total_variation import total_variation as total_variation

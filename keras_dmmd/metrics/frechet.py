@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_dmmd.metrics.text import mean_and_error
+
 
 class FeatureStatistics:
     """Mean and covariance of features, in float64, gathered batch by batch.
@@ -79,6 +81,5 @@ def frechet_by_steps(model, statistics_of, reference, steps, samples=2000, seeds
             )
             for seed in seeds
         ]
-        spread = np.std(distances, ddof=1) if len(distances) > 1 else float("nan")
-        table[k] = (float(np.mean(distances)), float(spread / len(distances) ** 0.5))
+        table[k] = mean_and_error(distances)
     return table

@@ -22,7 +22,7 @@ def unigram_entropy(tokens):
     for row in tokens:
         share = np.unique(row, return_counts=True)[1] / len(row)
         entropies.append(-(share * np.log(share)).sum())
-    return _mean_and_error(np.array(entropies))
+    return mean_and_error(np.array(entropies))
 
 
 def known_words(texts, vocabulary):
@@ -48,9 +48,11 @@ def known_words(texts, vocabulary):
             shares.append(np.mean([word in vocabulary for word in words]))
     if not shares:
         raise ValueError(f"None of the {len(texts)} texts has three words.")
-    return _mean_and_error(np.array(shares))
+    return mean_and_error(np.array(shares))
 
 
-def _mean_and_error(values):
+def mean_and_error(values):
+    """The mean of independent values and its standard error, `nan` for a single one."""
+    values = np.asarray(values, "float64")
     error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
     return float(values.mean()), float(error)

@@ -1,0 +1,201 @@
+# %% [markdown]
+# # Molecules in 16 steps
+#
+# The teacher writes drug-like molecules as SMILES strings, 56 tokens at a time. A SMILES string is
+# merciless: a ring that opens must close, a branch too, and every atom has its bonds. Tokens that are
+# drawn apart break it, so a teacher that fills many at once writes few molecules that exist. D-MMD
+# trains a student for which 16 calls are enough.
+#
+# On Kaggle or Colab, which have all three backends, first run
+# `pip install keras-dmmd[examples,molecules]` and `pip install --no-deps molsets fcd-torch`: the
+# molecules, and the network that compares them. Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`.
+
+# %%
+import json
+import os
+import time
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+
+import keras_dmmd as kd
+
+ROUNDS = int(os.environ.get("ROUNDS", "200"))  # rounds of critic and student
+STEPS = int(os.environ.get("STEPS", "16"))  # network calls of the student
+SAMPLES = int(os.environ.get("SAMPLES", "1000"))  # molecules a figure and seed
+SEEDS = range(int(os.environ.get("SEEDS", "2")))
+CALLS = [int(k) for k in os.environ.get("CALLS", "8,16,64").split(",")]  # that are measured
+LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "1e-3"))
+BATCH_SIZE = int(os.environ.get("BATCH_SIZE", "64"))
+STUDENT = os.environ.get("STUDENT")  # a student to measure as it is: a preset or a folder
+TRAINING_SEED = int(os.environ.get("TRAINING_SEED", "0"))
+POLICY = os.environ.get("POLICY", "float32")  # mixed_bfloat16 is faster where the processor has it
+FOLDER = os.environ.get("FOLDER", "runs/molecules")
+
+os.makedirs(FOLDER, exist_ok=True)
+keras.utils.set_random_seed(TRAINING_SEED)
+keras.config.set_dtype_policy(POLICY)
+
+# %% [markdown]
+# ## Teacher and data
+# The teacher ships with the package, its tokenizer inside; `examples/train_sequence_teacher.py`
+# trained it on the molecules of MOSES.
+
+# %%
+teacher = kd.from_preset("moses_teacher")
+train, test, _ = kd.datasets.load_moses()
+rng = np.random.default_rng(0)
+some = [train[i] for i in rng.choice(len(train), 200_000, replace=False)]
+rows = teacher.tokenizer.encode_batch(some, teacher.length)
+train = set(train)  # for novelty
+
+
+def write(model, n, **kwargs):
+    """`n` strings of a model."""
+    return model.tokenizer.decode(model.generate(n, **kwargs))
+
+
+print(*write(teacher, 4, steps=56, seed=1), sep="\n")
+
+# %% [markdown]
+# ## Distillation
+# A round is a critic update and a student update. The masked student is given noise beside its masks:
+# other noise, other molecules.
+
+# %%
+epochs = max(1, ROUNDS // 50)
+rounds = 50 * epochs
+
+
+def adam(**kwargs):
+    decay = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, rounds, alpha=0.05)
+    return keras.optimizers.Adam(decay, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
+
+
+minutes = 0.0
+if STUDENT:
+    student = kd.from_preset(STUDENT)
+else:
+    distiller = kd.DMMDDistiller(teacher, steps=STEPS, seed=TRAINING_SEED)
+    distiller.compile(
+        student_optimizer=adam(use_ema=True, ema_momentum=1 - 12 / (rounds + 12)),
+        critic_optimizer=adam(),
+        # XLA, which Keras on TensorFlow leaves out on a CPU, where it takes a third off every round.
+        jit_compile=keras.backend.backend() != "torch",
+    )
+    start = time.time()
+    distiller.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=50, epochs=epochs)
+    minutes = (time.time() - start) / 60
+    student = distiller.student
+    kd.presets.save_to_preset(student, os.path.join(FOLDER, "student"))
+    print(f"Distilled in {minutes:.1f} minutes on the {keras.backend.backend()} backend.")
+
+# %% [markdown]
+# ## Quality against the number of network calls
+# RDKit says which strings are molecules; of those, how many differ and how many are new; and the
+# Fréchet ChemNet Distance (FCD) compares them with molecules of the test set: lower is better. Real
+# molecules against real ones show what "no difference" is at this number of samples.
+
+# %%
+try:
+    chemnet = kd.metrics.ChemNetFeatures()
+except ImportError as error:  # validity needs only rdkit
+    print(error)
+    chemnet = None
+
+
+def sets_of(molecules):
+    order = rng.permutation(len(molecules))
+    return [[molecules[i] for i in order[k * SAMPLES : (k + 1) * SAMPLES]] for k in SEEDS]
+
+
+reference = chemnet and chemnet.statistics(
+    [test[i] for i in rng.choice(len(test), 5_000, replace=False)]
+)
+
+
+def score(molecules):
+    shares = kd.metrics.score_molecules(molecules, train, k=min(1000, len(molecules)))
+    scores = {name: share for name, (share, _) in shares.items()}
+    if chemnet:
+        scores["fcd"] = kd.metrics.frechet_distance(chemnet.statistics(molecules), reference)
+    return scores
+
+
+def summary(sets):
+    """Of every score the mean over sets and its standard error."""
+    scores = [score(molecules) for molecules in sets]
+    return {k: kd.metrics.mean_and_error([s[k] for s in scores]) for k in scores[0]}
+
+
+def show(name, figures):
+    cells = ("{} {:.3f} ± {:.3f}".format(k, *v) for k, v in figures.items())
+    print(f"{name:22}", *cells, sep="   ", flush=True)
+
+
+table = {"teacher": {}, "student": {}}
+for k in CALLS:
+    for name, model in (("student", student), ("teacher", teacher)):
+        table[name][k] = summary([write(model, SAMPLES, steps=k, seed=seed) for seed in SEEDS])
+        show(f"{name}, {k:3} calls", table[name][k])
+real = summary(sets_of(test))
+show("molecules of the test", real)
+
+# %%
+figure, axes = plt.subplots(1, len(real), figsize=(4 * len(real), 3.4), layout="constrained")
+for axis, name in zip(axes, real, strict=True):
+    for model, row in table.items():
+        means, errors = zip(*(cell[name] for cell in row.values()), strict=True)
+        axis.errorbar(list(row), means, yerr=errors, marker="o", label=model)
+    if name != "novelty":
+        axis.axhline(real[name][0], color="gray", linestyle=":", label="real molecules")
+    axis.set(xscale="log", xlabel="network calls", title=name)
+    axis.set_xticks(CALLS, minor=False)
+    axis.get_xaxis().set_major_formatter("{x:g}")
+    axis.minorticks_off()
+axes[0].legend()
+picture = os.path.join(FOLDER, "molecules.png")
+figure.savefig(picture, dpi=110)
+print(f"Picture: {picture}")
+
+# %% [markdown]
+# ## Look at them
+
+# %%
+from rdkit import Chem  # noqa: E402
+from rdkit.Chem import Draw  # noqa: E402
+
+drawn = {
+    f"teacher, {STEPS} calls": write(teacher, 6, steps=STEPS, seed=5),
+    f"student, {STEPS} calls": write(student, 6, steps=STEPS, seed=5),
+    "real": test[:6],
+}
+broken = Chem.MolFromSmiles("")  # an empty frame for what is no molecule
+found = [m if (m := Chem.MolFromSmiles(t)) is not None else broken for r in drawn.values() for t in r]
+titles = [name if i == 0 else "" for name in drawn for i in range(6)]
+grid = Draw.MolsToGridImage(found, molsPerRow=6, subImgSize=(200, 160), legends=titles)
+grid.save(os.path.join(FOLDER, "drawn.png"))
+
+# %%
+with open(os.path.join(FOLDER, "molecules.json"), "w") as file:
+    json.dump(
+        {
+            "rounds": rounds,
+            "steps": STEPS,
+            "learning_rate": LEARNING_RATE,
+            "batch_size": BATCH_SIZE,
+            "measured": STUDENT or "the student of this run",
+            "training_seed": TRAINING_SEED,
+            "policy": POLICY,
+            "minutes": round(minutes, 2),
+            "samples": SAMPLES,
+            "seeds": list(SEEDS),
+            "scores": {**table, "real": real},
+            "backend": keras.backend.backend(),
+            "keras": keras.__version__,
+            "device": f"CPU, {os.cpu_count()} cores",
+        },
+        file,
+        indent=1,
+    )

@@ -1,0 +1,121 @@
+"""Language models as judges: how likely a text is."""
+
+import functools
+import math
+
+import numpy as np
+from keras import ops
+
+from keras_dmmd import backend
+from keras_dmmd.metrics.text import mean_and_error
+
+
+class CausalReference:
+    """A causal language model that judges what another model wrote.
+
+    Args:
+        model: a `keras_hub.models.CausalLM`, or another Keras model from `{"token_ids": (batch, length),
+            "padding_mask": (batch, length)}` to logits `(batch, length, vocabulary)` of the next token.
+        tokenizer: a `keras_dmmd.tokenizers.Tokenizer` whose ids the model reads.
+        start_id: the id that stands before a text; by default the tokenizer's end token, which is what
+            stands between the documents that such a model learned from.
+        window: tokens of one pass. A longer text is judged part by part, each as if it began there.
+        batch_size: parts of texts in a pass.
+
+    Example:
+
+    ```python
+    model = keras_hub.models.Llama3CausalLM.from_preset("runs/smollm2", preprocessor=None)
+    tokenizer = BytePairTokenizer.from_file("runs/smollm2/tokenizer.json")
+    reference = CausalReference(model, tokenizer)
+    bits, error = bits_per_character(student.generate(prompts=[""], n=64), reference)
+    ```
+    """
+
+    def __init__(self, model, tokenizer, start_id=None, window=256, batch_size=16):
+        start_id = tokenizer.end_id if start_id is None else start_id
+        if start_id is None:
+            raise ValueError("The tokenizer has no end token to stand before a text: give `start_id`.")
+        self.model, self.tokenizer, self.start_id = model, tokenizer, start_id
+        self.window, self.batch_size = window, batch_size
+
+    def log_likelihood(self, tokens, mask=None):
+        """`log p` in nats a token, `(batch,)`, differentiable with respect to the model's weights.
+
+        Args:
+            tokens: ids `(batch, length)`; the first is judged too, after `start_id`.
+            mask: which of them count, bool `(batch, length)`: all by default.
+        """
+        tokens = ops.cast(tokens, "int32")
+        mask = ops.ones_like(tokens, dtype="bool") if mask is None else mask
+        before = ops.concatenate([ops.full_like(tokens[:, :1], self.start_id), tokens[:, :-1]], axis=1)
+        logits = self.model({"token_ids": before, "padding_mask": ops.ones_like(before)})
+        log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        picked = ops.take_along_axis(log_probs, ops.expand_dims(tokens, -1), axis=-1)[..., 0]
+        count = ops.sum(ops.cast(mask, "float32"), axis=-1)
+        return ops.sum(ops.where(mask, picked, 0.0), axis=-1) / ops.maximum(count, 1.0)
+
+    @functools.cached_property
+    def _judge(self):
+        return backend.compile_inference(self.log_likelihood, self.model.variables, backend.COMPILES)
+
+    def judge(self, texts):
+        """`-log p` of each text in nats, and its number of tokens: two float64 arrays `(n,)`.
+
+        Raises:
+            ValueError: there are no texts, or one is empty.
+        """
+        if isinstance(texts, str) or not len(texts):
+            raise ValueError(f"`texts` must be a list of strings, not empty. Received: {texts!r}")
+        parts = []  # of which text, ids
+        for i, text in enumerate(texts):
+            ids = self.tokenizer.encode(text)
+            if not len(ids):
+                raise ValueError(f"Text {i} is empty: there is nothing to judge.")
+            parts += [(i, ids[a : a + self.window]) for a in range(0, len(ids), self.window)]
+        parts.sort(key=lambda part: len(part[1]))  # alike lengths share a batch
+        nats, counts = np.zeros(len(texts)), np.zeros(len(texts))
+        for a in range(0, len(parts), self.batch_size):
+            batch = parts[a : a + self.batch_size]
+            # Lengths in steps of 32, batches filled up: few shapes to compile.
+            length = min(self.window, -(-len(batch[-1][1]) // 32) * 32)
+            tokens = np.full((self.batch_size, length), self.start_id, "int32")
+            mask = np.zeros(tokens.shape, bool)
+            for row, (_, ids) in enumerate(batch):
+                tokens[row, : len(ids)], mask[row, : len(ids)] = ids, True
+            means = ops.convert_to_numpy(self._judge(tokens, mask)).astype("float64")
+            for row, (i, ids) in enumerate(batch):
+                nats[i] -= means[row] * len(ids)
+                counts[i] += len(ids)
+        if not np.isfinite(nats).all():
+            raise ValueError("The reference model gives likelihoods that are not finite.")
+        return nats, counts
+
+
+def bits_per_character(texts, reference):
+    """Bits a character that a reference needs for texts, and its standard error over texts.
+
+    Unlike perplexity it does not depend on the reference's tokens. Low bits are no merit of their own:
+    text that repeats itself has them, so `unigram_entropy` stands beside it.
+
+    Args:
+        texts: strings.
+        reference: a `CausalReference`.
+    """
+    nats, _ = reference.judge(texts)
+    characters = np.array([len(text) for text in texts])
+    mean, error = ratio_and_error(nats, characters)
+    return mean / math.log(2), error / math.log(2)
+
+
+def generative_perplexity(texts, reference):
+    """`exp` of a reference's nats a token, and its standard error over texts (delta method)."""
+    mean, error = ratio_and_error(*reference.judge(texts))
+    return math.exp(mean), math.exp(mean) * error
+
+
+def ratio_and_error(values, sizes):
+    """`Σ values / Σ sizes` and its standard error, for pairs that are drawn together."""
+    ratio = values.sum() / sizes.sum()
+    _, error = mean_and_error((values - ratio * sizes) / sizes.mean())
+    return float(ratio), error
