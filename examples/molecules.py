@@ -8,7 +8,8 @@
 #
 # On Kaggle or Colab, which have all three backends, first run
 # `pip install keras-dmmd[examples,molecules]` and `pip install --no-deps molsets fcd-torch`: the
-# molecules, and the network that compares them. Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`.
+# molecules, and the network that compares them. Choose the backend with `KERAS_BACKEND`: `jax`,
+# `tensorflow` or `torch`.
 
 # %%
 import json
