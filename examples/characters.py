@@ -21,17 +21,21 @@ import matplotlib.pyplot as plt
 
 import keras_dmmd as kd
 
-ROUNDS = int(os.environ.get("ROUNDS", "60"))  # rounds of critic and student
+ROUNDS = int(os.environ.get("ROUNDS", "60"))  # of critic and student; 0 measures STUDENT as it is
 STEPS = int(os.environ.get("STEPS", "16"))  # network calls of the student
 SAMPLES = int(os.environ.get("SAMPLES", "64"))  # texts a figure
+CALLS = [int(k) for k in os.environ.get("CALLS", "8,16,32,64").split(",")]  # that are measured
+REFERENCE = os.environ.get("REFERENCE")  # a folder of examples/smollm2_preset.py: judge texts by it
 LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "5e-4"))
 STUDENT = os.environ.get("STUDENT")  # a student to go on from: a preset or a folder of this script
 SEED = int(os.environ.get("SEED", "0"))
 FOLDER = os.environ.get("FOLDER", "runs/characters")
 BATCH_SIZE = int(os.environ.get("BATCH_SIZE", "32"))
+POLICY = os.environ.get("POLICY", "float32")  # mixed_bfloat16 is faster where the processor has it
 
 os.makedirs(FOLDER, exist_ok=True)
 keras.utils.set_random_seed(SEED)
+keras.config.set_dtype_policy(POLICY)
 
 # %% [markdown]
 # ## Teacher and data
@@ -63,7 +67,7 @@ for text in teacher.generate(prompts=prompts, steps=64, seed=SEED):
 # that ships had more.
 
 # %%
-epochs = max(1, ROUNDS // 20)
+epochs = -(-ROUNDS // 20)
 rounds = 20 * epochs
 
 
@@ -72,40 +76,48 @@ def adam(**kwargs):
     return keras.optimizers.Adam(decay, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
 
 
-distiller = kd.DMMDDistiller(
-    teacher, kd.from_preset(STUDENT) if STUDENT else None, steps=STEPS, seed=SEED
-)
-distiller.compile(
-    student_optimizer=adam(use_ema=True, ema_momentum=1 - 12 / (rounds + 12)),
-    critic_optimizer=adam(),
-    # XLA, which Keras on TensorFlow leaves out on a CPU, where it takes a third off every round.
-    jit_compile=keras.backend.backend() != "torch",
-)
+student = kd.from_preset(STUDENT) if STUDENT else None
 start = time.time()
-distiller.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=20, epochs=epochs)
+if rounds:
+    distiller = kd.DMMDDistiller(teacher, student, steps=STEPS, seed=SEED)
+    distiller.compile(
+        student_optimizer=adam(use_ema=True, ema_momentum=1 - 12 / (rounds + 12)),
+        critic_optimizer=adam(),
+        # XLA, which Keras on TensorFlow leaves out on a CPU, where it takes a third off every round.
+        jit_compile=keras.backend.backend() != "torch",
+    )
+    distiller.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=20, epochs=epochs)
+    student = distiller.student
+    kd.presets.save_to_preset(student, os.path.join(FOLDER, "student"))
 minutes = (time.time() - start) / 60
-student = distiller.student
-kd.presets.save_to_preset(student, os.path.join(FOLDER, "student"))
 print(f"Distilled in {minutes:.1f} minutes on the {keras.backend.backend()} backend.")
 
 # %% [markdown]
 # ## Quality against the number of network calls
 # The share of words that occur in the speeches, and the entropy of a text's own characters: a
-# sampler that repeats easy words has the first without the second. The last row is held-out text.
+# sampler that repeats easy words has the first without the second. With a reference model also the
+# bits it needs for a character. The last row is held-out text.
 
 # %%
-models = {
-    "teacher": (teacher, (STEPS // 2, STEPS, 2 * STEPS, 4 * STEPS)),
-    "student": (student, (STEPS // 2, STEPS)),
-}
-table = {name: {} for name in models}
+judge = None
+if REFERENCE:
+    import keras_hub
+
+    judge = kd.metrics.CausalReference(
+        keras_hub.models.Llama3CausalLM.from_preset(REFERENCE, preprocessor=None),
+        kd.tokenizers.BytePairTokenizer.from_file(os.path.join(REFERENCE, "tokenizer.json")),
+    )
 
 
 def score(tokens):
-    return {
-        "known_words": kd.metrics.known_words(teacher.tokenizer.decode(tokens), words),
+    texts = teacher.tokenizer.decode(tokens)
+    scores = {
+        "known_words": kd.metrics.known_words(texts, words),
         "entropy": kd.metrics.unigram_entropy(tokens),
     }
+    if judge:
+        scores["bits_a_character"] = kd.metrics.bits_per_character(texts, judge)
+    return scores
 
 
 def show(name, figures):
@@ -114,8 +126,9 @@ def show(name, figures):
     )
 
 
-for name, (model, calls) in models.items():
-    for k in calls:
+table = {"teacher": {}, "student": {}}
+for k in CALLS:
+    for name, model in (("teacher", teacher), ("student", student)):
         tokens = model.generate(SAMPLES, steps=k, seed=SEED)
         table[name][k] = score(tokens)
         show(f"{name}, {k:3} calls", table[name][k])
@@ -148,8 +161,10 @@ with open(os.path.join(FOLDER, "characters.json"), "w") as file:
             "batch_size": BATCH_SIZE,
             "went_on_from": STUDENT,
             "seed": SEED,
+            "policy": POLICY,
             "minutes": round(minutes, 2),
             "samples": SAMPLES,
+            "reference": REFERENCE and "SmolLM2-135M-Instruct",
             "scores": {**table, "held_out": real},
             "teacher_bits_a_character_held_out": bits,
             "backend": keras.backend.backend(),

@@ -19,17 +19,19 @@ import time
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from rdkit import Chem
+from rdkit.Chem import Draw
 
 import keras_dmmd as kd
 
-ROUNDS = int(os.environ.get("ROUNDS", "200"))  # rounds of critic and student
+ROUNDS = int(os.environ.get("ROUNDS", "200"))  # of critic and student; 0 measures STUDENT as it is
 STEPS = int(os.environ.get("STEPS", "16"))  # network calls of the student
 SAMPLES = int(os.environ.get("SAMPLES", "1000"))  # molecules a figure and seed
 SEEDS = range(int(os.environ.get("SEEDS", "2")))
 CALLS = [int(k) for k in os.environ.get("CALLS", "8,16,64").split(",")]  # that are measured
 LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "1e-3"))
 BATCH_SIZE = int(os.environ.get("BATCH_SIZE", "64"))
-STUDENT = os.environ.get("STUDENT")  # a student to measure as it is: a preset or a folder
+STUDENT = os.environ.get("STUDENT")  # a student to go on from: a preset or a folder of this script
 TRAINING_SEED = int(os.environ.get("TRAINING_SEED", "0"))
 POLICY = os.environ.get("POLICY", "float32")  # mixed_bfloat16 is faster where the processor has it
 FOLDER = os.environ.get("FOLDER", "runs/molecules")
@@ -65,7 +67,7 @@ print(*write(teacher, 4, steps=56, seed=1), sep="\n")
 # other noise, other molecules.
 
 # %%
-epochs = max(1, ROUNDS // 50)
+epochs = -(-ROUNDS // 50)
 rounds = 50 * epochs
 
 
@@ -74,23 +76,21 @@ def adam(**kwargs):
     return keras.optimizers.Adam(decay, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
 
 
-minutes = 0.0
-if STUDENT:
-    student = kd.from_preset(STUDENT)
-else:
-    distiller = kd.DMMDDistiller(teacher, steps=STEPS, seed=TRAINING_SEED)
+student = kd.from_preset(STUDENT) if STUDENT else None
+start = time.time()
+if rounds:
+    distiller = kd.DMMDDistiller(teacher, student, steps=STEPS, seed=TRAINING_SEED)
     distiller.compile(
         student_optimizer=adam(use_ema=True, ema_momentum=1 - 12 / (rounds + 12)),
         critic_optimizer=adam(),
         # XLA, which Keras on TensorFlow leaves out on a CPU, where it takes a third off every round.
         jit_compile=keras.backend.backend() != "torch",
     )
-    start = time.time()
     distiller.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=50, epochs=epochs)
-    minutes = (time.time() - start) / 60
     student = distiller.student
     kd.presets.save_to_preset(student, os.path.join(FOLDER, "student"))
-    print(f"Distilled in {minutes:.1f} minutes on the {keras.backend.backend()} backend.")
+minutes = (time.time() - start) / 60
+print(f"Distilled in {minutes:.1f} minutes on the {keras.backend.backend()} backend.")
 
 # %% [markdown]
 # ## Quality against the number of network calls
@@ -164,9 +164,6 @@ print(f"Picture: {picture}")
 # ## Look at them
 
 # %%
-from rdkit import Chem  # noqa: E402
-from rdkit.Chem import Draw  # noqa: E402
-
 drawn = {
     f"teacher, {STEPS} calls": write(teacher, 6, steps=STEPS, seed=5),
     f"student, {STEPS} calls": write(student, 6, steps=STEPS, seed=5),
@@ -186,7 +183,7 @@ with open(os.path.join(FOLDER, "molecules.json"), "w") as file:
             "steps": STEPS,
             "learning_rate": LEARNING_RATE,
             "batch_size": BATCH_SIZE,
-            "measured": STUDENT or "the student of this run",
+            "went_on_from": STUDENT,
             "training_seed": TRAINING_SEED,
             "policy": POLICY,
             "minutes": round(minutes, 2),

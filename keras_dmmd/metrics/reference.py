@@ -15,7 +15,7 @@ class CausalReference:
 
     Args:
         model: a `keras_hub.models.CausalLM`, or another Keras model from `"token_ids"` and
-            `"padding_mask"`, both `(batch, length)`, to logits `(batch, length, vocabulary)` of the next token.
+            `"padding_mask"`, both `(batch, length)`, to logits of the next token, `(batch, length, K)`.
         tokenizer: a `keras_dmmd.tokenizers.Tokenizer` whose ids the model reads.
         start_id: the id that stands before a text; by default the tokenizer's end token, which is what
             stands between the documents that such a model learned from.
