@@ -1,11 +1,12 @@
-"""Make tests/presets/{mdlm,duo}.{safetensors,npz}: small random weights, inputs, their code's logits.
+"""Make tests/presets/{mdlm,duo,sdtt}.{safetensors,npz}: random weights, inputs, their code's logits.
 
     python tests/oracles/make_dit.py mdlm PATH/TO/mdlm/models/dit.py
     python tests/oracles/make_dit.py duo PATH/TO/duo/models/dit.py
+    python tests/oracles/make_dit.py sdtt PATH/TO/sdtt/src/sdtt/models/dit_orig.py
 
-The files come from the public repositories kuleshov-group/mdlm and s-sahoo/duo, of which nothing is
-kept here. What they import of flash-attn, which needs a GPU, is replaced by its definition. Needs
-torch, einops, omegaconf, huggingface_hub and safetensors.
+The files come from the public repositories kuleshov-group/mdlm, s-sahoo/duo and jdeschena/sdtt, of
+which nothing is kept here. What they import of flash-attn, which needs a GPU, is replaced by its
+definition. Needs torch, einops, omegaconf, huggingface_hub and safetensors.
 """
 
 import argparse
@@ -64,7 +65,7 @@ def stand_in():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=["mdlm", "duo"])
+    parser.add_argument("name", choices=["mdlm", "duo", "sdtt"])
     parser.add_argument("code")
     args = parser.parse_args()
     stand_in()
@@ -76,15 +77,15 @@ def main():
         "model": {**model, "dropout": 0.1, "scale_by_sigma": True, "length": LENGTH},
         "algo": {"causal_attention": False},
     }
-    torch.manual_seed(0)
+    torch.manual_seed(args.name == "sdtt")  # MDLM's network again: other weights, another test
     network = dit.DIT(config, VOCABULARY).eval()
     with torch.no_grad():
         for parameter in network.parameters():  # many begin at 0, which would hide mistakes
             parameter.add_(0.2 * torch.randn(parameter.shape))
         indices = torch.randint(0, VOCABULARY, (3, LENGTH))
         time = torch.tensor([0.05, 0.5, 0.95])
-        # MDLM tells its network no noise level; Duo that of the log-linear schedule.
-        sigma = torch.zeros(3) if args.name == "mdlm" else -torch.log1p(-(1 - 1e-3) * time)
+        # MDLM and SDTT tell their network no noise level; Duo that of the log-linear schedule.
+        sigma = -torch.log1p(-(1 - 1e-3) * time) if args.name == "duo" else torch.zeros(3)
         logits = network(indices, sigma)
     FOLDER.mkdir(exist_ok=True)
     state = {f"backbone.{name}": value.contiguous() for name, value in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""The networks of MDLM and Duo: their public code's logits, from their weights.
+"""The networks of MDLM, Duo and SDTT: their public code's logits, from their weights.
 
 `tests/oracles/make_dit.py` made the files: small random weights, inputs, and what the public code says.
 """
@@ -15,7 +15,7 @@ from keras_dmmd.presets.published import load_dit, read_weights
 
 pytest.importorskip("safetensors")
 HERE = pathlib.Path(__file__).parent
-PROCESSES = {"mdlm": "masked", "duo": "uniform"}
+PROCESSES = {"mdlm": "masked", "duo": "uniform", "sdtt": "masked"}
 every_file = pytest.mark.parametrize("name", PROCESSES)
 
 
@@ -28,9 +28,9 @@ def test_logits_are_those_of_the_public_code(name):
     fixture = np.load(HERE / f"{name}.npz")
     model = load(name)
     logits = ops.convert_to_numpy(model.logits(fixture["z_t"], fixture["t"]))
-    K = 10 if name == "mdlm" else 11
+    K = 11 if name == "duo" else 10
     assert logits.shape == (3, 7, K)
-    # MDLM's runs in bfloat16 under autocast only on a GPU; here both are float32.
+    # Theirs runs in bfloat16 under autocast only on a GPU; here both are float32.
     np.testing.assert_allclose(logits, fixture["logits"][..., :K], atol=1e-4)
     assert np.abs(fixture["logits"]).max() > 1
 
