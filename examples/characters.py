@@ -99,14 +99,7 @@ print(f"Distilled in {minutes:.1f} minutes on the {keras.backend.backend()} back
 # bits it needs for a character. The last row is held-out text.
 
 # %%
-judge = None
-if REFERENCE:
-    import keras_hub
-
-    judge = kd.metrics.CausalReference(
-        keras_hub.models.Llama3CausalLM.from_preset(REFERENCE, preprocessor=None),
-        kd.tokenizers.BytePairTokenizer.from_file(os.path.join(REFERENCE, "tokenizer.json")),
-    )
+judge = kd.metrics.CausalReference.from_folder(REFERENCE) if REFERENCE else None
 
 
 def score(tokens):

@@ -34,6 +34,7 @@ BATCH_SIZE = int(os.environ.get("BATCH_SIZE", "64"))
 STUDENT = os.environ.get("STUDENT")  # a student to go on from: a preset or a folder of this script
 TRAINING_SEED = int(os.environ.get("TRAINING_SEED", "0"))
 POLICY = os.environ.get("POLICY", "float32")  # mixed_bfloat16 is faster where the processor has it
+MOSES = os.environ.get("MOSES")  # the folder of the data, where the package is not installed
 FOLDER = os.environ.get("FOLDER", "runs/molecules")
 
 os.makedirs(FOLDER, exist_ok=True)
@@ -47,10 +48,16 @@ keras.config.set_dtype_policy(POLICY)
 
 # %%
 teacher = kd.from_preset("moses_teacher")
-train, test, _ = kd.datasets.load_moses()
+train, test, _ = kd.datasets.load_moses(MOSES)
 rng = np.random.default_rng(0)
-some = [train[i] for i in rng.choice(len(train), 200_000, replace=False)]
-rows = teacher.tokenizer.encode_batch(some, teacher.length)
+
+
+def some(molecules, n):
+    """At most `n` of them, drawn without replacement."""
+    return [molecules[i] for i in rng.permutation(len(molecules))[:n]]
+
+
+rows = teacher.tokenizer.encode_batch(some(train, 200_000), teacher.length)
 train = set(train)  # for novelty
 
 
@@ -106,14 +113,7 @@ except ImportError as error:  # validity needs only rdkit
     chemnet = None
 
 
-def sets_of(molecules):
-    order = rng.permutation(len(molecules))
-    return [[molecules[i] for i in order[k * SAMPLES : (k + 1) * SAMPLES]] for k in SEEDS]
-
-
-reference = chemnet and chemnet.statistics(
-    [test[i] for i in rng.choice(len(test), 5_000, replace=False)]
-)
+reference = chemnet and chemnet.statistics(some(test, 5_000))
 
 
 def score(molecules):
@@ -140,7 +140,7 @@ for k in CALLS:
     for name, model in (("student", student), ("teacher", teacher)):
         table[name][k] = summary([write(model, SAMPLES, steps=k, seed=seed) for seed in SEEDS])
         show(f"{name}, {k:3} calls", table[name][k])
-real = summary(sets_of(test))
+real = summary([some(test, SAMPLES) for _ in SEEDS])
 show("molecules of the test", real)
 
 # %%

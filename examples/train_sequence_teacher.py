@@ -3,8 +3,9 @@
     python examples/train_sequence_teacher.py --data sotu --out runs/sotu_chars_teacher
 
 Any backend. Writes the preset, and the training log beside it. A run that was interrupted goes on when
-it is started again; `--init runs/first` begins a further phase with the weights of a former one, and
-the chain of `continued_from` in `card.json` has the arguments of every phase.
+it is started again; `--init runs/first` begins a further phase with the weights of a former one, which
+a network of blocks (`--block-size 16`) can take from one of whole rows, and the chain of
+`continued_from` in `card.json` has the arguments of every phase.
 """
 
 import argparse
@@ -42,13 +43,15 @@ def load_moses(path=None, length=56, held_out=10_000):
     return tokenizer, *(tokenizer.encode_batch(part, length) for part in (train, test))
 
 
-def build(process, tokenizer, length, size, dropout):
-    denoiser = kd.Denoiser(
+def build(process, tokenizer, length, size, dropout, block_size=None):
+    blocks = {"block_size": block_size} if block_size else {}
+    denoiser = (kd.BlockDenoiser if block_size else kd.Denoiser)(
         vocabulary_size=tokenizer.vocabulary_size,
         num_states=process.num_states,
         num_heads=size["hidden_dim"] // 32,
         dropout=dropout,
         **size,
+        **blocks,
     )
     return kd.DiffusionModel(denoiser, process, length=length, tokenizer=tokenizer)
 
@@ -70,6 +73,7 @@ def main(argv=None):
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--hidden", type=int, help="features; those of the shipped teacher by default")
     parser.add_argument("--layers", type=int)
+    parser.add_argument("--block-size", type=int, help="write block after block of so many tokens")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument(
         "--policy", default="float32", help="or mixed_bfloat16: see keras.dtype_policies"
@@ -87,7 +91,7 @@ def main(argv=None):
     size |= {"hidden_dim": args.hidden} if args.hidden else {}
     size |= {"num_layers": args.layers} if args.layers else {}
     process = PROCESSES[args.process](tokenizer.vocabulary_size)
-    teacher = build(process, tokenizer, train.shape[1], size, args.dropout)
+    teacher = build(process, tokenizer, train.shape[1], size, args.dropout, args.block_size)
     if args.init:
         teacher.set_weights(kd.from_preset(args.init).get_weights())
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -126,6 +130,7 @@ def main(argv=None):
             "batch_size": args.batch_size,
             "learning_rate": args.learning_rate,
             "dropout": args.dropout,
+            "block_size": args.block_size,
             "policy": args.policy,
             "continued_from": kd.presets.read_card(args.init) if args.init else None,
             "parameters": int(teacher.count_params()),

@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import pathlib
@@ -14,6 +15,14 @@ from examples import make_notebooks
 
 EXAMPLES = pathlib.Path(make_notebooks.__file__).parent
 pytestmark = pytest.mark.slow
+
+
+def run_example(name, folder, **settings):
+    """Run a script, small, and return its report."""
+    common = {"FOLDER": str(folder), "MPLBACKEND": "agg", "KERAS_MAX_STEPS_PER_EPOCH": "2"}
+    environment = {**os.environ, **common, **settings}
+    subprocess.run([sys.executable, EXAMPLES / f"{name}.py"], check=True, env=environment)
+    return json.loads((folder / f"{name}.json").read_text())
 
 
 @pytest.mark.parametrize("path", make_notebooks.percent_scripts(), ids=lambda path: path.stem)
@@ -77,22 +86,76 @@ def test_characters(tmp_path):
         kd.datasets.load_sotu()
     except FileNotFoundError:
         pytest.skip("the State of the Union addresses are not here")
-    settings = {
-        "ROUNDS": "20",
-        "STEPS": "4",
-        "SAMPLES": "4",
-        "BATCH_SIZE": "4",
-        "FOLDER": str(tmp_path),
-        "MPLBACKEND": "agg",
-        "KERAS_MAX_STEPS_PER_EPOCH": "2",
-    }
-    script = EXAMPLES / "characters.py"
-    subprocess.run([sys.executable, script], check=True, env={**os.environ, **settings})
-    report = json.loads((tmp_path / "characters.json").read_text())
-    assert set(report["scores"]["teacher"]) == {"2", "4", "8", "16"}
+    settings = {"ROUNDS": "20", "STEPS": "4", "SAMPLES": "4", "CALLS": "2,4", "BATCH_SIZE": "4"}
+    report = run_example("characters", tmp_path, **settings)
+    assert set(report["scores"]["teacher"]) == {"2", "4"}
     assert report["teacher_bits_a_character_held_out"] < 2.7
     assert (tmp_path / "characters.png").stat().st_size > 5_000
     assert kd.from_preset(str(tmp_path / "student")).steps == 4
+
+
+ON_TORCH = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="compiles for a minute; its parts run on every backend"
+)
+
+
+@ON_TORCH
+def test_molecules(tmp_path):
+    """With ethers and amines of one's own in place of MOSES."""
+    molecules = [f"{'C' * i}{x}{'C' * j}" for i in range(1, 9) for x in "ONS" for j in range(1, 9)]
+    for part in ("train", "test", "test_scaffolds"):
+        with gzip.open(tmp_path / f"{part}.csv.gz", "wt") as file:
+            file.write("\n".join(["SMILES", *molecules]) + "\n")
+    settings = {"ROUNDS": "4", "STEPS": "4", "SAMPLES": "24", "CALLS": "2,4", "BATCH_SIZE": "4"}
+    report = run_example("molecules", tmp_path, MOSES=str(tmp_path), **settings)
+    scores = report["scores"]
+    assert set(scores["teacher"]) == set(scores["student"]) == {"2", "4"}
+    assert scores["real"]["validity"] == [1.0, 0.0]
+    assert scores["real"]["novelty"] == [0.0, 0.0]
+    assert 0 <= scores["student"]["4"]["validity"][0] <= 1
+    for picture in ("molecules.png", "drawn.png"):
+        assert (tmp_path / picture).stat().st_size > 5_000
+    assert kd.from_preset(str(tmp_path / "student")).steps == 4
+
+
+@ON_TORCH
+def test_hub_teacher(tmp_path):
+    """With a small BERT of random weights, as a folder, and a text of one's own."""
+    models = pytest.importorskip("keras_hub").models
+    pytest.importorskip("tensorflow_text")
+    text = "the state of the union is strong and the people of the union are free . " * 8
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(set(text.split()))]
+    backbone = models.BertBackbone(
+        vocabulary_size=len(words),
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=32,
+    )
+    preprocessor = models.BertTextClassifierPreprocessor(models.BertTokenizer(words))
+    folder = tmp_path / "bert"
+    backbone.save_to_preset(folder)
+    preprocessor.save_to_preset(folder)
+    for name in "abcd":
+        (tmp_path / f"{name}.txt").write_text(f"{text} {name}")
+    settings = {"UPDATES": "2", "ROUNDS": "2", "STEPS": "2", "SAMPLES": "4", "LENGTH": "16"}
+    report = run_example("hub_teacher", tmp_path, BACKBONE=str(folder), TEXT=str(tmp_path), **settings)
+    assert report["backbone"] == "BertBackbone"
+    assert 0 < report["bits_a_token_held_out"][1] < 10
+    assert set(report["scores"]) == {
+        "held out",
+        "teacher, 2 calls",
+        "teacher, 16 calls",
+        "student, 2 calls",
+    }
+    # In a process that has not heard of KerasHub yet.
+    code = (
+        f"import keras_dmmd as kd; student = kd.from_preset({str(tmp_path / 'student')!r}); "
+        "print(student.generate(prompts=['the people of the'], steps=2)[0])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.startswith("the people of the")
 
 
 @pytest.mark.parametrize("process", ["masked", "uniform"])

@@ -2,12 +2,15 @@
 
 import functools
 import math
+import os
 
 import numpy as np
 from keras import ops
 
 from keras_dmmd import backend
 from keras_dmmd.metrics.text import mean_and_error
+from keras_dmmd.optional import package
+from keras_dmmd.tokenizers import BytePairTokenizer
 
 
 class CausalReference:
@@ -25,9 +28,7 @@ class CausalReference:
     Example:
 
     ```python
-    model = keras_hub.models.Llama3CausalLM.from_preset("runs/smollm2", preprocessor=None)
-    tokenizer = BytePairTokenizer.from_file("runs/smollm2/tokenizer.json")
-    reference = CausalReference(model, tokenizer)
+    reference = CausalReference.from_folder("runs/smollm2")  # of examples/smollm2_preset.py
     bits, error = bits_per_character(student.generate(prompts=[""], n=64), reference)
     ```
     """
@@ -38,6 +39,24 @@ class CausalReference:
             raise ValueError("The tokenizer has no end token to stand before a text: give `start_id`.")
         self.model, self.tokenizer, self.start_id = model, tokenizer, start_id
         self.window, self.batch_size = window, batch_size
+
+    @classmethod
+    def from_folder(cls, folder, **kwargs):
+        """From a folder with a causal model that KerasHub loads, and its `tokenizer.json`.
+
+        Args:
+            folder: such as `examples/smollm2_preset.py` writes.
+            **kwargs: of `CausalReference`.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
+        path = os.path.join(folder, "tokenizer.json")
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"There is no reference model at {os.fspath(folder)!r}.")
+        hub = package("keras_hub", "A reference model", "keras-hub")
+        model = hub.models.CausalLM.from_preset(os.fspath(folder), preprocessor=None)
+        return cls(model, BytePairTokenizer.from_file(path), **kwargs)
 
     def log_likelihood(self, tokens, mask=None):
         """`log p` in nats a token, `(batch,)`, differentiable with respect to the model's weights.

@@ -1,8 +1,10 @@
 """Trained models as folders: `config.json`, `weights.npz`, `card.json`."""
 
+import importlib
 import json
 import os
 import zipfile
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -63,7 +65,9 @@ def from_preset(preset):
             f"`preset` must be a folder, a handle or one of {names()}. Received: {preset!r}"
         )
     with open(os.path.join(folder, "config.json")) as file:
-        model = keras.saving.deserialize_keras_object(json.load(file))
+        config = json.load(file)
+    _import_parts(config)
+    model = keras.saving.deserialize_keras_object(config)
     path = os.path.join(folder, "weights.npz")
     try:
         with np.load(path) as file:
@@ -82,6 +86,17 @@ def read_card(preset):
     """The card of a preset: how it was trained and what was measured, a dict."""
     with open(os.path.join(_folder(preset), "card.json")) as file:
         return json.load(file)
+
+
+def _import_parts(config):
+    """Import the modules of this library that a config names: that of KerasHub waits for it."""
+    if isinstance(config, dict):
+        if str(config.get("module")).startswith("keras_dmmd."):
+            importlib.import_module(config["module"])
+        config = config.values()
+    if not isinstance(config, str) and isinstance(config, Iterable):
+        for part in config:
+            _import_parts(part)
 
 
 def _folder(preset):

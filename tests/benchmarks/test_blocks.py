@@ -5,11 +5,8 @@ import pathlib
 
 import numpy as np
 
-FOLDER = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
 
-
-def test_tiny_run(monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_tiny_run(tmp_path):
     import blocks
 
     arguments = (
@@ -21,8 +18,7 @@ def test_tiny_run(monkeypatch, tmp_path):
     assert all(row["ours_ms_a_block"] > 0 and row["other_ms_a_block"] > 0 for row in rows)
 
 
-def test_without_the_cache_the_text_has_the_same_shape_and_tokens(monkeypatch):
-    monkeypatch.syspath_prepend(str(FOLDER))
+def test_without_the_cache_the_text_has_the_same_shape_and_tokens():
     import blocks
     from keras import ops
 

@@ -1,14 +1,12 @@
 """The image benchmark runs from one command, writes its figures, and resumes."""
 
-import importlib.util
+import importlib
 import json
-import pathlib
 
 import keras
 import numpy as np
 import pytest
 
-FOLDER = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
 STAGES = [
     "features",
     "teacher",
@@ -21,14 +19,9 @@ STAGES = [
 
 
 @pytest.fixture
-def images(monkeypatch):
-    """The script as a module, with its neighbours importable as when it is run."""
+def images():
     pytest.importorskip("sklearn")
-    monkeypatch.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("images_benchmark", FOLDER / "images.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("images")
 
 
 def test_tiny_run_and_its_resumption(images, tmp_path):

@@ -1,20 +1,15 @@
-import pathlib
-
 import keras
 import numpy as np
 import pytest
 
 from keras_dmmd import backend, random
 
-FOLDER = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
-
 
 @pytest.mark.heavy  # a plan with all optimizations is the one that matters
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="reads XLA's plan through JAX")
-def test_the_updates_of_a_step_take_turns_in_memory(monkeypatch):
+def test_the_updates_of_a_step_take_turns_in_memory():
     """A step plans about what its larger update does, not both: 1.1 times in `benchmarks/memory.py`,
     against 2.1 side by side."""
-    monkeypatch.syspath_prepend(str(FOLDER))
     import memory
     import parts
 

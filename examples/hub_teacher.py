@@ -1,0 +1,149 @@
+# %% [markdown]
+# # Your KerasHub backbone as a teacher
+#
+# A masked language model already knows how to fill gaps. With a time, and masks at every rate, it is a
+# diffusion model: a few minutes of training on your own text make it a teacher, a few more of D-MMD a
+# student that writes in a few network calls.
+#
+# On Kaggle or Colab, which have all three backends, first run `pip install keras-dmmd[examples,hub]`.
+# Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`; the backbone, one of
+# KerasHub's presets or a folder, with `BACKBONE`; the text, a file or a folder of `.txt` files, with
+# `TEXT`. Without it, State of the Union addresses come as a package of npm.
+
+# %%
+import json
+import os
+import time
+
+import keras
+import keras_hub
+import numpy as np
+
+import keras_dmmd as kd
+from keras_dmmd.models.hub import HubDenoiser
+
+BACKBONE = os.environ.get("BACKBONE", "bert_tiny_en_uncased")  # BERT, RoBERTa, DistilBERT, ESM, …
+TEXT = os.environ.get("TEXT")
+LENGTH = int(os.environ.get("LENGTH", "32"))  # tokens of a row
+UPDATES = int(os.environ.get("UPDATES", "400"))  # of the teacher
+ROUNDS = int(os.environ.get("ROUNDS", "100"))  # of critic and student
+STEPS = int(os.environ.get("STEPS", "8"))  # network calls of the student
+SAMPLES = int(os.environ.get("SAMPLES", "64"))
+BATCH_SIZE = int(os.environ.get("BATCH_SIZE", "16"))
+FOLDER = os.environ.get("FOLDER", "runs/hub_teacher")
+
+os.makedirs(FOLDER, exist_ok=True)
+keras.utils.set_random_seed(0)
+
+# %% [markdown]
+# ## The backbone
+# Its own tokens, its own weights; the head too, where the preset is a masked language model. Time and a
+# student's noise are added to the embeddings and start as 0, so at first it is the network that it was.
+
+# %%
+words = keras_hub.models.Tokenizer.from_preset(BACKBONE)
+tokenizer = kd.tokenizers.HubTokenizer(words)
+denoiser = HubDenoiser.from_preset(BACKBONE, mask_token_id=words.mask_token_id)
+process = kd.MaskedDiffusion(tokenizer.vocabulary_size)
+teacher = kd.DiffusionModel(denoiser, process, length=LENGTH, tokenizer=tokenizer)
+kind = type(denoiser.backbone).__name__
+print(f"{kind}: {denoiser.backbone.count_params():,} parameters, {tokenizer.vocabulary_size:,} words")
+
+# %%
+documents, held_out = kd.datasets.load_text(TEXT) if TEXT else kd.datasets.load_sotu(download=True)
+rows = kd.datasets.pack(documents, tokenizer, LENGTH)
+held_out = kd.datasets.pack(held_out, tokenizer, LENGTH)
+print(f"{len(rows):,} rows of {LENGTH} tokens, {len(held_out):,} held out")
+
+# %% [markdown]
+# ## The teacher
+# Low rates, as when any pretrained network is trained further. The bound on held-out text, in bits a
+# token, says how far it came.
+
+
+# %%
+def bits():
+    few = held_out[:128]
+    return teacher.evaluate(few, batch_size=BATCH_SIZE, verbose=0, return_dict=True)["bits_per_dim"]
+
+
+teacher.compile(keras.optimizers.AdamW(3e-4, global_clipnorm=1.0, use_ema=True, ema_momentum=0.98))
+before = bits()
+start = time.time()
+teacher.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=min(50, UPDATES), epochs=-(-UPDATES // 50))
+teacher_minutes, after = (time.time() - start) / 60, bits()
+print(f"Held out: {before:.2f} bits a token before, {after:.2f} after")
+
+# %% [markdown]
+# ## The student
+
+# %%
+distiller = kd.DMMDDistiller(teacher, steps=STEPS)
+
+
+def adam(**kwargs):
+    decay = keras.optimizers.schedules.CosineDecay(2e-4, ROUNDS, alpha=0.05)
+    return keras.optimizers.Adam(decay, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
+
+
+distiller.compile(
+    student_optimizer=adam(use_ema=True, ema_momentum=1 - 12 / (ROUNDS + 12)), critic_optimizer=adam()
+)
+start = time.time()
+distiller.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=min(20, ROUNDS), epochs=-(-ROUNDS // 20))
+student, minutes = distiller.student, (time.time() - start) / 60
+
+# %% [markdown]
+# ## What they write
+# How many of the neighbouring pairs of tokens occur in the text, and the entropy of a row's own tokens:
+# repeating easy pairs would raise the first and lower the second.
+
+# %%
+pairs = set(zip(rows[:, :-1].ravel(), rows[:, 1:].ravel(), strict=True))
+
+
+def score(tokens):
+    shares = [np.mean([p in pairs for p in zip(r[:-1], r[1:], strict=True)]) for r in tokens]
+    return {
+        "known_pairs": kd.metrics.mean_and_error(shares),
+        "entropy": kd.metrics.unigram_entropy(tokens),
+    }
+
+
+scores = {"held out": score(held_out[:SAMPLES])}
+for name, model, k in (
+    ("teacher", teacher, STEPS),
+    ("teacher", teacher, LENGTH),
+    ("student", student, STEPS),
+):
+    scores[f"{name}, {k} calls"] = score(model.generate(SAMPLES, steps=k, seed=0))
+for name, figures in scores.items():
+    print(f"{name:20}", *("{} {:.3f} ± {:.3f}".format(k, *v) for k, v in figures.items()), sep="   ")
+
+# %%
+prompts = ["The president of the United States", ["We must", kd.Gap(8), "for the people."]]
+for text in student.generate(prompts=prompts, steps=STEPS, seed=1):
+    print(repr(text))
+kd.presets.save_to_preset(student, os.path.join(FOLDER, "student"))  # its tokenizer inside
+
+# %%
+with open(os.path.join(FOLDER, "hub_teacher.json"), "w") as file:
+    json.dump(
+        {
+            "backbone": kind,
+            "updates": UPDATES,
+            "rounds": ROUNDS,
+            "steps": STEPS,
+            "length": LENGTH,
+            "batch_size": BATCH_SIZE,
+            "bits_a_token_held_out": [before, after],
+            "minutes": [round(teacher_minutes, 2), round(minutes, 2)],
+            "samples": SAMPLES,
+            "scores": scores,
+            "backend": keras.backend.backend(),
+            "keras": keras.__version__,
+            "device": f"CPU, {os.cpu_count()} cores",
+        },
+        file,
+        indent=1,
+    )
