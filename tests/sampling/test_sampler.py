@@ -167,3 +167,19 @@ def test_progress_bar_when_asked(capsys):
     assert "3/3" in capsys.readouterr().out
     small_model().generate(4, steps=3)
     assert capsys.readouterr().out == ""
+
+
+def test_many_samples_are_drawn_in_equal_parts(monkeypatch):
+    """100 samples in batches of at most 60 are two of 50, not 60 and 40 that are filled up."""
+    sampler, sizes = Sampler(small_model()), []
+
+    def run(step, key, n, steps, starts, size, *args):
+        sizes.append(n)
+        return np.zeros((n, size), "int32")
+
+    monkeypatch.setattr(sampler, "_run", run)
+    monkeypatch.setattr("keras_dmmd.sampling.sampler.MAX_LOGITS", 60 * 5 * 3)
+    assert sampler(100, 2, 5, 0).shape == (100, 5)
+    assert sizes == [50, 50]
+    sampler(121, 2, 5, 0)
+    assert sizes[2:] == [41, 41, 41]
