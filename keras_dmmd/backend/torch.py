@@ -73,7 +73,8 @@ def exponential(coarse, fine):
 
 def value_and_grad(fn, variables):
     values = [variable.value for variable in variables]
-    loss, aux = fn()
+    with torch.enable_grad():  # also within `compile_inference`
+        loss, aux = fn()
     gradients = torch.autograd.grad(loss, values, allow_unused=True)
     return (loss.detach(), aux), [
         torch.zeros_like(v) if g is None else g for g, v in zip(gradients, values, strict=True)

@@ -4,6 +4,7 @@ from keras_dmmd.metrics.features import ImageFeatures as ImageFeatures
 from keras_dmmd.metrics.frechet import FeatureStatistics as FeatureStatistics
 from keras_dmmd.metrics.frechet import frechet_by_steps as frechet_by_steps
 from keras_dmmd.metrics.frechet import frechet_distance as frechet_distance
+from keras_dmmd.metrics.gradient_moment import GradientMoment as GradientMoment
 from keras_dmmd.metrics.molecules import ChemNetFeatures as ChemNetFeatures
 from keras_dmmd.metrics.molecules import score_molecules as score_molecules
 from keras_dmmd.metrics.reference import CausalReference as CausalReference

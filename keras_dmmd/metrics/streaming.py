@@ -1,0 +1,49 @@
+"""Metrics that gather batch by batch, on the host, in float64."""
+
+import keras
+import numpy as np
+
+
+class StreamingMetric(keras.metrics.Metric):
+    """A metric of samples whose sums are float64 numpy on every backend.
+
+    Keras keeps the sums of its metrics in variables, which are float32 on JAX. A subclass gathers
+    named numbers, one an independent draw, with `gather`; `result` is their means, and under
+    `"<name>_error"` the standard errors of these.
+
+    Args:
+        name: of the metric.
+    """
+
+    def __init__(self, name=None):
+        super().__init__(name=name)
+        self._gathered = {}
+
+    def gather(self, **values):
+        """Add draws, `(n,)` each, to what is known of a name."""
+        for name, new in values.items():
+            new = np.atleast_1d(np.asarray(new, "float64"))
+            if not np.isfinite(new).all():
+                raise ValueError(f"{self.name}: {name!r} has values that are not finite.")
+            count, mean, squares = self._gathered.get(name, (0, 0.0, 0.0))
+            # Chan, Golub & LeVeque (1979): sums about the mean lose no digits to its square.
+            total = count + len(new)
+            shift = new.mean() - mean
+            squares += ((new - new.mean()) ** 2).sum() + shift**2 * count * len(new) / total
+            self._gathered[name] = (total, mean + shift * len(new) / total, squares)
+
+    def result(self):
+        """A dict of floats."""
+        if not self._gathered:
+            raise ValueError(f"{self.name} has seen no samples: call `update_state` first.")
+        result = {}
+        for name, (count, mean, squares) in self._gathered.items():
+            error = (squares / (count - 1) / count) ** 0.5 if count > 1 else float("nan")
+            result |= {name: float(mean), f"{name}_error": float(error)}
+        return result
+
+    def reset_state(self):
+        self._gathered = {}
+
+    def get_config(self):
+        return {"name": self.name}
