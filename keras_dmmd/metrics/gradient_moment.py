@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_dmmd import backend
+from keras_dmmd.metrics.diversity import check_ids
 from keras_dmmd.metrics.streaming import StreamingMetric
 
 
@@ -68,12 +69,9 @@ class GradientMoment(StreamingMetric):
         """
         halves = []
         for name, tokens in (("samples", samples), ("data", data)):
-            tokens = np.asarray(tokens)
-            if tokens.ndim != 2 or len(tokens) < 2 or len(tokens) % 2 or tokens.dtype.kind not in "iu":
-                raise ValueError(
-                    f"`{name}` must be ids of shape (n, length) with n even and at least 2, for two "
-                    f"halves. Received: shape {tokens.shape} of {tokens.dtype}"
-                )
+            tokens = check_ids(tokens, name, at_least=2)
+            if len(tokens) % 2:
+                raise ValueError(f"`{name}` must be even, for two halves. Received: {len(tokens)}")
             halves.append(np.split(tokens.astype("int32"), 2))
         (g1, g2), (q1, q2) = halves
         if g1.shape[1] != q1.shape[1]:

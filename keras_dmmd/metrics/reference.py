@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_dmmd import backend
+from keras_dmmd.metrics.streaming import StreamingMetric
 from keras_dmmd.metrics.text import mean_and_error
 from keras_dmmd.optional import package
 from keras_dmmd.tokenizers import BytePairTokenizer
@@ -111,6 +112,66 @@ class CausalReference:
         return nats, counts
 
 
+class _Judged(StreamingMetric):
+    """A ratio of a reference's nats to a size of the text, over all samples.
+
+    Args:
+        reference: a `CausalReference`.
+        tokenizer: that turns samples, ids `(n, length)`, into texts; `None` if samples are texts.
+    """
+
+    def __init__(self, reference, tokenizer=None, name=None):
+        super().__init__(name=name)
+        self.reference, self.tokenizer = reference, tokenizer
+        self.reset_state()
+
+    def update_state(self, samples, data=None):
+        """Add samples: ids `(n, length)`, or strings where there is no tokenizer."""
+        texts = self.tokenizer.decode(np.asarray(samples)) if self.tokenizer else samples
+        nats, counts = self.reference.judge(texts)
+        self._nats.append(nats)
+        self._sizes.append(self._size(texts, counts))
+
+    def _size(self, texts, counts):
+        raise NotImplementedError
+
+    def _ratio(self):
+        if not self._nats:
+            raise ValueError(f"{self.name} has seen no samples: call `update_state` first.")
+        return ratio_and_error(np.concatenate(self._nats), np.concatenate(self._sizes))
+
+    def reset_state(self):
+        self._nats, self._sizes = [], []
+
+
+class BitsPerCharacter(_Judged):
+    """Bits a character that a reference needs for samples; see `bits_per_character`."""
+
+    def __init__(self, reference, tokenizer=None, name="bits_per_character"):
+        super().__init__(reference, tokenizer, name)
+
+    def _size(self, texts, counts):
+        return np.array([len(text) for text in texts])
+
+    def result(self):
+        mean, error = self._ratio()
+        return {self.name: mean / math.log(2), f"{self.name}_error": error / math.log(2)}
+
+
+class GenerativePerplexity(_Judged):
+    """`exp` of a reference's nats a token of its own, with the error of the delta method."""
+
+    def __init__(self, reference, tokenizer=None, name="generative_perplexity"):
+        super().__init__(reference, tokenizer, name)
+
+    def _size(self, texts, counts):
+        return counts
+
+    def result(self):
+        mean, error = self._ratio()
+        return {self.name: math.exp(mean), f"{self.name}_error": math.exp(mean) * error}
+
+
 def bits_per_character(texts, reference):
     """Bits a character that a reference needs for texts, and its standard error over texts.
 
@@ -121,16 +182,17 @@ def bits_per_character(texts, reference):
         texts: strings.
         reference: a `CausalReference`.
     """
-    nats, _ = reference.judge(texts)
-    characters = np.array([len(text) for text in texts])
-    mean, error = ratio_and_error(nats, characters)
-    return mean / math.log(2), error / math.log(2)
+    return _once(BitsPerCharacter(reference), texts)
 
 
 def generative_perplexity(texts, reference):
     """`exp` of a reference's nats a token, and its standard error over texts (delta method)."""
-    mean, error = ratio_and_error(*reference.judge(texts))
-    return math.exp(mean), math.exp(mean) * error
+    return _once(GenerativePerplexity(reference), texts)
+
+
+def _once(metric, texts):
+    metric.update_state(texts)
+    return tuple(metric.result().values())
 
 
 def ratio_and_error(values, sizes):

@@ -18,11 +18,16 @@ def unigram_entropy(tokens):
     tokens = np.asarray(tokens)
     if tokens.ndim != 2 or not tokens.size:
         raise ValueError(f"`tokens` must be ids of shape (n, length). Received: {tokens.shape}")
+    return mean_and_error(row_entropies(tokens))
+
+
+def row_entropies(tokens):
+    """Entropy of the tokens of each row of ids `(n, length)`, in nats, float64 `(n,)`."""
     entropies = []
     for row in tokens:
         share = np.unique(row, return_counts=True)[1] / len(row)
         entropies.append(-(share * np.log(share)).sum())
-    return mean_and_error(np.array(entropies))
+    return np.array(entropies)
 
 
 def known_words(texts, vocabulary):

@@ -91,8 +91,9 @@ def test_reset_and_bad_input():
     with pytest.raises(ValueError, match="no samples"):
         metric.result()
     for wrong, message in (
-        (tokens[:3], r"n even.*\(3, 5\)"),
-        (tokens[:0], r"at least 2.*\(0, 5\)"),
+        (tokens[:3], "even, for two halves.*3"),
+        (tokens[:1], "at least 2.*1"),
+        (tokens[:0], r"not empty.*\(0, 5\)"),
         (tokens[0], r"\(n, length\)"),
         (tokens.astype("float32"), "float32"),
         (tokens[:, :4], "4 and 5 tokens"),

@@ -1,0 +1,141 @@
+"""Distances between the features of samples and those of data."""
+
+import warnings
+
+import numpy as np
+
+from keras_dmmd.metrics.diversity import check_ids
+from keras_dmmd.metrics.frechet import FeatureStatistics, frechet_distance
+from keras_dmmd.metrics.streaming import StreamingMetric
+from keras_dmmd.optional import package
+
+
+class FeatureMetric(StreamingMetric):
+    """A comparison of samples with data by features of both.
+
+    Args:
+        features: ids `(n, length)` to float features `(n, d)`, such as `ImageFeatures`; its name stands
+            in reports.
+        data: real ids `(n, length)`.
+        name: of the metric.
+    """
+
+    def __init__(self, features, data, name):
+        super().__init__(name=name)
+        self.features = features
+        self.feature_name = getattr(features, "name", None) or type(features).__name__
+        self.data_features = self._extract(check_ids(data, "data", at_least=2))
+        self.reset_state()
+
+    def _extract(self, tokens):
+        found = np.asarray(self.features(tokens), "float64")
+        if found.ndim != 2 or not np.isfinite(found).all():
+            raise ValueError(
+                f"The features {self.feature_name} must be finite and of shape (n, d). "
+                f"Received: shape {found.shape}, finite: {np.isfinite(found).all()}"
+            )
+        return found
+
+    def update_state(self, samples, data=None):
+        self._parts.append(self._extract(check_ids(samples)))
+
+    @property
+    def sample_features(self):
+        if not self._parts:
+            raise ValueError(f"{self.name} has seen no samples: call `update_state` first.")
+        return np.concatenate(self._parts)
+
+    def reset_state(self):
+        self._parts = []
+
+
+class FrechetDistance(FeatureMetric):
+    """`frechet_distance` of the features of samples and data. Fewer samples read higher."""
+
+    def __init__(self, features, data, name="frechet_distance"):
+        super().__init__(features, data, name)
+        self._reference = FeatureStatistics(self.data_features)
+
+    def result(self):
+        features = self.sample_features
+        if len(features) <= features.shape[1]:
+            warnings.warn(
+                f"{self.name}: {len(features)} samples are too few for a covariance of "
+                f"{features.shape[1]} features; the distance reads high.",
+                stacklevel=2,
+            )
+        return {self.name: frechet_distance(FeatureStatistics(features), self._reference)}
+
+
+class KernelDistance(FeatureMetric):
+    """The squared maximum mean discrepancy of features, without bias (KID, arXiv 1801.01401).
+
+    With the kernel `(x·y / d + 1)³`; the mean over disjoint blocks of samples, each beside a block of
+    the data, and its standard error over blocks. Unlike the Fréchet distance it does not read higher
+    with fewer samples, and may be negative.
+
+    Args:
+        features, data, name: see `FeatureMetric`.
+        block_size: samples of a block; those that fill none are left out.
+    """
+
+    def __init__(self, features, data, block_size=250, name="kernel_distance"):
+        self.block_size = block_size
+        super().__init__(features, data, name)
+
+    def result(self):
+        x, y, size = self.sample_features, self.data_features, self.block_size
+        if min(len(x), len(y)) < size:
+            raise ValueError(
+                f"{self.name} needs a block of {size} samples and of data at least. "
+                f"Received: {len(x)} and {len(y)}"
+            )
+        order = np.random.default_rng(0).permutation(len(y))
+        blocks = len(x) // size
+        order = np.resize(order, blocks * size)
+        values = [
+            kernel_distance(x[i : i + size], y[order[i : i + size]])
+            for i in range(0, blocks * size, size)
+        ]
+        self._gathered = {}
+        self.gather(**{self.name: values})
+        return super().result()
+
+
+def kernel_distance(x, y):
+    """The unbiased squared discrepancy of two sets of features, `(n, d)` and `(m, d)`."""
+
+    def kernel(a, b):
+        return (a @ b.T / a.shape[1] + 1.0) ** 3
+
+    def within(a):
+        table = kernel(a, a)
+        return (table.sum() - np.trace(table)) / (len(a) * (len(a) - 1))
+
+    return float(within(x) + within(y) - 2.0 * kernel(x, y).mean())
+
+
+class Mauve(FeatureMetric):
+    """MAUVE of the features of samples and data, by the package `mauve-text` (arXiv 2102.01454).
+
+    In (0, 1], higher is better. It quantises both sets of features together and depends on their
+    numbers: compare equal numbers only.
+
+    Args:
+        features, data, name: see `FeatureMetric`.
+        **kwargs: of `mauve.compute_mauve`, such as `num_buckets`.
+    """
+
+    def __init__(self, features, data, name="mauve", **kwargs):
+        self._mauve = package("mauve", "Mauve", "mauve-text")
+        self._kwargs = kwargs
+        super().__init__(features, data, name)
+
+    def result(self):
+        found = self._mauve.compute_mauve(
+            p_features=self.data_features,
+            q_features=self.sample_features,
+            verbose=False,
+            **self._kwargs,
+        )
+        return {self.name: float(found.mauve)}

@@ -1,0 +1,92 @@
+"""How varied samples are, within a sample and between samples."""
+
+import numpy as np
+
+from keras_dmmd.metrics.streaming import StreamingMetric
+from keras_dmmd.metrics.text import row_entropies
+
+
+def check_ids(tokens, name="samples", at_least=1):
+    """`tokens` as int numpy `(n, length)`; an error where they are none or too few."""
+    tokens = np.asarray(tokens)
+    if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not tokens.size:
+        raise ValueError(
+            f"`{name}` must be ids of shape (n, length), not empty. "
+            f"Received: shape {tokens.shape} of {tokens.dtype}"
+        )
+    if len(tokens) < at_least:
+        raise ValueError(f"`{name}` must be at least {at_least}. Received: {len(tokens)}")
+    return tokens
+
+
+def ngrams(tokens, n):
+    """All runs of n tokens of every row, `(rows, length - n + 1, n)`."""
+    if tokens.shape[1] < n:
+        raise ValueError(f"Rows of {tokens.shape[1]} tokens have no {n}-grams.")
+    return np.lib.stride_tricks.sliding_window_view(tokens, n, axis=1)
+
+
+class UnigramEntropy(StreamingMetric):
+    """Entropy of the tokens within a sample, in nats, at most `log(length)`.
+
+    It stands beside every perplexity (Zheng et al., arXiv 2409.02908): a sampler that repeats itself
+    lowers both.
+    """
+
+    def __init__(self, name="unigram_entropy"):
+        super().__init__(name=name)
+
+    def update_state(self, samples, data=None):
+        self.gather(**{self.name: row_entropies(check_ids(samples))})
+
+
+class Repetition(StreamingMetric):
+    """Share of the n-grams of a sample that it has had before (Welleck et al., arXiv 1908.04319).
+
+    Args:
+        n: tokens of an n-gram.
+    """
+
+    def __init__(self, n=4, name=None):
+        super().__init__(name=name or f"repetition_{n}")
+        self.n = n
+
+    def update_state(self, samples, data=None):
+        grams = ngrams(check_ids(samples), self.n)
+        distinct = [len(np.unique(row, axis=0)) for row in grams]
+        self.gather(**{self.name: 1.0 - np.array(distinct) / grams.shape[1]})
+
+    def get_config(self):
+        return {**super().get_config(), "n": self.n}
+
+
+class Diversity(StreamingMetric):
+    """Distinct n-grams of all samples over their number (Li et al., arXiv 1510.03055).
+
+    It falls with the number of samples: compare equal numbers only. It has no standard error of its
+    own, being one number of all samples.
+
+    Args:
+        n: tokens of an n-gram.
+    """
+
+    def __init__(self, n=4, name=None):
+        super().__init__(name=name or f"diversity_{n}")
+        self.n = n
+        self.reset_state()
+
+    def update_state(self, samples, data=None):
+        grams = ngrams(check_ids(samples), self.n).reshape(-1, self.n)
+        self._seen.update(map(bytes, np.ascontiguousarray(grams.astype("int32"))))
+        self._total += len(grams)
+
+    def result(self):
+        if not self._total:
+            raise ValueError(f"{self.name} has seen no samples: call `update_state` first.")
+        return {self.name: len(self._seen) / self._total}
+
+    def reset_state(self):
+        self._seen, self._total = set(), 0
+
+    def get_config(self):
+        return {**super().get_config(), "n": self.n}

@@ -1,0 +1,68 @@
+import math
+
+import numpy as np
+import pytest
+
+from keras_dmmd import metrics
+
+pytestmark = pytest.mark.plain
+TOKENS = np.array([[0, 1, 0, 1, 0], [3, 3, 3, 3, 3], [0, 1, 2, 3, 4]])
+
+
+def of(metric, *batches):
+    for batch in batches:
+        metric.update_state(batch)
+    return metric.result()
+
+
+def test_unigram_entropy():
+    each = [-(0.6 * math.log(0.6) + 0.4 * math.log(0.4)), 0.0, math.log(5)]
+    result = of(metrics.UnigramEntropy(), TOKENS[:1], TOKENS[1:])
+    assert result["unigram_entropy"] == pytest.approx(sum(each) / 3)
+    assert result["unigram_entropy_error"] == pytest.approx(np.std(each, ddof=1) / 3**0.5)
+
+
+def test_repetition():
+    """Pairs: 01 10 01 10, two of them repeated; 33 four times; all different."""
+    result = of(metrics.Repetition(2), TOKENS[:2], TOKENS[2:])
+    assert result["repetition_2"] == pytest.approx((2 / 4 + 3 / 4 + 0) / 3)
+    assert result["repetition_2_error"] == pytest.approx(np.std([0.5, 0.75, 0], ddof=1) / 3**0.5)
+
+
+def test_diversity_is_of_all_batches_together():
+    """01 10 33 12 23 34 of 12 pairs; 01 of the last row was in the first."""
+    assert of(metrics.Diversity(2), TOKENS[:1], TOKENS[1:]) == {"diversity_2": 6 / 12}
+    assert of(metrics.Diversity(1), TOKENS) == {"diversity_1": 5 / 15}
+
+
+def test_batches_are_one_batch():
+    """Streaming sums lose nothing, far from 0 either."""
+    values = 1e9 + np.random.default_rng(0).normal(size=1000)
+    metric = metrics.StreamingMetric(name="m")
+    for part in np.split(values, [1, 10, 500]):
+        metric.gather(value=part)
+    result = metric.result()
+    assert result["value"] == pytest.approx(values.mean(), rel=1e-15)
+    assert result["value_error"] == pytest.approx(values.std(ddof=1) / 1000**0.5, rel=1e-6)
+    metric.reset_state()
+    metric.gather(value=3.0)
+    assert metric.result()["value"] == 3.0 and math.isnan(metric.result()["value_error"])
+
+
+@pytest.mark.parametrize(
+    "metric", [metrics.UnigramEntropy(), metrics.Repetition(2), metrics.Diversity(2)]
+)
+def test_bad_input(metric):
+    with pytest.raises(ValueError, match="no samples"):
+        metric.result()
+    with pytest.raises(ValueError, match=r"not empty.*\(0, 5\)"):
+        metric.update_state(TOKENS[:0])
+    with pytest.raises(ValueError, match="float64"):
+        metric.update_state(TOKENS * 1.0)
+    with pytest.raises(ValueError, match=r"\(n, length\)"):
+        metric.update_state(TOKENS[0])
+
+
+def test_too_short_for_an_ngram():
+    with pytest.raises(ValueError, match="no 6-grams"):
+        metrics.Repetition(6).update_state(TOKENS)
