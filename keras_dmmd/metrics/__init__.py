@@ -18,6 +18,7 @@ from keras_dmmd.metrics.reference import CausalReference as CausalReference
 from keras_dmmd.metrics.reference import GenerativePerplexity as GenerativePerplexity
 from keras_dmmd.metrics.reference import bits_per_character as bits_per_character
 from keras_dmmd.metrics.reference import generative_perplexity as generative_perplexity
+from keras_dmmd.metrics.streaming import SampleScore as SampleScore
 from keras_dmmd.metrics.streaming import StreamingMetric as StreamingMetric
 from keras_dmmd.metrics.text import known_words as known_words
 from keras_dmmd.metrics.text import mean_and_error as mean_and_error

@@ -47,3 +47,41 @@ class StreamingMetric(keras.metrics.Metric):
 
     def get_config(self):
         return {"name": self.name}
+
+
+class SampleScore(StreamingMetric):
+    """Any function of all samples as a metric.
+
+    Args:
+        function: of ids `(n, length)`; returns a number, `(mean, error)`, or a dict of such.
+        name: of the metric, and of its number where the function gives no names.
+
+    Example:
+
+    ```python
+    SampleScore(lambda ids: total_variation(ids, support, probabilities), "total_variation")
+    SampleScore(lambda ids: score_molecules(tokenizer.decode(ids), train), "molecules")
+    ```
+    """
+
+    def __init__(self, function, name):
+        super().__init__(name=name)
+        self.function = function
+        self.reset_state()
+
+    def update_state(self, samples, data=None):
+        self._parts.append(np.asarray(samples))
+
+    def result(self):
+        if not self._parts:
+            raise ValueError(f"{self.name} has seen no samples: call `update_state` first.")
+        found = self.function(np.concatenate(self._parts))
+        found = found if isinstance(found, dict) else {self.name: found}
+        result = {}
+        for name, value in found.items():
+            mean, *error = value if isinstance(value, tuple) else (value,)
+            result |= {name: float(mean), **{f"{name}_error": float(e) for e in error}}
+        return result
+
+    def reset_state(self):
+        self._parts = []

@@ -66,3 +66,18 @@ def test_bad_input(metric):
 def test_too_short_for_an_ngram():
     with pytest.raises(ValueError, match="no 6-grams"):
         metrics.Repetition(6).update_state(TOKENS)
+
+
+def test_any_function_of_the_samples():
+    """A number, a pair, a dict of either; of all batches together."""
+    for function, expected in (
+        (lambda ids: ids.max(), {"m": 4.0}),
+        (lambda ids: (ids.mean(), 0.5), {"m": TOKENS.mean(), "m_error": 0.5}),
+        (
+            lambda ids: {"a": len(ids), "b": (1.0, 2.0)},
+            {"a": 3.0, "b": 1.0, "b_error": 2.0},
+        ),
+    ):
+        assert of(metrics.SampleScore(function, "m"), TOKENS[:1], TOKENS[1:]) == expected
+    with pytest.raises(ValueError, match="m has seen no samples"):
+        metrics.SampleScore(len, "m").result()

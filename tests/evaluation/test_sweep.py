@@ -1,0 +1,158 @@
+"""Sweeps of exact denoisers, whose figures are known, and of what goes wrong with them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import keras_dmmd as kd
+from keras_dmmd import metrics
+from keras_dmmd.evaluation import Report, step_entropies
+from tests.oracles import toy
+from tests.oracles.exact_denoiser import ExactDenoiser
+
+SUPPORT, PROBABILITIES = toy.random_modes(0)
+
+
+def exact_model():
+    process = kd.MaskedDiffusion(3)
+    return kd.DiffusionModel(ExactDenoiser(SUPPORT, PROBABILITIES, process), process, length=5)
+
+
+def distance():
+    return metrics.SampleScore(
+        lambda ids: metrics.total_variation(ids, SUPPORT, PROBABILITIES), "total_variation"
+    )
+
+
+def sweep(models=None, **kwargs):
+    arguments = {"steps": [1, 64], "metrics": [distance(), metrics.UnigramEntropy()], "samples": 400}
+    arguments |= {"seeds": (0, 1), "verbose": 0, **kwargs}
+    return kd.evaluate(models or {"exact": exact_model()}, **arguments)
+
+
+def test_figures_and_files(tmp_path):
+    data = toy.samples(SUPPORT, PROBABILITIES, 2000, 5)
+    report = sweep(reference_data=data, folder=tmp_path, temperatures=(1.0, 0.5))
+    assert [(row["model"], row["steps"], row["temperature"]) for row in report.rows] == [
+        ("data", None, 1.0),
+        ("exact", 1, 1.0),
+        ("exact", 64, 1.0),
+        ("exact", 1, 0.5),
+        ("exact", 64, 0.5),
+    ]
+    real, one, many = report.rows[:3]
+    # One call draws positions apart, 64 nearly one after the other.
+    assert real["total_variation"] < 0.1 and many["total_variation"] < 0.2
+    assert one["total_variation"] > 0.4
+    assert 0 < one["total_variation_error"] < 0.05 and one["seeds"] == 2
+    assert many["seconds_per_sample"] > 0
+    assert Report.load(tmp_path) == report
+    with open(tmp_path / "report.csv") as file:
+        lines = list(csv.DictReader(file))
+    assert float(lines[2]["total_variation"]) == pytest.approx(many["total_variation"])
+    assert "<svg" in (tmp_path / "report.html").read_text()
+    assert "±" in str(report) and "exact" in str(report)
+    assert report.machine["backend"] and report.settings["seeds"] == [0, 1]
+
+
+def test_the_same_call_gives_the_same_figures_and_goes_on(tmp_path, monkeypatch):
+    """Interrupted after its first cell, it does not do that again; more steps and seeds may follow."""
+    model, drawn = exact_model(), []
+    generate = model.generate
+
+    def limited(n, steps, seed, **kwargs):
+        drawn.append((steps, seed))
+        if len(drawn) == limit:
+            raise KeyboardInterrupt
+        return generate(n, steps=steps, seed=seed, **kwargs)
+
+    monkeypatch.setattr(model, "generate", limited)
+    limit = 4  # a cell draws to compile, to measure, and for the entropies by step
+    with pytest.raises(KeyboardInterrupt):
+        sweep({"exact": model}, folder=tmp_path)
+    limit = None
+    before = len(drawn)
+    resumed = sweep({"exact": model}, folder=tmp_path)
+    assert len(drawn) - before == 3 * 3  # four cells, one of them done
+    for row, other in zip(resumed.rows, sweep().rows, strict=True):
+        assert {**row, "seconds_per_sample": 0} == {**other, "seconds_per_sample": 0}
+    before = len(drawn)
+    more = sweep({"exact": model}, folder=tmp_path, steps=[1, 2, 64])
+    assert len(drawn) - before == 2 * 3 and [row["steps"] for row in more.rows] == [1, 2, 64]
+    with pytest.raises(ValueError, match="other samples"):
+        sweep({"exact": model}, folder=tmp_path, samples=300)
+
+
+def test_a_folder_knows_its_models(tmp_path):
+    from tests.sampling.test_sampler import randomised, small_model
+
+    arguments = {"metrics": [metrics.UnigramEntropy()], "steps": [1], "samples": 8, "folder": tmp_path}
+    sweep({"net": randomised(small_model())}, **arguments)
+    sweep({"other": exact_model()}, **arguments)  # another name beside it
+    with pytest.raises(ValueError, match="other model 'net'"):
+        sweep({"net": small_model()}, **arguments)
+
+
+def test_one_seed_takes_the_error_within_its_samples():
+    (row,) = sweep(seeds=(3,), steps=[64]).rows
+    draws = exact_model().generate(400, steps=64, seed=3)
+    mean, error = metrics.unigram_entropy(draws)
+    assert row["unigram_entropy"] == pytest.approx(mean)
+    assert row["unigram_entropy_error"] == pytest.approx(error)
+    assert row["total_variation_error"] is None
+
+
+def test_step_entropies_of_the_exact_denoiser():
+    """At first that of each position alone, averaged; near the end almost none is left."""
+    marginal = 0.0
+    for position in range(5):
+        p = np.bincount(SUPPORT[:, position], weights=PROBABILITIES, minlength=3)
+        marginal -= (p[p > 0] * np.log(p[p > 0])).sum() / 5
+    entropies = step_entropies(exact_model(), 5, samples=64)
+    assert len(entropies) == 5
+    assert entropies[0] == pytest.approx(marginal, rel=1e-4)
+    assert entropies[-1] < 0.5 * marginal
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"models": {}}, "dict of names"),
+        ({"models": {"x": 3}}, "'x' must be a built"),
+        ({"models": {"data": None}}, "must be a built"),
+        ({"steps": []}, "`steps` must be distinct.*empty"),
+        ({"seeds": (1, 1)}, "`seeds` must be distinct"),
+        ({"metrics": []}, "nothing to measure"),
+        ({"metrics": [len]}, "needs `name`"),
+        ({"samples": 0}, "at least 1.*0"),
+        ({"reference_data": np.zeros((5, 5), int)}, "400.*Received: 5"),
+    ],
+)
+def test_bad_input(change, message):
+    arguments = {"models": {"m": exact_model()}, "steps": [1], "metrics": [distance()], "samples": 400}
+    with pytest.raises(ValueError, match=message):
+        kd.evaluate(**{**arguments, **change})
+
+
+def test_a_model_does_not_judge_itself():
+    model = exact_model()
+
+    class Judge:
+        def log_likelihood(self, tokens):
+            return 0.0
+
+    judge = Judge()
+    judge.model = model
+    metric = distance()
+    metric.reference = judge
+    with pytest.raises(ValueError, match="one of the models that it judges"):
+        kd.evaluate({"m": model}, [1], [metric])
+
+
+def test_cells_are_plain_files(tmp_path):
+    sweep(folder=tmp_path, steps=[1])
+    cells = [json.loads(path.read_text()) for path in (tmp_path / "cells").glob("*.json")]
+    assert len(cells) == 3  # two seeds and the settings
+    assert not list(tmp_path.rglob("*.partial"))
