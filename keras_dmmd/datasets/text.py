@@ -93,7 +93,7 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
 
     Args:
         path: a file, a folder (its `.txt` files and those below) or a list of files.
-        held_out: share of the documents that is held out, see `keras_dmmd.datasets.split`.
+        held_out: share of the documents that is held out, see `keras_dmmd.datasets.split`; 0 for none.
         seed: of the split.
         separator: what divides the documents of a file, as `"\\n"` for one a line; by default a file is
             one document.
@@ -117,8 +117,8 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
     if separator is not None:
         documents = [part for document in documents for part in document.split(separator)]
     documents = [document for document in documents if document.strip()]
-    train, test = split(documents, held_out, seed)
-    if not train or not test:
+    train, test = split(documents, held_out, seed) if held_out else (documents, [])
+    if not train or (held_out and not test):
         raise ValueError(
             f"{len(documents)} document(s) in {len(files)} file(s) are too few to hold out "
             f"{held_out:.0%} of them: give `separator` (as '\\n\\n'), more files, or another `seed`."

@@ -162,6 +162,7 @@ def test_files(tmp_path):
     one.write_text("\n".join(train + held_out) + "\n")
     assert datasets.load_text(one, held_out=0.3, separator="\n") == (train, held_out)
     assert datasets.load_text([one], held_out=0.3, separator="\n") == (train, held_out)
+    assert datasets.load_text(one, held_out=0, separator="\n") == (train + held_out, [])
 
 
 def test_wrong_files(tmp_path):

@@ -1,0 +1,235 @@
+"""`keras-dmmd`: look at presets, write samples, distil and evaluate, from files and without code."""
+
+import argparse
+import json
+import os
+import sys
+
+EPILOG = """\
+MODEL is the name of a preset that ships (keras-dmmd info lists them), a folder that save_to_preset or
+keras-dmmd distill wrote, or a handle such as hf://user/name. DATA is a .npy file of ids, (n, length),
+or text: a file or a folder of .txt files, for a model with a tokenizer.
+
+The backend is that of Keras: KERAS_BACKEND=jax, tensorflow or torch.
+
+examples:
+  keras-dmmd info
+  keras-dmmd info digits_masked_student
+  keras-dmmd generate sotu_chars_student -n 2 --prompt "the president said "
+  keras-dmmd distill sotu_chars_teacher --data speeches/ --steps 16 --rounds 500 --out my_student
+  keras-dmmd evaluate sotu_chars_teacher my_student --steps 8 16 32 --data speeches/ --out report
+"""
+
+
+def main(argv=None):
+    """Run a command; returns the exit status."""
+    args = parser().parse_args(argv)
+    try:
+        args.run(args)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"keras-dmmd {args.command}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parser():
+    raw = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    top = argparse.ArgumentParser("keras-dmmd", description=__doc__, epilog=EPILOG, **raw)
+    commands = top.add_subparsers(dest="command", required=True)
+
+    def command(name, run, text):
+        sub = commands.add_parser(name, help=text, description=text, epilog=EPILOG, **raw)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("info", info, "Say what a model is and what was measured, or which presets ship.")
+    sub.add_argument("model", nargs="?", metavar="MODEL")
+
+    sub = command("generate", generate, "Write samples of a model.")
+    sub.add_argument("model", metavar="MODEL")
+    sub.add_argument("-n", type=int, default=4, help="samples [%(default)s]")
+    sub.add_argument("--steps", type=int, help="network calls a sample [the model's own]")
+    sub.add_argument("--prompt", help="how every sample begins, of a model with a tokenizer")
+    sub.add_argument("--length", type=int, help="tokens of a sample [those of the training data]")
+    sub.add_argument("--label", type=int, help="a class, of a model with classes")
+    sub.add_argument("--temperature", type=float, default=1.0, help="of the predictions [%(default)s]")
+    sub.add_argument("--top-p", type=float, help="nucleus in (0, 1]")
+    sub.add_argument("--seed", type=int, default=0, help="the same gives the same [%(default)s]")
+    sub.add_argument("--out", help="a .npy file for the ids, or another file for texts [the terminal]")
+
+    sub = command("distill", distill, "Distil a teacher into a student of few network calls.")
+    sub.add_argument("model", metavar="TEACHER")
+    sub.add_argument("--data", required=True, help="what the teacher learned from, see below")
+    sub.add_argument("--lines", action="store_true", help="every line of the data is a text of its own")
+    sub.add_argument("--steps", type=int, default=8, help="network calls to train for [%(default)s]")
+    sub.add_argument("--rounds", type=int, default=500, help="critic and student updates [%(default)s]")
+    sub.add_argument("--batch-size", type=int, default=32, help="[%(default)s]")
+    sub.add_argument("--learning-rate", type=float, default=1e-3, help="at first [%(default)s]")
+    sub.add_argument("--temperature", type=float, default=1.0, help="of the teacher [%(default)s]")
+    sub.add_argument("--top-p", type=float, help="nucleus of the teacher")
+    sub.add_argument("--seed", type=int, default=0, help="[%(default)s]")
+    sub.add_argument("--out", required=True, help="the folder of the student")
+
+    sub = command("evaluate", evaluate, "Compare models over network calls and temperatures.")
+    sub.add_argument("models", nargs="+", metavar="MODEL")
+    sub.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16], help="[4 8 16]")
+    sub.add_argument("--temperatures", type=float, nargs="+", default=[1.0], help="[1]")
+    sub.add_argument("--samples", type=int, default=500, help="a cell and seed [%(default)s]")
+    sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="[0 1 2]")
+    sub.add_argument("--data", help="real data, to compare with")
+    sub.add_argument("--lines", action="store_true", help="every line of the data is a text of its own")
+    sub.add_argument("--features", help="image features, such as digits_features: Fréchet distances")
+    sub.add_argument("--reference", help="a folder with a language model: bits a character")
+    sub.add_argument("--title", default="Samplers", help="of the page [%(default)s]")
+    sub.add_argument("--out", required=True, help="the folder of report.html, .json and .csv")
+    return top
+
+
+def info(args):
+    from keras_dmmd import presets
+
+    if args.model is None:
+        print("\n".join(presets.names()))
+        return
+    model = presets.from_preset(args.model)
+    facts = {
+        "process": model.process,
+        "network": f"{type(model.denoiser).__name__}, {model.count_params():,} parameters",
+        "tokens a sample": model.length,
+        "network calls a sample": model.steps,
+        "tokenizer": model.tokenizer,
+    }
+    for name, fact in facts.items():
+        print(f"{name:24}{fact}")
+    print(json.dumps(presets.read_card(args.model), indent=1))
+
+
+def generate(args):
+    import numpy as np
+
+    from keras_dmmd import presets
+
+    model = presets.from_preset(args.model)
+    if args.prompt is not None and model.tokenizer is None:
+        raise ValueError(f"{args.model} has no tokenizer: it takes no --prompt.")
+    samples = model.generate(
+        args.n,
+        steps=args.steps,
+        seed=args.seed,
+        length=args.length,
+        # As parts, so that what comes back are ids.
+        prompts=None if args.prompt is None else [[model.tokenizer.encode(args.prompt)]],
+        labels=args.label,
+        temperature=args.temperature,
+        top_p=args.top_p,
+    )
+    if args.out and args.out.endswith(".npy"):
+        np.save(args.out, samples)
+        return
+    if model.tokenizer is not None:
+        lines = model.tokenizer.decode(samples)
+    else:
+        lines = [" ".join(map(str, ids)) for ids in samples]
+    with open(args.out, "w", encoding="utf-8") if args.out else _Terminal() as file:
+        print(*lines, sep="\n", file=file)
+
+
+class _Terminal:
+    """Standard output as something to close, which leaves it open."""
+
+    def __enter__(self):
+        return sys.stdout
+
+    def __exit__(self, *error):
+        pass
+
+
+def distill(args):
+    import keras
+
+    from keras_dmmd import DMMDDistiller, presets
+
+    keras.utils.set_random_seed(args.seed)
+    teacher = presets.from_preset(args.model)
+    rows = _data(args.data, teacher, args.lines)
+    distiller = DMMDDistiller(
+        teacher, steps=args.steps, temperature=args.temperature, top_p=args.top_p, seed=args.seed
+    )
+
+    def adam(**kwargs):
+        rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, args.rounds, alpha=0.05)
+        return keras.optimizers.Adam(rate, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
+
+    momentum = 1 - 12 / (args.rounds + 12)  # an average over the last twelfth
+    distiller.compile(
+        student_optimizer=adam(use_ema=True, ema_momentum=momentum), critic_optimizer=adam()
+    )
+    per_epoch = min(args.rounds, 50)
+    distiller.fit(
+        rows,
+        batch_size=min(args.batch_size, len(rows)),
+        steps_per_epoch=per_epoch,
+        epochs=-(-args.rounds // per_epoch),
+    )
+    asked = {k: v for k, v in vars(args).items() if k not in ("run", "command", "out")}
+    presets.save_to_preset(distiller.student, args.out, card=asked)
+    print(f"The student is in {args.out}: keras-dmmd generate {args.out}")
+
+
+def evaluate(args):
+    from keras_dmmd import evaluation, metrics, presets
+    from keras_dmmd.metrics import ImageFeatures
+
+    names = [os.path.basename(os.path.normpath(model)) for model in args.models]
+    if len(set(names)) < len(names):
+        raise ValueError(f"The models need different names. Received: {names}")
+    models = {name: presets.from_preset(model) for name, model in zip(names, args.models, strict=True)}
+    first = models[names[0]]
+    data = None if args.data is None else _data(args.data, first, args.lines)
+    asked = [metrics.UnigramEntropy(), metrics.Diversity(), metrics.Repetition()]
+    if args.features:
+        if data is None:
+            raise ValueError("--features compares with real data: pass --data too.")
+        asked.insert(0, metrics.FrechetDistance(ImageFeatures.load(args.features), data))
+    if args.reference:
+        if first.tokenizer is None:
+            raise ValueError(f"--reference judges texts, but {names[0]} has no tokenizer.")
+        judge = metrics.CausalReference.from_folder(args.reference)
+        asked.insert(0, metrics.BitsPerCharacter(judge, first.tokenizer))
+    report = evaluation.evaluate(
+        models,
+        args.steps,
+        asked,
+        temperatures=args.temperatures,
+        reference_data=data,
+        samples=args.samples,
+        seeds=args.seeds,
+        folder=args.out,
+        title=args.title,
+    )
+    print(report)
+    print(f"The page: {os.path.join(args.out, 'report.html')}")
+
+
+def _data(path, model, lines):
+    """Ids `(n, length)` of a .npy file, or of texts in a model's tokens."""
+    import numpy as np
+
+    from keras_dmmd import datasets
+
+    if path.endswith(".npy"):
+        rows = np.load(path)
+        if rows.ndim != 2 or rows.dtype.kind not in "iu" or rows.shape[1] != model.length:
+            raise ValueError(
+                f"{path} must be ids of shape (n, {model.length}). "
+                f"Received: shape {rows.shape} of {rows.dtype}"
+            )
+        return rows.astype("int32")
+    if model.tokenizer is None:
+        raise ValueError(f"This model has no tokenizer: {path} must be a .npy file of ids.")
+    texts, _ = datasets.load_text(path, held_out=0, separator="\n" if lines else None)
+    return datasets.pack(texts, model.tokenizer, model.length, whole=lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
