@@ -1,0 +1,97 @@
+"""Look at a model while it trains."""
+
+import json
+import os
+
+import keras
+import numpy as np
+
+from keras_dmmd.optional import package
+
+
+class SampleAndScore(keras.callbacks.Callback):
+    """Draw samples after an epoch, ask metrics, and put their figures among the epoch's logs.
+
+    What stands in the logs can be monitored by the callbacks that come after this one in the list:
+    `keras.callbacks.EarlyStopping(monitor="frechet_distance", restore_best_weights=True)` stops at the
+    best and goes back to it, `CSVLogger` and `TensorBoard` write it down, and `History` has it. (A
+    `CSVLogger` fixes its columns in the first epoch, so leave `every` at 1 beside it.) To measure an
+    EMA of the weights put `keras.callbacks.SwapEMAWeights(swap_on_epoch=True)` before this one.
+
+    Args:
+        metrics: a list of `keras_dmmd.metrics.StreamingMetric`s, as for `keras_dmmd.evaluate`.
+        steps: network calls a sample; by default the sampled model's own.
+        samples: sequences to draw.
+        every: epochs between two looks.
+        seed: of the samples: the same after every epoch, so that looks compare.
+        model: what is sampled; by default what is trained, or a distiller's student.
+        reference_data: real ids `(n, length)`, given to every metric beside the samples.
+        folder: where to write `samples_<epoch>.npy` and a line of figures in `scores.jsonl`; or `None`.
+        tensorboard: a log directory for TensorBoard, where samples become images or text; needs the
+            packages `tensorflow` and `tensorboard`. Or `None`.
+        shown: samples that TensorBoard shows.
+        **generate: further arguments of `DiffusionModel.generate`.
+    """
+
+    def __init__(
+        self,
+        metrics,
+        steps=None,
+        samples=256,
+        every=1,
+        seed=0,
+        model=None,
+        reference_data=None,
+        folder=None,
+        tensorboard=None,
+        shown=16,
+        **generate,
+    ):
+        super().__init__()
+        if every < 1 or samples < 1:
+            raise ValueError(
+                f"`every` and `samples` must be at least 1. Received: {every} and {samples}"
+            )
+        self.scores, self.steps, self.samples, self.every = list(metrics), steps, samples, every
+        self.seed, self.sampled, self.reference_data = seed, model, reference_data
+        self.folder, self.shown, self.generate = folder, shown, generate
+        self._writer = None
+        if tensorboard is not None:
+            package("tensorboard", "SampleAndScore(tensorboard=…)", "tensorboard")
+            tensorflow = package("tensorflow", "SampleAndScore(tensorboard=…)", "tensorflow")
+            self._summary = tensorflow.summary
+            self._writer = tensorflow.summary.create_file_writer(os.path.join(tensorboard, "samples"))
+        if folder is not None:
+            os.makedirs(folder, exist_ok=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every:
+            return
+        model = self.sampled or getattr(self.model, "student", self.model)
+        tokens = model.generate(
+            self.samples, steps=self.steps, seed=self.seed, verbose=0, **self.generate
+        )
+        figures = {}
+        for metric in self.scores:
+            metric.reset_state()
+            metric.update_state(tokens, self.reference_data)
+            figures |= {name: float(value) for name, value in metric.result().items()}
+        if logs is not None:
+            logs.update(figures)
+        if self.folder is not None:
+            np.save(os.path.join(self.folder, f"samples_{epoch + 1:04d}.npy"), tokens)
+            with open(os.path.join(self.folder, "scores.jsonl"), "a") as file:
+                file.write(json.dumps({"epoch": epoch + 1, **figures}) + "\n")
+        if self._writer is not None:
+            self._show(model, tokens[: self.shown], epoch)
+
+    def _show(self, model, tokens, epoch):
+        grid = getattr(model.denoiser, "grid", None)
+        with self._writer.as_default(step=epoch + 1):
+            if grid is not None:
+                images = tokens.reshape(-1, *grid, 1) / (model.process.vocabulary_size - 1)
+                self._summary.image("samples", images.astype("float32"), max_outputs=self.shown)
+            else:
+                decode = model.tokenizer.decode if model.tokenizer else lambda ids: ids.tolist()
+                self._summary.text("samples", "\n".join(f"    {text}" for text in decode(tokens)))
+        self._writer.flush()

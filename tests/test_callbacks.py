@@ -1,0 +1,74 @@
+"""Samples and scores during `fit`."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dmmd as kd
+from keras_dmmd import metrics
+from keras_dmmd.callbacks import SampleAndScore
+from tests.oracles import toy
+from tests.training.test_diffusion_model import small_model
+
+DATA = toy.samples(*toy.random_modes(0), 32, 0)
+
+
+def ones(name="ones"):
+    """The share of a token among samples."""
+    return metrics.SampleScore(lambda ids: (ids == 1).mean(), name)
+
+
+def test_figures_are_logs_for_the_callbacks_after_it(tmp_path):
+    teacher = small_model()
+    teacher.compile(keras.optimizers.Adam(1e-2))
+    look = SampleAndScore([ones()], steps=2, samples=8, folder=tmp_path, seed=3)
+    best = keras.callbacks.EarlyStopping(
+        monitor="ones", mode="max", patience=0, restore_best_weights=True
+    )
+    table = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    history = teacher.fit(
+        DATA, batch_size=16, epochs=6, verbose=0, callbacks=[look, table, best]
+    ).history["ones"]
+    lines = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    assert [line["ones"] for line in lines] == history
+    with open(tmp_path / "log.csv") as file:
+        assert [float(line["ones"]) for line in csv.DictReader(file)] == pytest.approx(history)
+    assert (np.load(tmp_path / "samples_0001.npy") == 1).mean() == history[0]
+    # The weights are those of the best epoch, which gives its samples again.
+    top = int(np.argmax(history)) + 1
+    np.testing.assert_array_equal(
+        teacher.generate(8, steps=2, seed=3), np.load(tmp_path / f"samples_{top:04d}.npy")
+    )
+
+
+def test_a_distiller_shows_its_student(tmp_path):
+    distiller = kd.DMMDDistiller(small_model(), steps=3)
+    distiller.compile()
+    look = SampleAndScore([ones(), metrics.UnigramEntropy()], samples=4, every=2, folder=tmp_path)
+    history = distiller.fit(DATA, batch_size=16, epochs=4, verbose=0, callbacks=[look]).history
+    assert len(history["ones"]) == len(history["unigram_entropy_error"]) == 2
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow, elsewhere slow")
+def test_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
+    for model, key in ((small_model(), "text"), (small_model(grid=(1, 5)), "image")):
+        folder = tmp_path / key
+        model.compile()
+        model.fit(
+            DATA,
+            batch_size=16,
+            verbose=0,
+            callbacks=[SampleAndScore([ones()], steps=1, samples=4, tensorboard=str(folder))],
+        )
+        (file,) = folder.rglob("events*")
+        assert b"samples" in file.read_bytes()
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="at least 1.*0 and 256"):
+        SampleAndScore([ones()], every=0)
