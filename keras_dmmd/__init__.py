@@ -1,5 +1,6 @@
 """Discrete diffusion models and their distillation into few-step samplers, on Keras 3."""
 
+from keras_dmmd import callbacks as callbacks
 from keras_dmmd import datasets as datasets
 from keras_dmmd import metrics as metrics
 from keras_dmmd import presets as presets
