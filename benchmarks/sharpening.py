@@ -57,22 +57,9 @@ def distil(args, rows, options):
     """The student after some rounds under a sharpened teacher."""
     teacher, student = (kd.from_preset(name) for name in (args.teacher, args.student))
     distiller = kd.DMMDDistiller(teacher, student, steps=student.steps, seed=args.seed, **options)
-
-    def adam(warmup, **kwargs):
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else args.learning_rate,
-            args.rounds - warmup,
-            alpha=0.05,
-            warmup_target=args.learning_rate,
-            warmup_steps=warmup,
-        )
-        return keras.optimizers.Adam(rate, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
-
     # The student waits for its critic, which starts as the teacher.
-    momentum = 1 - 12 / (args.rounds + 12)
     distiller.compile(
-        student_optimizer=adam(args.rounds // 10, use_ema=True, ema_momentum=momentum),
-        critic_optimizer=adam(0),
+        **kd.annealed_optimizers(args.rounds, args.learning_rate, warmup=args.rounds // 10),
         jit_compile=keras.backend.backend() != "torch",
     )
     distiller.fit(rows, batch_size=args.batch_size, steps_per_epoch=args.rounds, verbose=2)

@@ -27,6 +27,7 @@ SAMPLES = int(os.environ.get("SAMPLES", "64"))  # texts a figure
 CALLS = [int(k) for k in os.environ.get("CALLS", "8,16,32,64").split(",")]  # that are measured
 REFERENCE = os.environ.get("REFERENCE")  # a folder of examples/smollm2_preset.py: judge texts by it
 LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "5e-4"))
+TEACHER = os.environ.get("TEACHER", "sotu_chars_teacher")  # or a folder: of blocks, for instance
 STUDENT = os.environ.get("STUDENT")  # a student to go on from: a preset or a folder of this script
 SEED = int(os.environ.get("SEED", "0"))
 FOLDER = os.environ.get("FOLDER", "runs/characters")
@@ -43,7 +44,7 @@ keras.config.set_dtype_policy(POLICY)
 # trained it. The last 12 speeches are held out.
 
 # %%
-teacher = kd.from_preset("sotu_chars_teacher")
+teacher = kd.from_preset(TEACHER)
 speeches, held_out = kd.datasets.load_sotu(download=True)
 speeches, held_out = ([kd.datasets.text8(text) for text in part] for part in (speeches, held_out))
 rows = kd.datasets.pack(speeches, teacher.tokenizer, teacher.length)
@@ -69,20 +70,13 @@ for text in teacher.generate(prompts=prompts, steps=64, seed=SEED):
 # %%
 epochs = -(-ROUNDS // 20)
 rounds = 20 * epochs
-
-
-def adam(**kwargs):
-    decay = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, rounds, alpha=0.05)
-    return keras.optimizers.Adam(decay, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
-
-
 student = kd.from_preset(STUDENT) if STUDENT else None
 start = time.time()
 if rounds:
     distiller = kd.DMMDDistiller(teacher, student, steps=STEPS, seed=SEED)
     distiller.compile(
-        student_optimizer=adam(use_ema=True, ema_momentum=1 - 12 / (rounds + 12)),
-        critic_optimizer=adam(),
+        # A student that is trained already waits for its critic, which starts as the teacher.
+        **kd.annealed_optimizers(rounds, LEARNING_RATE, warmup=rounds // 10 if STUDENT else 0),
         # XLA, which Keras on TensorFlow leaves out on a CPU, where it takes a third off every round.
         jit_compile=keras.backend.backend() != "torch",
     )
@@ -152,6 +146,7 @@ with open(os.path.join(FOLDER, "characters.json"), "w") as file:
             "steps": STEPS,
             "learning_rate": LEARNING_RATE,
             "batch_size": BATCH_SIZE,
+            "teacher": TEACHER,
             "went_on_from": STUDENT,
             "seed": SEED,
             "policy": POLICY,

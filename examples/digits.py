@@ -63,21 +63,11 @@ rounds_an_epoch = len(x_train) // BATCH_SIZE
 epochs = max(1, ROUNDS // rounds_an_epoch)
 rounds = epochs * rounds_an_epoch
 
-
-def adam(warmup=0, **kwargs):
-    start = 0.0 if warmup else LEARNING_RATE
-    decay = keras.optimizers.schedules.CosineDecay(
-        start, rounds - warmup, alpha=0.05, warmup_target=LEARNING_RATE, warmup_steps=warmup
-    )
-    return keras.optimizers.Adam(decay, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
-
-
 # A student that is already trained waits for its critic, which starts as the teacher.
 first = kd.from_preset(STUDENT) if STUDENT else None
 distiller = kd.DMMDDistiller(teacher, first, steps=8, seed=TRAINING_SEED, **OPTIONS)
 distiller.compile(
-    student_optimizer=adam(rounds // 10 if STUDENT else 0, use_ema=True, ema_momentum=1 - 12 / rounds),
-    critic_optimizer=adam(),
+    **kd.annealed_optimizers(rounds, LEARNING_RATE, warmup=rounds // 10 if STUDENT else 0),
     # XLA, which Keras on TensorFlow leaves out on a CPU, where it takes a third off every round.
     jit_compile=keras.backend.backend() != "torch",
 )

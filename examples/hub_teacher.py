@@ -79,16 +79,7 @@ print(f"Held out: {before:.2f} bits a token before, {after:.2f} after")
 
 # %%
 distiller = kd.DMMDDistiller(teacher, steps=STEPS)
-
-
-def adam(**kwargs):
-    decay = keras.optimizers.schedules.CosineDecay(2e-4, ROUNDS, alpha=0.05)
-    return keras.optimizers.Adam(decay, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
-
-
-distiller.compile(
-    student_optimizer=adam(use_ema=True, ema_momentum=1 - 12 / (ROUNDS + 12)), critic_optimizer=adam()
-)
+distiller.compile(**kd.annealed_optimizers(ROUNDS, 2e-4))
 start = time.time()
 distiller.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=min(20, ROUNDS), epochs=-(-ROUNDS // 20))
 student, minutes = distiller.student, (time.time() - start) / 60

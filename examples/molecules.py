@@ -76,20 +76,13 @@ print(*write(teacher, 4, steps=56, seed=1), sep="\n")
 # %%
 epochs = -(-ROUNDS // 50)
 rounds = 50 * epochs
-
-
-def adam(**kwargs):
-    decay = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, rounds, alpha=0.05)
-    return keras.optimizers.Adam(decay, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
-
-
 student = kd.from_preset(STUDENT) if STUDENT else None
 start = time.time()
 if rounds:
     distiller = kd.DMMDDistiller(teacher, student, steps=STEPS, seed=TRAINING_SEED)
     distiller.compile(
-        student_optimizer=adam(use_ema=True, ema_momentum=1 - 12 / (rounds + 12)),
-        critic_optimizer=adam(),
+        # A student that is trained already waits for its critic, which starts as the teacher.
+        **kd.annealed_optimizers(rounds, LEARNING_RATE, warmup=rounds // 10 if STUDENT else 0),
         # XLA, which Keras on TensorFlow leaves out on a CPU, where it takes a third off every round.
         jit_compile=keras.backend.backend() != "torch",
     )

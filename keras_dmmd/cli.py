@@ -147,7 +147,7 @@ class _Terminal:
 def distill(args):
     import keras
 
-    from keras_dmmd import DMMDDistiller, presets
+    from keras_dmmd import DMMDDistiller, annealed_optimizers, presets
 
     keras.utils.set_random_seed(args.seed)
     teacher = presets.from_preset(args.model)
@@ -155,15 +155,7 @@ def distill(args):
     distiller = DMMDDistiller(
         teacher, steps=args.steps, temperature=args.temperature, top_p=args.top_p, seed=args.seed
     )
-
-    def adam(**kwargs):
-        rate = keras.optimizers.schedules.CosineDecay(args.learning_rate, args.rounds, alpha=0.05)
-        return keras.optimizers.Adam(rate, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
-
-    momentum = 1 - 12 / (args.rounds + 12)  # an average over the last twelfth
-    distiller.compile(
-        student_optimizer=adam(use_ema=True, ema_momentum=momentum), critic_optimizer=adam()
-    )
+    distiller.compile(**annealed_optimizers(args.rounds, args.learning_rate))
     per_epoch = min(args.rounds, 50)
     distiller.fit(
         rows,

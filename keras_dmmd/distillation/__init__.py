@@ -1,3 +1,4 @@
 """Distillation of a diffusion model into a few-step student."""
 
 from keras_dmmd.distillation.dmmd import DMMDDistiller as DMMDDistiller
+from keras_dmmd.distillation.optimizer import annealed_optimizers as annealed_optimizers

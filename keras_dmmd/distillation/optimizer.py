@@ -33,3 +33,40 @@ class AlternatingOptimizer(keras.optimizers.MultiOptimizer):
     def advance(self):
         """Count one alternation: `iterations` is what callbacks and logs read."""
         self.iterations.assign_add(1)
+
+
+def annealed_optimizers(rounds, learning_rate=1e-3, warmup=0):
+    """The optimizers of a distillation whose length is known.
+
+    The game of student and critic comes to no rest of its own: a rate that falls along a cosine to a
+    twentieth, and an average of the student over about the last twelfth of the run, steady it. Adam
+    has β1 = 0 and β2 = 0.99, as in moment matching (arXiv 2406.04103).
+
+    Args:
+        rounds: `train_step`s in all.
+        learning_rate: of both at first.
+        warmup: rounds over which the student's rate rises from 0: for a student that is trained
+            already, until its critic, which starts as the teacher, has caught up with it.
+
+    Returns:
+        A dict of arguments of `DMMDDistiller.compile`: `distiller.compile(**annealed_optimizers(500))`.
+    """
+    if not 0 <= warmup < rounds:
+        raise ValueError(
+            f"`warmup` must be less than `rounds`, both counts. Received: {warmup} and {rounds}"
+        )
+
+    def adam(warmup=0, **kwargs):
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup else learning_rate,
+            rounds - warmup,
+            alpha=0.05,
+            warmup_target=learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+        return keras.optimizers.Adam(rate, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
+
+    return {
+        "student_optimizer": adam(warmup, use_ema=True, ema_momentum=rounds / (rounds + 12)),
+        "critic_optimizer": adam(),
+    }
