@@ -85,13 +85,23 @@ def parser():
     return top
 
 
+def _model(name):
+    """A sampler: a preset may also be a reference, which only judges."""
+    from keras_dmmd import DiffusionModel, presets
+
+    model = presets.from_preset(name)
+    if not isinstance(model, DiffusionModel):
+        raise ValueError(f"{name} is a {type(model).__name__}, which writes no samples.")
+    return model
+
+
 def info(args):
     from keras_dmmd import presets
 
     if args.model is None:
         print("\n".join(presets.names()))
         return
-    model = presets.from_preset(args.model)
+    model = _model(args.model)
     facts = {
         "process": model.process,
         "network": f"{type(model.denoiser).__name__}, {model.count_params():,} parameters",
@@ -107,9 +117,7 @@ def info(args):
 def generate(args):
     import numpy as np
 
-    from keras_dmmd import presets
-
-    model = presets.from_preset(args.model)
+    model = _model(args.model)
     if args.prompt is not None and model.tokenizer is None:
         raise ValueError(f"{args.model} has no tokenizer: it takes no --prompt.")
     samples = model.generate(
@@ -150,7 +158,7 @@ def distill(args):
     from keras_dmmd import DMMDDistiller, annealed_optimizers, presets
 
     keras.utils.set_random_seed(args.seed)
-    teacher = presets.from_preset(args.model)
+    teacher = _model(args.model)
     rows = _data(args.data, teacher, args.lines)
     distiller = DMMDDistiller(
         teacher, steps=args.steps, temperature=args.temperature, top_p=args.top_p, seed=args.seed
@@ -169,13 +177,13 @@ def distill(args):
 
 
 def evaluate(args):
-    from keras_dmmd import evaluation, metrics, presets
+    from keras_dmmd import evaluation, metrics
     from keras_dmmd.metrics import ImageFeatures
 
     names = [os.path.basename(os.path.normpath(model)) for model in args.models]
     if len(set(names)) < len(names):
         raise ValueError(f"The models need different names. Received: {names}")
-    models = {name: presets.from_preset(model) for name, model in zip(names, args.models, strict=True)}
+    models = {name: _model(model) for name, model in zip(names, args.models, strict=True)}
     first = models[names[0]]
     data = None if args.data is None else _data(args.data, first, args.lines)
     asked = [metrics.UnigramEntropy(), metrics.Diversity(), metrics.Repetition()]

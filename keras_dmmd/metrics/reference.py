@@ -7,7 +7,7 @@ import os
 import numpy as np
 from keras import ops
 
-from keras_dmmd import backend
+from keras_dmmd import backend, presets
 from keras_dmmd.metrics.streaming import StreamingMetric
 from keras_dmmd.metrics.text import mean_and_error
 from keras_dmmd.optional import package
@@ -20,9 +20,9 @@ class CausalReference:
     Args:
         model: a `keras_hub.models.CausalLM`, or another Keras model from `"token_ids"` and
             `"padding_mask"`, both `(batch, length)`, to logits of the next token, `(batch, length, K)`.
-        tokenizer: a `keras_dmmd.tokenizers.Tokenizer` whose ids the model reads.
-        start_id: the id that stands before a text; by default the tokenizer's end token, which is what
-            stands between the documents that such a model learned from.
+        tokenizer: a `keras_dmmd.tokenizers.Tokenizer` of the model's ids; by default its own.
+        start_id: the id that stands before a text; by default the model's, or else the tokenizer's end
+            token, which stands between the documents that such a model learned from.
         window: tokens of one pass. A longer text is judged part by part, each as if it began there.
         batch_size: parts of texts in a pass.
 
@@ -34,8 +34,12 @@ class CausalReference:
     ```
     """
 
-    def __init__(self, model, tokenizer, start_id=None, window=256, batch_size=16):
-        start_id = tokenizer.end_id if start_id is None else start_id
+    def __init__(self, model, tokenizer=None, start_id=None, window=256, batch_size=16):
+        tokenizer = tokenizer or getattr(model, "tokenizer", None)
+        if tokenizer is None:
+            raise ValueError("The model comes without a tokenizer: give `tokenizer`.")
+        if start_id is None:
+            start_id = getattr(model, "start_id", tokenizer.end_id)
         if start_id is None:
             raise ValueError("The tokenizer has no end token to stand before a text: give `start_id`.")
         self.model, self.tokenizer, self.start_id = model, tokenizer, start_id
@@ -43,15 +47,18 @@ class CausalReference:
 
     @classmethod
     def from_folder(cls, folder, **kwargs):
-        """From a folder with a causal model that KerasHub loads, and its `tokenizer.json`.
+        """From a preset of this library, or a folder that KerasHub loads, with its `tokenizer.json`.
 
         Args:
-            folder: such as `examples/smollm2_preset.py` writes.
+            folder: `"sotu_chars_reference"`, which ships, or one such as `examples/smollm2_preset.py`
+                writes.
             **kwargs: of `CausalReference`.
 
         Raises:
             FileNotFoundError: there is no such folder.
         """
+        if folder in presets.names():
+            return cls(presets.from_preset(folder), **kwargs)
         path = os.path.join(folder, "tokenizer.json")
         if not os.path.exists(path):
             raise FileNotFoundError(f"There is no reference model at {os.fspath(folder)!r}.")
