@@ -31,6 +31,19 @@ def test_importing_brings_in_nothing_heavy():
     assert run(code) == []
 
 
+def test_importing_starts_no_device():
+    """Who imports first may still choose devices, memory and threads."""
+    code = {
+        "jax": "from jax._src import xla_bridge as b; print(b.backends_are_initialized())",
+        "tensorflow": (
+            "import tensorflow as tf; tf.config.threading.set_intra_op_parallelism_threads(1); "
+            "print(False)"
+        ),
+        "torch": "import torch; print(torch.cuda.is_initialized())",
+    }[keras.backend.backend()]
+    assert run(f"import keras_dmmd; {code}") == ["False"]
+
+
 def test_version_is_the_last_of_the_changelog():
     (first, *_) = re.findall(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert kd.__version__ == first

@@ -11,10 +11,14 @@ from keras_dmmd import backend, random
 from keras_dmmd.sampling import truncation
 from keras_dmmd.sampling.conditions import Conditions
 
-# Elements of the logits that one call may hold: on accelerators about 256 MB in float32 with its
-# temporaries; on a CPU what keeps activations in its caches, where XLA took half the time of one
-# large batch (60 instead of 1,000 of the digits at once).
-MAX_LOGITS = 2**16 if backend.on_cpu() else 2**24
+
+def max_logits():
+    """Elements of the logits that one call may hold.
+
+    On accelerators about 256 MB in float32 with its temporaries. On a CPU what keeps activations in
+    its caches: XLA took half the time of one large batch, with 60 instead of 1,000 digits at once.
+    """
+    return 2**16 if backend.on_cpu() else 2**24
 
 
 def time_grid(steps):
@@ -111,7 +115,7 @@ class Sampler:
         step = self._compiled[top_p]
         scales = [None if x is None else _scalar(x) for x in (temperature, guidance_scale)]
         size = self.model.block_size or length
-        limit = max(1, MAX_LOGITS // (size * self.model.process.vocabulary_size))
+        limit = max(1, max_logits() // (size * self.model.process.vocabulary_size))
         if batch_size is None:
             batch_size = -(-n // -(-n // limit))  # equal parts: what fills up the last one is wasted
         batch_size = min(n, batch_size)

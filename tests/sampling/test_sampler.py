@@ -178,7 +178,7 @@ def test_many_samples_are_drawn_in_equal_parts(monkeypatch):
         return np.zeros((n, size), "int32")
 
     monkeypatch.setattr(sampler, "_run", run)
-    monkeypatch.setattr("keras_dmmd.sampling.sampler.MAX_LOGITS", 60 * 5 * 3)
+    monkeypatch.setattr("keras_dmmd.sampling.sampler.max_logits", lambda: 60 * 5 * 3)
     assert sampler(100, 2, 5, 0).shape == (100, 5)
     assert sizes == [50, 50]
     sampler(121, 2, 5, 0)
