@@ -107,6 +107,14 @@ def main(argv=None):
         return kd.from_preset(place)
 
     os.makedirs(args.folder, exist_ok=True)
+    known = os.path.join(args.folder, "arguments.json")
+    asked = {k: v for k, v in vars(args).items() if k not in ("settings", "folder", "results", "path")}
+    if os.path.exists(known):
+        with open(known) as file:
+            if json.load(file) != asked:
+                raise ValueError(f"{args.folder!r} holds a sweep with other arguments: see {known!r}.")
+    with open(known, "w") as file:
+        json.dump(asked, file, indent=1)
     steps = kd.from_preset(args.student).steps
     results = []
     for setting in args.settings:

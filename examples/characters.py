@@ -25,7 +25,7 @@ ROUNDS = int(os.environ.get("ROUNDS", "60"))  # of critic and student; 0 measure
 STEPS = int(os.environ.get("STEPS", "16"))  # network calls of the student
 SAMPLES = int(os.environ.get("SAMPLES", "64"))  # texts a figure
 CALLS = [int(k) for k in os.environ.get("CALLS", "8,16,32,64").split(",")]  # that are measured
-REFERENCE = os.environ.get("REFERENCE")  # a folder of examples/smollm2_preset.py: judge texts by it
+REFERENCE = os.environ.get("REFERENCE")  # judge texts: examples/smollm2_preset.py makes one
 LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "5e-4"))
 TEACHER = os.environ.get("TEACHER", "sotu_chars_teacher")  # or a folder: of blocks, for instance
 STUDENT = os.environ.get("STUDENT")  # a student to go on from: a preset or a folder of this script
@@ -154,7 +154,7 @@ with open(os.path.join(FOLDER, "characters.json"), "w") as file:
             "policy": POLICY,
             "minutes": round(minutes, 2),
             "samples": SAMPLES,
-            "reference": REFERENCE and "SmolLM2-135M-Instruct",
+            "reference": REFERENCE and os.path.basename(os.path.normpath(REFERENCE)),
             "scores": {**table, "held_out": real},
             "teacher_bits_a_character_held_out": bits,
             "backend": keras.backend.backend(),

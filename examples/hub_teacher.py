@@ -70,7 +70,7 @@ def bits():
 teacher.compile(keras.optimizers.AdamW(3e-4, global_clipnorm=1.0, use_ema=True, ema_momentum=0.98))
 before = bits()
 start = time.time()
-teacher.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=min(50, UPDATES), epochs=-(-UPDATES // 50))
+teacher.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=UPDATES, epochs=1)
 teacher_minutes, after = (time.time() - start) / 60, bits()
 print(f"Held out: {before:.2f} bits a token before, {after:.2f} after")
 
@@ -81,7 +81,7 @@ print(f"Held out: {before:.2f} bits a token before, {after:.2f} after")
 distiller = kd.DMMDDistiller(teacher, steps=STEPS)
 distiller.compile(**kd.annealed_optimizers(ROUNDS, 2e-4))
 start = time.time()
-distiller.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=min(20, ROUNDS), epochs=-(-ROUNDS // 20))
+distiller.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=ROUNDS, epochs=1)
 student, minutes = distiller.student, (time.time() - start) / 60
 
 # %% [markdown]

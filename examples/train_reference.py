@@ -28,6 +28,8 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=100)
     parser.add_argument("--out", required=True)
     args = parser.parse_args(argv)
+    epoch = min(500, args.steps)
+    args.steps -= args.steps % epoch
     keras.utils.set_random_seed(args.seed)
     keras.config.set_dtype_policy(args.policy)
 
@@ -51,7 +53,6 @@ def main(argv=None):
         ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    epoch = min(500, args.steps)
     start = time.time()
     model.fit(
         shifted(train),

@@ -6,6 +6,7 @@ import os
 import keras
 import numpy as np
 
+from keras_dmmd.metrics import ask
 from keras_dmmd.optional import package
 
 
@@ -71,11 +72,7 @@ class SampleAndScore(keras.callbacks.Callback):
         tokens = model.generate(
             self.samples, steps=self.steps, seed=self.seed, verbose=0, **self.generate
         )
-        figures = {}
-        for metric in self.scores:
-            metric.reset_state()
-            metric.update_state(tokens, self.reference_data)
-            figures |= {name: float(value) for name, value in metric.result().items()}
+        figures = ask(self.scores, tokens, self.reference_data)
         if logs is not None:
             logs.update(figures)
         if self.folder is not None:

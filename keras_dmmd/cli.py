@@ -1,6 +1,7 @@
 """`keras-dmmd`: look at presets, write samples, distil and evaluate, from files and without code."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -26,7 +27,7 @@ def main(argv=None):
     args = parser().parse_args(argv)
     try:
         args.run(args)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, EOFError, ImportError) as error:
         print(f"keras-dmmd {args.command}: {error}", file=sys.stderr)
         return 2
     return 0
@@ -101,12 +102,13 @@ def info(args):
     if args.model is None:
         print("\n".join(presets.names()))
         return
-    model = _model(args.model)
+    model = presets.from_preset(args.model)
+    network = getattr(model, "denoiser", model)
     facts = {
-        "process": model.process,
-        "network": f"{type(model.denoiser).__name__}, {model.count_params():,} parameters",
-        "tokens a sample": model.length,
-        "network calls a sample": model.steps,
+        "process": getattr(model, "process", "none: it judges and writes no samples"),
+        "network": f"{type(network).__name__}, {model.count_params():,} parameters",
+        "tokens a sample": getattr(model, "length", None),
+        "network calls a sample": getattr(model, "steps", None),
         "tokenizer": model.tokenizer,
     }
     for name, fact in facts.items():
@@ -138,18 +140,9 @@ def generate(args):
         lines = model.tokenizer.decode(samples)
     else:
         lines = [" ".join(map(str, ids)) for ids in samples]
-    with open(args.out, "w", encoding="utf-8") if args.out else _Terminal() as file:
+    terminal = contextlib.nullcontext(sys.stdout)
+    with open(args.out, "w", encoding="utf-8") if args.out else terminal as file:
         print(*lines, sep="\n", file=file)
-
-
-class _Terminal:
-    """Standard output as something to close, which leaves it open."""
-
-    def __enter__(self):
-        return sys.stdout
-
-    def __exit__(self, *error):
-        pass
 
 
 def distill(args):
@@ -163,13 +156,14 @@ def distill(args):
     distiller = DMMDDistiller(
         teacher, steps=args.steps, temperature=args.temperature, top_p=args.top_p, seed=args.seed
     )
-    distiller.compile(**annealed_optimizers(args.rounds, args.learning_rate))
     per_epoch = min(args.rounds, 50)
+    args.rounds = per_epoch * -(-args.rounds // per_epoch)  # whole epochs: what the card says
+    distiller.compile(**annealed_optimizers(args.rounds, args.learning_rate))
     distiller.fit(
         rows,
         batch_size=min(args.batch_size, len(rows)),
         steps_per_epoch=per_epoch,
-        epochs=-(-args.rounds // per_epoch),
+        epochs=args.rounds // per_epoch,
     )
     asked = {k: v for k, v in vars(args).items() if k not in ("run", "command", "out")}
     presets.save_to_preset(distiller.student, args.out, card=asked)
@@ -177,6 +171,8 @@ def distill(args):
 
 
 def evaluate(args):
+    import numpy as np
+
     from keras_dmmd import evaluation, metrics
     from keras_dmmd.metrics import ImageFeatures
 
@@ -185,12 +181,21 @@ def evaluate(args):
         raise ValueError(f"The models need different names. Received: {names}")
     models = {name: _model(model) for name, model in zip(names, args.models, strict=True)}
     first = models[names[0]]
+    kinds = {name: _kind(model) for name, model in models.items()}
+    other = next((name for name in names if kinds[name] != kinds[names[0]]), None)
+    if other is not None:
+        raise ValueError(
+            f"{names[0]} and {other} differ in vocabulary, tokenizer or length: they do not compare."
+        )
     data = None if args.data is None else _data(args.data, first, args.lines)
+    if data is not None:  # one half to compare with, the other in the place of samples
+        data = np.random.default_rng(0).permutation(data)
+        known, data = data[::2], data[1::2]
     asked = [metrics.UnigramEntropy(), metrics.Diversity(), metrics.Repetition()]
     if args.features:
         if data is None:
             raise ValueError("--features compares with real data: pass --data too.")
-        asked.insert(0, metrics.FrechetDistance(ImageFeatures.load(args.features), data))
+        asked.insert(0, metrics.FrechetDistance(ImageFeatures.load(args.features), known))
     if args.reference:
         if first.tokenizer is None:
             raise ValueError(f"--reference judges texts, but {names[0]} has no tokenizer.")
@@ -211,6 +216,12 @@ def evaluate(args):
     print(f"The page: {os.path.join(args.out, 'report.html')}")
 
 
+def _kind(model):
+    """What two models must share to be judged alike."""
+    tokenizer = model.tokenizer and model.tokenizer.get_config()
+    return model.process.vocabulary_size, model.length, tokenizer
+
+
 def _data(path, model, lines):
     """Ids `(n, length)` of a .npy file, or of texts in a model's tokens."""
     import numpy as np
@@ -219,6 +230,8 @@ def _data(path, model, lines):
 
     if path.endswith(".npy"):
         rows = np.load(path)
+        if not isinstance(rows, np.ndarray):
+            raise ValueError(f"{path} must hold one array.")
         if rows.ndim != 2 or rows.dtype.kind not in "iu" or rows.shape[1] != model.length:
             raise ValueError(
                 f"{path} must be ids of shape (n, {model.length}). "

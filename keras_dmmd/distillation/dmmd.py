@@ -262,18 +262,17 @@ class DMMDDistiller(Distiller):
 
     def _statistics(self, draw, teacher_cost, critic_cost):
         """Means over the tokens that the student had to predict, and over those that carry loss."""
-        log_probs = ops.maximum(ops.stop_gradient(draw.log_probs), -1e4)
-        entropy = -ops.sum(ops.exp(log_probs) * log_probs, axis=-1)
+        entropy = entropies(ops.stop_gradient(draw.log_probs))
         open_t, open_s = self.process.is_open(draw.z_t), self.process.is_open(draw.z_s)
         if "known" in draw.told:
             unknown = ops.logical_not(draw.told["known"])
             open_t, open_s = ops.logical_and(open_t, unknown), ops.logical_and(open_s, unknown)
         ratio = gather(critic_cost - teacher_cost, draw.x)
-        mean = _mean_where(open_s, ratio)
+        mean = mean_where(open_s, ratio)
         return {
-            "student_entropy": _mean_where(open_t, entropy),
+            "student_entropy": mean_where(open_t, entropy),
             "log_ratio_mean": mean,
-            "log_ratio_std": ops.sqrt(_mean_where(open_s, ops.square(ratio - mean))),
+            "log_ratio_std": ops.sqrt(mean_where(open_s, ops.square(ratio - mean))),
         }
 
     def get_config(self):
@@ -299,7 +298,13 @@ def default_noise(teacher):
     return "gaussian" if getattr(teacher.denoiser, "grid", None) is None else "pyramid"
 
 
-def _mean_where(mask, values):
+def entropies(log_probs):
+    """Entropies of distributions over the last axis, in nats."""
+    log_probs = ops.maximum(log_probs, -1e4)
+    return -ops.sum(ops.exp(log_probs) * log_probs, axis=-1)
+
+
+def mean_where(mask, values):
     mask = ops.cast(mask, "float32")
     return ops.sum(mask * values) / ops.maximum(ops.sum(mask), 1.0)
 

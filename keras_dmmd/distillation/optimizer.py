@@ -35,7 +35,7 @@ class AlternatingOptimizer(keras.optimizers.MultiOptimizer):
         self.iterations.assign_add(1)
 
 
-def annealed_optimizers(rounds, learning_rate=1e-3, warmup=0):
+def annealed_optimizers(rounds, learning_rate=1e-3, warmup=0, critic_steps=1):
     """The optimizers of a distillation whose length is known.
 
     The game of student and critic comes to no rest of its own: a rate that falls along a cosine to a
@@ -47,6 +47,7 @@ def annealed_optimizers(rounds, learning_rate=1e-3, warmup=0):
         learning_rate: of both at first.
         warmup: rounds over which the student's rate rises from 0: for a student that is trained
             already, until its critic, which starts as the teacher, has caught up with it.
+        critic_steps: critic updates a round, as given to the distiller.
 
     Returns:
         A dict of arguments of `DMMDDistiller.compile`: `distiller.compile(**annealed_optimizers(500))`.
@@ -56,10 +57,10 @@ def annealed_optimizers(rounds, learning_rate=1e-3, warmup=0):
             f"`warmup` must be less than `rounds`, both counts. Received: {warmup} and {rounds}"
         )
 
-    def adam(warmup=0, **kwargs):
+    def adam(updates, warmup=0, **kwargs):
         rate = keras.optimizers.schedules.CosineDecay(
             0.0 if warmup else learning_rate,
-            rounds - warmup,
+            updates - warmup,
             alpha=0.05,
             warmup_target=learning_rate if warmup else None,
             warmup_steps=warmup,
@@ -67,6 +68,6 @@ def annealed_optimizers(rounds, learning_rate=1e-3, warmup=0):
         return keras.optimizers.Adam(rate, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **kwargs)
 
     return {
-        "student_optimizer": adam(warmup, use_ema=True, ema_momentum=rounds / (rounds + 12)),
-        "critic_optimizer": adam(),
+        "student_optimizer": adam(rounds, warmup, use_ema=True, ema_momentum=rounds / (rounds + 12)),
+        "critic_optimizer": adam(rounds * critic_steps),
     }

@@ -5,6 +5,7 @@ import importlib.resources
 import io
 import json
 
+from keras_dmmd.evaluation.report import base_temperature
 from keras_dmmd.optional import package
 
 # Okabe & Ito: told apart by colour-blind readers too, and in grey by their markers.
@@ -34,8 +35,8 @@ def page(report):
         .replace("{{charts}}", "\n".join(_charts(report)))
         .replace("{{table}}", _table(report.table()))
         .replace("{{facts}}", _facts(report))
-        # "</" would end the script that the samples stand in.
-        .replace("{{samples}}", json.dumps(report.shown).replace("</", "<\\/"))
+        # Markup within samples must not end the script that they stand in.
+        .replace("{{samples}}", json.dumps(report.shown).replace("<", "\\u003c"))
     )
 
 
@@ -60,7 +61,8 @@ def _table(lines):
 def _charts(report):
     """A figure element with an SVG for everything there is to show."""
     models = [name for name in dict.fromkeys(row["model"] for row in report.rows) if name != "data"]
-    plain = [row for row in report.rows if row["model"] != "data" and row["temperature"] == 1.0]
+    base = base_temperature(report.settings["temperatures"])
+    plain = [row for row in report.rows if row["model"] != "data" and row["temperature"] == base]
     data = next((row for row in report.rows if row["model"] == "data"), {})
     charts = []
     for figure in report.figures:
@@ -141,7 +143,7 @@ def _chart(title, note, lines, xlabel, level=None, log=True):
                     y,
                     yerr=[0.0 if e is None or e != e else e for e in errors],
                     color=COLORS[i % len(COLORS)],
-                    marker=MARKERS[i % len(MARKERS)],
+                    marker=MARKERS[(i + i // len(COLORS)) % len(MARKERS)],
                     markersize=4,
                     linewidth=1.4,
                     capsize=2,

@@ -79,6 +79,11 @@ class Report:
         )
 
 
+def base_temperature(temperatures):
+    """The one that figures are shown at: 1, or else the first."""
+    return 1.0 if 1.0 in temperatures else temperatures[0]
+
+
 def with_error(mean, error):
     """`1.234 ± 0.056`, with two digits of the error."""
     if mean is None:

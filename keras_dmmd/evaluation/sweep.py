@@ -1,6 +1,5 @@
 """Samplers against the number of network calls and the temperature: one call, figures with errors."""
 
-import hashlib
 import json
 import os
 import platform
@@ -11,8 +10,12 @@ import numpy as np
 from keras import ops
 
 from keras_dmmd import backend, random
-from keras_dmmd.evaluation.report import Report
+from keras_dmmd.distillation.dmmd import entropies, mean_where
+from keras_dmmd.evaluation.report import Report, base_temperature
+from keras_dmmd.metrics.streaming import array_hash, ask, weights_hash
 from keras_dmmd.metrics.text import mean_and_error
+from keras_dmmd.optional import package
+from keras_dmmd.sampling.sampler import time_grid
 from keras_dmmd.training.diffusion_model import DiffusionModel
 from keras_dmmd.version import __version__
 
@@ -44,8 +47,9 @@ def evaluate(
             `update_state(samples, data)` and `result() -> dict`, where a name that ends in `_error` is
             the standard error of the one without.
         temperatures: of the predictions.
-        reference_data: real ids `(n, length)`: given to every metric beside the samples, in the same
-            number, and measured like a model under the name `"data"`.
+        reference_data: real ids `(n, length)`, at least twice as many as samples: given to every metric
+            beside the samples, in the same number, and measured like a model under the name `"data"`,
+            one part of them against another. A metric with data of its own should have others.
         samples: sequences a cell.
         seeds: integers, a set of samples each.
         folder: where to write `report.json`, `report.csv`, `report.html` and every finished cell, so
@@ -61,17 +65,23 @@ def evaluate(
     Raises:
         ValueError: something is missing or has the wrong form, or the folder holds another sweep.
     """
-    _check(models, steps, metrics, temperatures, samples, seeds, reference_data)
+    _check(models, steps, metrics, temperatures, samples, seeds, reference_data, generate)
+    if folder is not None:
+        package("matplotlib", "The page of a report", "matplotlib")  # now, not after hours
     settings = {
-        "models": {name: _fingerprint(model) for name, model in models.items()},
+        "models": {name: weights_hash(model) for name, model in models.items()},
         "steps": list(map(int, steps)),
         "temperatures": list(map(float, temperatures)),
         "metrics": [_describe(metric) for metric in metrics],
+        "metric_marks": [_mark(metric) for metric in metrics],
         "samples": int(samples),
         "seeds": list(map(int, seeds)),
-        "data": None if reference_data is None else _hash(np.asarray(reference_data).tobytes()),
-        "generate": {name: repr(value) for name, value in generate.items()},
+        "data": None if reference_data is None else array_hash(reference_data),
+        "generate": {name: _plain(value) for name, value in generate.items()},
+        "machine": _machine(),
     }
+    settings = json.loads(json.dumps(settings))  # as a file will give it back
+    base = base_temperature(settings["temperatures"])
     cells = _Cells(folder, settings)
     plan = [
         (name, int(k), float(temperature), int(seed))
@@ -91,12 +101,13 @@ def evaluate(
         found[name, k, temperature, seed] = cells.get(
             (name, k, temperature, seed),
             lambda n=name, k=k, t=temperature, s=seed: _measure(
-                models[n], k, t, s, metrics, reference_data, samples, shown, generate
+                models[n], k, t, s, metrics, reference_data, samples, shown, generate, t == base
             ),
         )
         if bar:
             bar.update(i + 1)
-    report = Report(title, settings, _machine(), _rows(found), _browser(found, models, seeds[0]))
+    machine = settings.pop("machine")
+    report = Report(title, settings, machine, _rows(found), _browser(found, models, seeds[0], base))
     if folder is not None:
         report.save(folder)
     return report
@@ -106,29 +117,42 @@ def step_entropies(model, steps, samples=256, seed=0, **generate):
     """Entropy of a model's prediction of an open token at every step, nats, `(steps,)`.
 
     A student's is lower the fewer its steps: that is how tokens which are drawn apart agree.
+
+    Args:
+        model: a built `DiffusionModel` of whole sequences, without self-conditioning.
+        steps: network calls a sample.
+        samples, seed: over which the mean is taken.
+        **generate: `length`, `temperature`, `top_p` of `DiffusionModel.generate`: how the sequences are
+            made in which the entropy is read.
     """
+    if not _has_step_entropies(model, generate):
+        raise ValueError(
+            "Entropies by step are those of whole sequences that nothing else is told of. Received: "
+            f"block_size={model.block_size}, self_conditioning={model.self_conditioning}, {generate}"
+        )
     path = model.generate(
         samples, steps=steps, seed=seed, trajectory=True, verbose=0, batch_size=samples, **generate
     )
-    times = np.linspace(1.0, 0.0, steps + 1, dtype="float32")[:-1]
 
     def entropy(z_t, t, key):
         t = ops.broadcast_to(t, (samples,))
         log_probs = model.process.log_mean(model.logits(z_t, t, seed=key), z_t, t)
-        finite = ops.maximum(log_probs, -1e4)
-        entropies = -ops.sum(ops.exp(finite) * finite, axis=-1)
-        is_open = ops.cast(model.process.is_open(z_t), "float32")
-        return ops.sum(is_open * entropies) / ops.maximum(ops.sum(is_open), 1.0)
+        return mean_where(model.process.is_open(z_t), entropies(log_probs))
 
     entropy = backend.compile_inference(entropy, model.variables, backend.COMPILES)
     keys = random.split(random.as_key(seed + 1), steps)
     return [
         float(ops.convert_to_numpy(entropy(*map(ops.convert_to_tensor, (z, t)), key)))
-        for z, t, key in zip(path[:-1], times, keys, strict=True)
+        for z, t, key in zip(path[:-1], time_grid(steps)[:-1], keys, strict=True)
     ]
 
 
-def _check(models, steps, metrics, temperatures, samples, seeds, reference_data):
+def _has_step_entropies(model, generate):
+    told = set(generate) - {"length", "temperature", "top_p"}
+    return not (model.block_size or model.self_conditioning or told)
+
+
+def _check(models, steps, metrics, temperatures, samples, seeds, reference_data, generate):
     if not isinstance(models, dict) or not models:
         raise ValueError(f"`models` must be a dict of names to models. Received: {models!r}")
     for name, model in models.items():
@@ -152,44 +176,46 @@ def _check(models, steps, metrics, temperatures, samples, seeds, reference_data)
             raise ValueError(f"{metric.name}: the reference is one of the models that it judges.")
     if not isinstance(samples, (int, np.integer)) or samples < 1:
         raise ValueError(f"`samples` must be an integer of at least 1. Received: {samples!r}")
-    if reference_data is not None and len(reference_data) < samples:
+    if reference_data is not None and len(reference_data) < 2 * samples:
         raise ValueError(
-            f"`reference_data` must be at least as many as `samples`, {samples}, to compare equal "
-            f"numbers. Received: {len(reference_data)}"
+            f"`reference_data` must be at least twice `samples`, {2 * samples}: one half stands in the "
+            f"place of samples. Received: {len(reference_data)}"
         )
+    own = {"n", "steps", "seed", "temperature", "trajectory", "verbose"} & set(generate)
+    if own:
+        raise ValueError(
+            f"{sorted(own)} are not for `generate` here: a sweep has `steps`, `seeds` and "
+            "`temperatures`."
+        )
+    if any(
+        isinstance(part, str) for prompt in generate.get("prompts") or () for part in [prompt, *prompt]
+    ):
+        raise ValueError("`prompts` must be ids here: encode texts with the model's tokenizer.")
 
 
-def _measure(model, k, temperature, seed, metrics, data, samples, shown, generate):
+def _measure(model, k, temperature, seed, metrics, data, samples, shown, generate, with_entropies):
     """One cell: a dict of figures, time and samples to show."""
-    options = {"steps": k, "temperature": temperature, "verbose": 0, **generate}
-    model.generate(samples, seed=seed, **{**options, "steps": 1})  # compiled, before the clock starts
+    options = {**generate, "temperature": temperature, "verbose": 0}
+    model.generate(samples, steps=1, seed=seed, **options)  # compiled, before the clock starts
     start = time.perf_counter()
-    tokens = model.generate(samples, seed=seed, **options)
+    tokens = model.generate(samples, steps=k, seed=seed, **options)
     seconds = time.perf_counter() - start
-    cell = {"figures": _ask(metrics, tokens, data, seed), "seconds_per_sample": seconds / samples}
+    if data is not None:
+        order = np.random.default_rng(seed).permutation(len(data))[:samples]
+        data = np.asarray(data)[order]
+    cell = {"figures": ask(metrics, tokens, data), "seconds_per_sample": seconds / samples}
     cell["shown"] = tokens[:shown].tolist()
-    if temperature == 1.0:
-        count = min(samples, 64)
-        cell["entropies"] = step_entropies(model, k, count, seed) if not model.block_size else None
+    if with_entropies and _has_step_entropies(model, generate):
+        options = {**generate, "temperature": temperature}
+        cell["entropies"] = step_entropies(model, k, min(samples, 64), seed, **options)
     return cell
 
 
 def _measure_data(data, samples, seed, metrics):
-    """Real sequences in the place of samples."""
-    order = np.random.default_rng(seed).permutation(len(data))[:samples]
-    return {"figures": _ask(metrics, np.asarray(data)[order], data, seed + 1_000_003)}
-
-
-def _ask(metrics, tokens, data, seed):
-    if data is not None:
-        order = np.random.default_rng(seed).permutation(len(data))[: len(tokens)]
-        data = np.asarray(data)[order]
-    figures = {}
-    for metric in metrics:
-        metric.reset_state()
-        metric.update_state(tokens, data)
-        figures |= {name: float(value) for name, value in metric.result().items()}
-    return figures
+    """Real sequences in the place of samples, beside others to compare with."""
+    order = np.random.default_rng(seed).permutation(len(data))[: 2 * samples]
+    data = np.asarray(data)[order]
+    return {"figures": ask(metrics, data[:samples], data[samples:])}
 
 
 def _rows(found):
@@ -215,11 +241,11 @@ def _rows(found):
     return rows
 
 
-def _browser(found, models, seed):
+def _browser(found, models, seed, base):
     """Samples to look at: `{model: {steps: [text or ids]}}`, with the grid of images."""
     shown = {"grids": {}, "samples": {}}
     for (name, k, temperature, cell_seed), cell in found.items():
-        if name not in models or cell_seed != seed or temperature != 1.0:
+        if name not in models or cell_seed != seed or temperature != base:
             continue
         model = models[name]
         grid = getattr(model.denoiser, "grid", None)
@@ -265,7 +291,7 @@ class _Cells:
     def get(self, key, work):
         if self.folder is None:
             return work()
-        path = os.path.join(self.folder, f"{_hash(repr(key).encode())}.json")
+        path = os.path.join(self.folder, f"{array_hash(np.array(repr(key)))}.json")
         if not os.path.exists(path):
             _write(path, work())
         with open(path) as file:
@@ -278,21 +304,19 @@ def _write(path, content):
     os.replace(f"{path}.partial", path)
 
 
-def _hash(content):
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _fingerprint(model):
-    """What tells one model from another: its weights."""
-    digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()[:16]
-
-
 def _describe(metric):
     features = getattr(metric, "feature_name", None)
     return metric.name if features is None else f"{metric.name} ({features})"
+
+
+def _mark(metric):
+    """What tells one metric from another, as JSON."""
+    return getattr(metric, "fingerprint", lambda: [metric.name])()
+
+
+def _plain(value):
+    """An argument as text, arrays by their mark."""
+    return array_hash(value) if isinstance(value, np.ndarray) else repr(value)
 
 
 def _machine():

@@ -20,6 +20,7 @@ from keras_dmmd.metrics.reference import bits_per_character as bits_per_characte
 from keras_dmmd.metrics.reference import generative_perplexity as generative_perplexity
 from keras_dmmd.metrics.streaming import SampleScore as SampleScore
 from keras_dmmd.metrics.streaming import StreamingMetric as StreamingMetric
+from keras_dmmd.metrics.streaming import ask as ask
 from keras_dmmd.metrics.text import known_words as known_words
 from keras_dmmd.metrics.text import mean_and_error as mean_and_error
 from keras_dmmd.metrics.text import unigram_entropy as unigram_entropy

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_dmmd.metrics.diversity import check_ids
 from keras_dmmd.metrics.frechet import FeatureStatistics, frechet_distance
-from keras_dmmd.metrics.streaming import StreamingMetric
+from keras_dmmd.metrics.streaming import StreamingMetric, array_hash
 from keras_dmmd.optional import package
 
 
@@ -48,6 +48,9 @@ class FeatureMetric(StreamingMetric):
     def reset_state(self):
         self._parts = []
 
+    def fingerprint(self):
+        return [*super().fingerprint(), self.feature_name, array_hash(self.data_features)]
+
 
 class FrechetDistance(FeatureMetric):
     """`frechet_distance` of the features of samples and data. Fewer samples read higher."""
@@ -82,6 +85,9 @@ class KernelDistance(FeatureMetric):
     def __init__(self, features, data, block_size=250, name="kernel_distance"):
         self.block_size = block_size
         super().__init__(features, data, name)
+
+    def get_config(self):
+        return {**super().get_config(), "block_size": self.block_size}
 
     def result(self):
         x, y, size = self.sample_features, self.data_features, self.block_size

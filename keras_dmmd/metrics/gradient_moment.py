@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_dmmd import backend
 from keras_dmmd.metrics.diversity import check_ids
-from keras_dmmd.metrics.streaming import StreamingMetric
+from keras_dmmd.metrics.streaming import StreamingMetric, weights_hash
 
 
 class GradientMoment(StreamingMetric):
@@ -53,6 +53,9 @@ class GradientMoment(StreamingMetric):
             return [[ops.sum(a * b) for a, b in zip(*pair, strict=True)] for pair in pairs]
 
         self._moments = backend.compile_inference(moments, reference.model.variables, backend.COMPILES)
+
+    def fingerprint(self):
+        return [self.name, weights_hash(self.reference.model)]
 
     def _gradient(self, tokens, variables):
         def mean_log_likelihood():

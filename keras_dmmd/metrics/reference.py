@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_dmmd import backend, presets
-from keras_dmmd.metrics.streaming import StreamingMetric
+from keras_dmmd.metrics.streaming import StreamingMetric, weights_hash
 from keras_dmmd.metrics.text import mean_and_error
 from keras_dmmd.optional import package
 from keras_dmmd.tokenizers import BytePairTokenizer
@@ -50,14 +50,14 @@ class CausalReference:
         """From a preset of this library, or a folder that KerasHub loads, with its `tokenizer.json`.
 
         Args:
-            folder: `"sotu_chars_reference"`, which ships, or one such as `examples/smollm2_preset.py`
-                writes.
+            folder: `"sotu_chars_reference"`, which ships, or one that `examples/train_reference.py` or
+                `examples/smollm2_preset.py` wrote.
             **kwargs: of `CausalReference`.
 
         Raises:
             FileNotFoundError: there is no such folder.
         """
-        if folder in presets.names():
+        if folder in presets.names() or os.path.exists(os.path.join(folder, "weights.npz")):
             return cls(presets.from_preset(folder), **kwargs)
         path = os.path.join(folder, "tokenizer.json")
         if not os.path.exists(path):
@@ -74,7 +74,8 @@ class CausalReference:
             mask: which of them count, bool `(batch, length)`: all by default.
         """
         tokens = ops.cast(tokens, "int32")
-        mask = ops.ones_like(tokens, dtype="bool") if mask is None else mask
+        mask = ops.ones_like(tokens, dtype="bool") if mask is None else ops.cast(mask, "bool")
+        tokens = ops.where(mask, tokens, 0)
         before = ops.concatenate([ops.full_like(tokens[:, :1], self.start_id), tokens[:, :-1]], axis=1)
         logits = self.model({"token_ids": before, "padding_mask": ops.ones_like(before)})
         log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
@@ -106,7 +107,7 @@ class CausalReference:
             batch = parts[a : a + self.batch_size]
             # Lengths in steps of 32, batches filled up: few shapes to compile.
             length = min(self.window, -(-len(batch[-1][1]) // 32) * 32)
-            tokens = np.full((self.batch_size, length), self.start_id, "int32")
+            tokens = np.zeros((self.batch_size, length), "int32")
             mask = np.zeros(tokens.shape, bool)
             for row, (_, ids) in enumerate(batch):
                 tokens[row, : len(ids)], mask[row, : len(ids)] = ids, True
@@ -133,11 +134,21 @@ class _Judged(StreamingMetric):
         self.reset_state()
 
     def update_state(self, samples, data=None):
-        """Add samples: ids `(n, length)`, or strings where there is no tokenizer."""
+        """Add samples: ids `(n, length)`, or strings where there is no tokenizer.
+
+        A sample that decodes to an empty text, which has no likelihood to speak of, counts as nothing.
+        """
         texts = self.tokenizer.decode(np.asarray(samples)) if self.tokenizer else samples
+        if self.tokenizer:
+            texts = [text for text in texts if text]
+            if not texts:
+                raise ValueError(f"{self.name}: all {len(samples)} samples are empty texts.")
         nats, counts = self.reference.judge(texts)
         self._nats.append(nats)
         self._sizes.append(self._size(texts, counts))
+
+    def fingerprint(self):
+        return [self.name, weights_hash(self.reference.model)]
 
     def _size(self, texts, counts):
         raise NotImplementedError

@@ -1,5 +1,7 @@
 """Metrics that gather batch by batch, on the host, in float64."""
 
+import hashlib
+
 import keras
 import numpy as np
 
@@ -45,8 +47,43 @@ class StreamingMetric(keras.metrics.Metric):
     def reset_state(self):
         self._gathered = {}
 
+    def fingerprint(self):
+        """What tells this metric from another, JSON: a sweep goes on with the same ones only."""
+        return sorted(self.get_config().items())
+
     def get_config(self):
         return {"name": self.name}
+
+
+def ask(metrics, samples, data=None):
+    """The figures of a list of metrics on samples, a dict of floats.
+
+    Raises:
+        ValueError: two metrics give a figure of one name.
+    """
+    figures = {}
+    for metric in metrics:
+        metric.reset_state()
+        metric.update_state(samples, data)
+        found = {name: float(value) for name, value in metric.result().items()}
+        twice = sorted(found.keys() & figures.keys())
+        if twice:
+            raise ValueError(f"Two metrics give a figure {twice[0]!r}: name them apart.")
+        figures |= found
+    return figures
+
+
+def array_hash(*arrays):
+    """A short mark of arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def weights_hash(model):
+    """A short mark of a model's weights."""
+    return array_hash(*model.get_weights())
 
 
 class SampleScore(StreamingMetric):

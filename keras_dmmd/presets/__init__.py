@@ -28,7 +28,7 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
     """Write a model as a preset.
 
     Args:
-        model: a built `keras_dmmd.DiffusionModel`.
+        model: a built `keras_dmmd.DiffusionModel`, or another registered Keras model.
         folder: where to; created, its files replaced.
         card: a dict of facts about the model: how it was trained, what was measured.
         dtype: of the stored weights. Half precision halves the file; weights load as float32.
@@ -57,7 +57,8 @@ def from_preset(preset):
             `save_to_preset` wrote, or a handle of `upload_to_hub`.
 
     Returns:
-        A built `keras_dmmd.DiffusionModel` under the current dtype policy, not compiled.
+        The model under the current dtype policy, not compiled: a built `keras_dmmd.DiffusionModel`
+        unless it is a reference.
     """
     folder = _folder(preset)
     if not os.path.exists(os.path.join(folder, "config.json")):

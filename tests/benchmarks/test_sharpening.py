@@ -41,3 +41,5 @@ def test_sweep(tmp_path, monkeypatch):
     # What is done is not done again.
     monkeypatch.setattr(sharpening, "distil", None)
     assert json.loads(pathlib.Path(sharpening.main(arguments)).read_text())["results"] == rows
+    with pytest.raises(ValueError, match="other arguments"):
+        sharpening.main([*arguments, "--samples", "5"])

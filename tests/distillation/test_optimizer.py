@@ -21,6 +21,8 @@ def test_rates_fall_and_a_trained_student_waits():
     assert student.use_ema and not critic.use_ema
     # Half of the average is of about the last twelfth: 0.89 ** 8 is 0.4, over 8 of 100 rounds.
     assert student.ema_momentum ** (100 / 12) == pytest.approx(0.4, abs=0.05)
+    slow = kd.annealed_optimizers(100, 2e-3, critic_steps=3)["critic_optimizer"]
+    assert rate(slow, 150) == pytest.approx(rate(critic, 50))
     assert rate(kd.annealed_optimizers(100)["student_optimizer"], 0) == pytest.approx(1e-3)
 
 

@@ -24,7 +24,12 @@ def report():
     timed = {"seconds_per_sample": 0.002}
     return Report(
         "Speeches & <digits>",
-        {"samples": 1000, "seeds": [0, 1, 2], "metrics": ["unigram_entropy", "bits_per_character"]},
+        {
+            "samples": 1000,
+            "seeds": [0, 1, 2],
+            "temperatures": [1.0, 0.8],
+            "metrics": ["unigram_entropy", "bits_per_character"],
+        },
         {"backend": "jax", "device": "CPU"},
         [
             row("data", None, 1.0, 2.7, 1.6),
@@ -36,7 +41,10 @@ def report():
         {
             "grids": {"student": [2, 2, 17]},
             "samples": {
-                "teacher": {"4": ["a row </script><b>of</b> text", "another"], "16": ["the last"]},
+                "teacher": {
+                    "4": ["<!--<script> a row </script><b>of</b> text", "another"],
+                    "16": ["the last"],
+                },
                 "student": {"4": [[0, 16, 8, 4]] * 3},
             },
         },
@@ -77,7 +85,7 @@ def test_what_a_browser_shows(dom):
     assert re.findall(r"<h3>(.*?)</h3>", models) == ["teacher", "student"]
     assert "<output>4</output>" in shown
     # Text stands as it is, markup too; images are drawn.
-    assert "<pre>a row &lt;/script&gt;&lt;b&gt;of&lt;/b&gt; text</pre>" in models
+    assert "<pre>&lt;!--&lt;script&gt; a row &lt;/script&gt;&lt;b&gt;of&lt;/b&gt; text</pre>" in models
     assert models.count('<canvas width="2" height="2">') == 3
     assert shown.count("<tr>") == 6
 

@@ -95,6 +95,34 @@ def test_a_folder_knows_its_models(tmp_path):
         sweep({"net": small_model()}, **arguments)
 
 
+def test_a_folder_knows_its_metrics(tmp_path):
+    """Not by name alone: other features or data, another judge, are another metric."""
+
+    def features(ids):
+        return ids[:, :2].astype(float)
+
+    data = toy.samples(SUPPORT, PROBABILITIES, 50, 5)
+    arguments = {"steps": [1], "samples": 20, "seeds": (0,), "folder": tmp_path}
+    sweep(metrics=[metrics.FrechetDistance(features, data)], **arguments)
+    sweep(metrics=[metrics.FrechetDistance(features, data)], **arguments)
+    with pytest.raises(ValueError, match="other metric_marks"):
+        sweep(metrics=[metrics.FrechetDistance(features, data[:40])], **arguments)
+
+
+def test_a_sweep_of_one_temperature_shows_it():
+    report = sweep(temperatures=(0.5,), steps=[2], seeds=(0,))
+    assert len(report.rows[0]["step_entropies"]) == 2
+    assert len(report.shown["samples"]["exact"]["2"]) == 16
+    from keras_dmmd.evaluation.page import page
+
+    assert "entropy of the predictions" in page(report)
+
+
+def test_step_entropies_are_of_models_that_are_told_nothing():
+    with pytest.raises(ValueError, match="nothing else is told.*labels"):
+        step_entropies(exact_model(), 2, labels=0)
+
+
 def test_one_seed_takes_the_error_within_its_samples():
     (row,) = sweep(seeds=(3,), steps=[64]).rows
     draws = exact_model().generate(400, steps=64, seed=3)
@@ -127,7 +155,11 @@ def test_step_entropies_of_the_exact_denoiser():
         ({"metrics": []}, "nothing to measure"),
         ({"metrics": [len]}, "needs `name`"),
         ({"samples": 0}, "at least 1.*0"),
-        ({"reference_data": np.zeros((5, 5), int)}, "400.*Received: 5"),
+        ({"temperature": 0.5}, r"\['temperature'\] are not for `generate`"),
+        ({"prompts": ["text"]}, "must be ids"),
+        ({"prompts": [["text"]]}, "must be ids"),
+        ({"metrics": [distance(), distance()]}, "Two metrics give a figure 'total_variation'"),
+        ({"reference_data": np.zeros((5, 5), int)}, "800.*Received: 5"),
     ],
 )
 def test_bad_input(change, message):

@@ -76,6 +76,21 @@ def test_bits_and_perplexity():
     assert error == pytest.approx(math.exp(ratio) * jackknife, rel=0.25)
 
 
+def test_samples_that_are_empty_texts_count_as_nothing():
+    """A row that begins with the end token, as a model may write."""
+    tokenizer = CharacterTokenizer(ALPHABET, end=True)
+    rows = np.array([[0, 1, 2, 0], [3, 3, 3, 3], [2, 3, 3, 3]])
+    for kind, expected in (
+        (metrics.BitsPerCharacter, (nats("abca") + nats("c")) / 5 / math.log(2)),
+        (metrics.GenerativePerplexity, math.exp((nats("abca") + nats("c")) / 5)),
+    ):
+        metric = kind(reference(), tokenizer)
+        metric.update_state(rows)
+        assert metric.result()[metric.name] == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="all 1 samples are empty"):
+        metric.update_state(rows[1:2])
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="list of strings"):
         reference().judge("abc")
