@@ -129,3 +129,13 @@ def test_a_causal_model_of_keras_hub():
         log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
         expected = -sum(log_probs[i, ids[i + 1]] for i in range(len(text)))
         assert value == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_judge_that_ships_tells_text_from_shuffled_letters():
+    """A held-out speech takes it 1.87 bits a character; the same letters in any order, over 4."""
+    judge = metrics.CausalReference.from_folder("sotu_chars_reference")
+    text = "my fellow americans the state of our union is strong because the people of this nation work"
+    bits, _ = metrics.bits_per_character([text], judge)
+    letters = "".join(np.random.default_rng(0).permutation(list(text)))
+    shuffled, _ = metrics.bits_per_character([letters], judge)
+    assert bits < 2.5 and shuffled > 4
