@@ -31,6 +31,8 @@ SEEDS = range(int(os.environ.get("SEEDS", "2")))
 CALLS = [int(k) for k in os.environ.get("CALLS", "8,16,64").split(",")]  # that are measured
 LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "1e-3"))
 BATCH_SIZE = int(os.environ.get("BATCH_SIZE", "64"))
+TEACHER = os.environ.get("TEACHER", "moses_teacher")
+TEMPERATURE = float(os.environ.get("TEMPERATURE", "1"))  # of the teacher while it is distilled
 STUDENT = os.environ.get("STUDENT")  # a student to go on from: a preset or a folder of this script
 TRAINING_SEED = int(os.environ.get("TRAINING_SEED", "0"))
 POLICY = os.environ.get("POLICY", "float32")  # mixed_bfloat16 is faster where the processor has it
@@ -47,7 +49,7 @@ keras.config.set_dtype_policy(POLICY)
 # trained it on the molecules of MOSES.
 
 # %%
-teacher = kd.from_preset("moses_teacher")
+teacher = kd.from_preset(TEACHER)
 train, test, _ = kd.datasets.load_moses(MOSES)
 rng = np.random.default_rng(0)
 
@@ -79,7 +81,9 @@ rounds = 50 * epochs
 student = kd.from_preset(STUDENT) if STUDENT else None
 start = time.time()
 if rounds:
-    distiller = kd.DMMDDistiller(teacher, student, steps=STEPS, seed=TRAINING_SEED)
+    distiller = kd.DMMDDistiller(
+        teacher, student, steps=STEPS, temperature=TEMPERATURE, seed=TRAINING_SEED
+    )
     distiller.compile(
         # A student that is trained already waits for its critic, which starts as the teacher.
         **kd.annealed_optimizers(rounds, LEARNING_RATE, warmup=rounds // 10 if STUDENT else 0),
@@ -176,6 +180,8 @@ with open(os.path.join(FOLDER, "molecules.json"), "w") as file:
             "steps": STEPS,
             "learning_rate": LEARNING_RATE,
             "batch_size": BATCH_SIZE,
+            "teacher": TEACHER,
+            "temperature": TEMPERATURE,
             "went_on_from": STUDENT,
             "training_seed": TRAINING_SEED,
             "policy": POLICY,

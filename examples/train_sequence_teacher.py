@@ -9,6 +9,7 @@ a network of blocks (`--block-size 16`) can take from one of whole rows, and the
 """
 
 import argparse
+import functools
 import math
 import os
 import time
@@ -20,6 +21,15 @@ import keras_dmmd as kd
 
 PROCESSES = {"masked": kd.MaskedDiffusion, "uniform": kd.UniformDiffusion}
 SIZES = {"sotu": {"hidden_dim": 128, "num_layers": 4}, "moses": {"hidden_dim": 128, "num_layers": 4}}
+# Muon for the matrices inside the blocks; embeddings, modulation and head stay with Adam.
+OPTIMIZERS = {
+    "adamw": keras.optimizers.AdamW,
+    "muon": functools.partial(
+        keras.optimizers.Muon,
+        adam_weight_decay=0.03,
+        exclude_layers=["embedding", "modulation", "head"],
+    ),
+}
 TASKS = {
     "sotu": "State of the Union, 27 characters (datasets.text8), rows of 128",
     "moses": "MOSES molecules, SMILES tokens, rows of 56",
@@ -75,6 +85,7 @@ def main(argv=None):
     parser.add_argument("--layers", type=int)
     parser.add_argument("--block-size", type=int, help="write block after block of so many tokens")
     parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--optimizer", choices=sorted(OPTIMIZERS), default="adamw")
     parser.add_argument(
         "--policy", default="float32", help="or mixed_bfloat16: see keras.dtype_policies"
     )
@@ -98,7 +109,7 @@ def main(argv=None):
         0.0, args.steps, warmup_target=args.learning_rate, warmup_steps=args.steps // 20, alpha=0.01
     )
     teacher.compile(
-        keras.optimizers.AdamW(
+        OPTIMIZERS[args.optimizer](
             schedule, weight_decay=0.03, global_clipnorm=1.0, use_ema=True, ema_momentum=0.999
         )
     )
@@ -128,6 +139,7 @@ def main(argv=None):
             "seed": args.seed,
             "updates": args.steps,
             "batch_size": args.batch_size,
+            "optimizer": args.optimizer,
             "learning_rate": args.learning_rate,
             "dropout": args.dropout,
             "block_size": args.block_size,

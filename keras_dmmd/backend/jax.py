@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
-from keras_dmmd.backend.xla import after, exponential
+from keras_dmmd.backend.xla import after, apart, exponential
 
 __all__ = [
     "COMPILES",
     "StatefulTrainStep",
     "after",
+    "apart",
     "apply_gradients",
     "compile_inference",
     "exponential",

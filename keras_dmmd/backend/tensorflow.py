@@ -4,12 +4,13 @@ import contextlib
 
 import tensorflow as tf
 
-from keras_dmmd.backend.xla import after, exponential
+from keras_dmmd.backend.xla import after, apart, exponential
 
 __all__ = [
     "COMPILES",
     "StatefulTrainStep",
     "after",
+    "apart",
     "apply_gradients",
     "compile_inference",
     "exponential",

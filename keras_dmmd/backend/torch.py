@@ -7,6 +7,7 @@ __all__ = [
     "COMPILES",
     "StatefulTrainStep",
     "after",
+    "apart",
     "apply_gradients",
     "compile_inference",
     "exponential",
@@ -84,6 +85,12 @@ def value_and_grad(fn, variables):
 def after(x, norm):
     """`x`: operations run in the order in which they are written."""
     del norm
+    return x
+
+
+def apart(x, z):
+    """`x`: nothing is fused."""
+    del z
     return x
 
 

@@ -75,6 +75,7 @@ class Sampler:
                 prediction=prediction,
                 **blocks,
             )
+            logits = backend.apart(logits, z_t)
             if prediction is not None:
                 prediction = ops.softmax(logits, axis=-1)
             log_probs = process.log_mean(logits, z_t, t)
