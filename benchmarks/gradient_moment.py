@@ -30,7 +30,7 @@ def parse(argv):
     parser.add_argument("--models", nargs="+", default=["sotu_chars_teacher", "sotu_chars_student"])
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--top-p", type=float, nargs="+", default=TOP_P)
-    parser.add_argument("--samples", type=int, default=512, help="a set, an even number of batches")
+    parser.add_argument("--samples", type=int, default=512, help="a set, in whole batches")
     parser.add_argument("--batch-size", type=int, default=64, help="of one estimate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", default=common.RESULTS, help="of the result file")
