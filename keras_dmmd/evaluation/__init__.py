@@ -1,5 +1,5 @@
 """How good samplers are: sweeps, and the page that shows them."""
 
+from keras_dmmd.evaluation.entropies import step_entropies as step_entropies
 from keras_dmmd.evaluation.report import Report as Report
 from keras_dmmd.evaluation.sweep import evaluate as evaluate
-from keras_dmmd.evaluation.sweep import step_entropies as step_entropies

@@ -5,12 +5,10 @@ import importlib.resources
 import io
 import json
 
+from keras_dmmd.evaluation import plots
 from keras_dmmd.evaluation.report import base_temperature
 from keras_dmmd.optional import package
 
-# Okabe & Ito: told apart by colour-blind readers too, and in grey by their markers.
-COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
-MARKERS = "osD^vPX"
 # What each figure says, and which way is better.
 NOTES = {
     "frechet_distance": "distance to real data in the features of a classifier; lower is better",
@@ -60,57 +58,33 @@ def _table(lines):
 
 def _charts(report):
     """A figure element with an SVG for everything there is to show."""
-    models = [name for name in dict.fromkeys(row["model"] for row in report.rows) if name != "data"]
-    base = base_temperature(report.settings["temperatures"])
-    plain = [row for row in report.rows if row["model"] != "data" and row["temperature"] == base]
-    data = next((row for row in report.rows if row["model"] == "data"), {})
     charts = []
     for figure in report.figures:
-        lines = {
-            name: [
-                (row["steps"], row[figure], row.get(f"{figure}_error"))
-                for row in sorted(plain, key=lambda row: row["steps"])
-                if row["model"] == name and figure in row
-            ]
-            for name in models
-        }
         title, note = figure.replace("_", " "), NOTES.get(figure, "")
+        lines = plots.by_calls(report, figure)
         charts.append(
-            _chart(f"{title} by network calls", note, lines, "network calls", data.get(figure))
+            _chart(f"{title} by network calls", note, lines, level=plots.of_data(report, figure))
         )
-    times = {
-        name: [
-            (row["steps"], 1e3 * row["seconds_per_sample"], None)
-            for row in sorted(plain, key=lambda row: row["steps"])
-            if row["model"] == name
-        ]
-        for name in models
-    }
     note = "wall-clock milliseconds a sample, in batches as generate() makes them"
-    charts.append(_chart("time by network calls", note, times, "network calls"))
-    charts += _frontier(report, data)
+    times = plots.by_calls(report, "seconds_per_sample", scale=1e3)
+    charts.append(_chart("time by network calls", note, times))
+    charts += _frontier(report)
+    base = base_temperature(report.settings["temperatures"])
     entropies = {
         f"{row['model']}, {row['steps']} calls": [
             (i / row["steps"], value, None) for i, value in enumerate(row["step_entropies"])
         ]
-        for row in plain
-        if row.get("step_entropies") and row["steps"] > 1
+        for row in report.rows
+        if row["temperature"] == base and row.get("step_entropies") and row["steps"] > 1
     }
     if entropies:
         note = "nats of the prediction of an open token, from pure noise to the last call"
-        charts.append(
-            _chart(
-                "entropy of the predictions by step",
-                note,
-                entropies,
-                "share of the calls done",
-                log=False,
-            )
-        )
+        title, xlabel = "entropy of the predictions by step", "share of the calls done"
+        charts.append(_chart(title, note, entropies, xlabel=xlabel, log=False))
     return charts
 
 
-def _frontier(report, data):
+def _frontier(report):
     """Perplexity against entropy, a line through the temperatures of a model and number of calls."""
     name = next((name for name in PERPLEXITIES if name in report.figures), None)
     if name is None or "unigram_entropy" not in report.figures:
@@ -120,46 +94,22 @@ def _frontier(report, data):
         if row["model"] != "data":
             point = (row["unigram_entropy"], row[name], row.get(f"{name}_error"))
             lines.setdefault(f"{row['model']}, {row['steps']} calls", []).append(point)
-    if data:
-        lines["data"] = [(data["unigram_entropy"], data[name], data.get(f"{name}_error"))]
+    entropy = plots.of_data(report, "unigram_entropy")
+    if entropy is not None:
+        error = plots.of_data(report, f"{name}_error")
+        lines["data"] = [(entropy, plots.of_data(report, name), error)]
     note = "a line through the temperatures; lower at the entropy of the data is better"
     title = f"{name.replace('_', ' ')} and entropy"
-    return [_chart(title, note, lines, "unigram entropy, nats", log=False)]
+    return [_chart(title, note, lines, xlabel="unigram entropy, nats", log=False)]
 
 
-def _chart(title, note, lines, xlabel, level=None, log=True):
-    """Lines `{name: [(x, y, error)]}` as a figure element; `level` is that of real data."""
+def _chart(title, note, lines, **options):
+    """Lines as a figure element; `options` of `plots.draw`."""
     matplotlib = package("matplotlib", "The page of a report", "matplotlib")
-    figure_class = package("matplotlib.figure", "The page of a report", "matplotlib").Figure
     style = {"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif"}
     with matplotlib.rc_context({**style, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = figure_class(figsize=(4.6, 3.0), layout="constrained")
-        axis = figure.subplots()
-        for i, (name, points) in enumerate(lines.items()):
-            if points:
-                x, y, errors = zip(*points, strict=True)
-                axis.errorbar(
-                    x,
-                    y,
-                    yerr=[0.0 if e is None or e != e else e for e in errors],
-                    color=COLORS[i % len(COLORS)],
-                    marker=MARKERS[(i + i // len(COLORS)) % len(MARKERS)],
-                    markersize=4,
-                    linewidth=1.4,
-                    capsize=2,
-                    label=name,
-                )
-        if level is not None:
-            axis.axhline(level, color="#666666", linestyle=":", label="data")
-        if log:
-            axis.set_xscale("log", base=2)
-            ticks = sorted({x for points in lines.values() for x, *_ in points})
-            axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
-            axis.minorticks_off()
-        axis.set_xlabel(xlabel)
-        axis.margins(x=0.06)
-        if len(lines) > 1 or level is not None:
-            axis.legend(frameon=False, fontsize="small")
+        figure, axis = plots.new_figure(4.6, 3.0)
+        plots.draw(axis, lines, **options)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()

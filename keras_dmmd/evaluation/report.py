@@ -59,6 +59,23 @@ class Report:
         with open(os.path.join(folder, "report.json")) as file:
             return cls(**json.load(file))
 
+    def plot(self, figure, axis=None):
+        """Draw a figure against the number of network calls, a line a model; returns the axis.
+
+        Args:
+            figure: one of `figures`, or `"seconds_per_sample"`.
+            axis: of matplotlib; a new one by default, whose `figure.savefig(path)` writes it.
+        """
+        from keras_dmmd.evaluation import plots
+
+        if figure not in [*self.figures, "seconds_per_sample"]:
+            raise ValueError(f"`figure` must be one of {self.figures}. Received: {figure!r}")
+        if axis is None:
+            _, axis = plots.new_figure(5.0, 3.4)
+        plots.draw(axis, plots.by_calls(self, figure), level=plots.of_data(self, figure))
+        axis.set_ylabel(figure.replace("_", " "))
+        return axis
+
     def table(self):
         """Cells as text: a header, and a row for every row."""
         header = ["model", "calls", "temperature", *self.figures, "ms a sample"]

@@ -7,15 +7,14 @@ import time
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_dmmd import backend, random
-from keras_dmmd.distillation.dmmd import entropies, mean_where
+from keras_dmmd import backend
+from keras_dmmd.evaluation.cells import Cells
+from keras_dmmd.evaluation.entropies import StepEntropies
 from keras_dmmd.evaluation.report import Report, base_temperature
 from keras_dmmd.metrics.streaming import array_hash, ask, weights_hash
 from keras_dmmd.metrics.text import mean_and_error
 from keras_dmmd.optional import package
-from keras_dmmd.sampling.sampler import time_grid
 from keras_dmmd.training.diffusion_model import DiffusionModel
 from keras_dmmd.version import __version__
 
@@ -82,7 +81,7 @@ def evaluate(
     }
     settings = json.loads(json.dumps(settings))  # as a file will give it back
     base = base_temperature(settings["temperatures"])
-    cells = _Cells(folder, settings)
+    cells = Cells(folder, settings)
     plan = [
         (name, int(k), float(temperature), int(seed))
         for seed in seeds  # a first column of figures soon, then their errors
@@ -91,19 +90,13 @@ def evaluate(
         for name in models
     ]
     bar = keras.utils.Progbar(len(plan), unit_name="cell") if verbose else None
+    measure = _Measurement(models, metrics, reference_data, samples, shown, base, generate)
     found = {}
     if reference_data is not None:
         for seed in seeds:
-            found["data", 0, 1.0, seed] = cells.get(
-                ("data", seed), lambda seed=seed: _measure_data(reference_data, samples, seed, metrics)
-            )
-    for i, (name, k, temperature, seed) in enumerate(plan):
-        found[name, k, temperature, seed] = cells.get(
-            (name, k, temperature, seed),
-            lambda n=name, k=k, t=temperature, s=seed: _measure(
-                models[n], k, t, s, metrics, reference_data, samples, shown, generate, t == base
-            ),
-        )
+            found["data", 0, 1.0, seed] = cells.get(("data", seed), lambda s=seed: measure.of_data(s))
+    for i, cell in enumerate(plan):
+        found[cell] = cells.get(cell, lambda cell=cell: measure.of_model(*cell))
         if bar:
             bar.update(i + 1)
     machine = settings.pop("machine")
@@ -111,45 +104,6 @@ def evaluate(
     if folder is not None:
         report.save(folder)
     return report
-
-
-def step_entropies(model, steps, samples=256, seed=0, **generate):
-    """Entropy of a model's prediction of an open token at every step, nats, `(steps,)`.
-
-    A student's is lower the fewer its steps: that is how tokens which are drawn apart agree.
-
-    Args:
-        model: a built `DiffusionModel` of whole sequences, without self-conditioning.
-        steps: network calls a sample.
-        samples, seed: over which the mean is taken.
-        **generate: `length`, `temperature`, `top_p` of `DiffusionModel.generate`: how the sequences are
-            made in which the entropy is read.
-    """
-    if not _has_step_entropies(model, generate):
-        raise ValueError(
-            "Entropies by step are those of whole sequences that nothing else is told of. Received: "
-            f"block_size={model.block_size}, self_conditioning={model.self_conditioning}, {generate}"
-        )
-    path = model.generate(
-        samples, steps=steps, seed=seed, trajectory=True, verbose=0, batch_size=samples, **generate
-    )
-
-    def entropy(z_t, t, key):
-        t = ops.broadcast_to(t, (samples,))
-        log_probs = model.process.log_mean(model.logits(z_t, t, seed=key), z_t, t)
-        return mean_where(model.process.is_open(z_t), entropies(log_probs))
-
-    entropy = backend.compile_inference(entropy, model.variables, backend.COMPILES)
-    keys = random.split(random.as_key(seed + 1), steps)
-    return [
-        float(ops.convert_to_numpy(entropy(*map(ops.convert_to_tensor, (z, t)), key)))
-        for z, t, key in zip(path[:-1], time_grid(steps)[:-1], keys, strict=True)
-    ]
-
-
-def _has_step_entropies(model, generate):
-    told = set(generate) - {"length", "temperature", "top_p"}
-    return not (model.block_size or model.self_conditioning or told)
 
 
 def _check(models, steps, metrics, temperatures, samples, seeds, reference_data, generate):
@@ -193,29 +147,42 @@ def _check(models, steps, metrics, temperatures, samples, seeds, reference_data,
         raise ValueError("`prompts` must be ids here: encode texts with the model's tokenizer.")
 
 
-def _measure(model, k, temperature, seed, metrics, data, samples, shown, generate, with_entropies):
-    """One cell: a dict of figures, time and samples to show."""
-    options = {**generate, "temperature": temperature, "verbose": 0}
-    model.generate(samples, steps=1, seed=seed, **options)  # compiled, before the clock starts
-    start = time.perf_counter()
-    tokens = model.generate(samples, steps=k, seed=seed, **options)
-    seconds = time.perf_counter() - start
-    if data is not None:
-        order = np.random.default_rng(seed).permutation(len(data))[:samples]
-        data = np.asarray(data)[order]
-    cell = {"figures": ask(metrics, tokens, data), "seconds_per_sample": seconds / samples}
-    cell["shown"] = tokens[:shown].tolist()
-    if with_entropies and _has_step_entropies(model, generate):
-        options = {**generate, "temperature": temperature}
-        cell["entropies"] = step_entropies(model, k, min(samples, 64), seed, **options)
-    return cell
+class _Measurement:
+    """What is done for a cell; the arguments are those of `evaluate`."""
 
+    def __init__(self, models, metrics, data, samples, shown, base, generate):
+        self.models, self.metrics, self.samples, self.shown = models, metrics, samples, shown
+        self.data = None if data is None else np.asarray(data)
+        self.base, self.generate = base, generate
+        self.step_entropies = {name: StepEntropies(model) for name, model in models.items()}
 
-def _measure_data(data, samples, seed, metrics):
-    """Real sequences in the place of samples, beside others to compare with."""
-    order = np.random.default_rng(seed).permutation(len(data))[: 2 * samples]
-    data = np.asarray(data)[order]
-    return {"figures": ask(metrics, data[:samples], data[samples:])}
+    def of_model(self, name, k, temperature, seed):
+        """Figures, time and samples to show, a dict that JSON holds."""
+        model, samples = self.models[name], self.samples
+        options = {**self.generate, "temperature": temperature}
+        # Compiled, before the clock starts.
+        model.generate(samples, steps=1, seed=seed, verbose=0, **options)
+        start = time.perf_counter()
+        tokens = model.generate(samples, steps=k, seed=seed, verbose=0, **options)
+        seconds = time.perf_counter() - start
+        data = None if self.data is None else self._rows(seed, samples)
+        cell = {
+            "figures": ask(self.metrics, tokens, data),
+            "seconds_per_sample": seconds / samples,
+            "shown": tokens[: self.shown].tolist(),
+        }
+        entropies = self.step_entropies[name]
+        if temperature == self.base and entropies.applies(self.generate):
+            cell["entropies"] = entropies(k, min(samples, 64), seed, **options)
+        return cell
+
+    def of_data(self, seed):
+        """Real sequences in the place of samples, beside others to compare with."""
+        rows = self._rows(seed, 2 * self.samples)
+        return {"figures": ask(self.metrics, rows[: self.samples], rows[self.samples :])}
+
+    def _rows(self, seed, n):
+        return self.data[np.random.default_rng(seed).permutation(len(self.data))[:n]]
 
 
 def _rows(found):
@@ -258,50 +225,6 @@ def _browser(found, models, seed, base):
             texts = [" ".join(map(str, ids)) for ids in cell["shown"]]
         shown["samples"].setdefault(name, {})[str(k)] = texts
     return shown
-
-
-class _Cells:
-    """Finished cells, as files of a folder."""
-
-    def __init__(self, folder, settings):
-        self.folder = folder and os.path.join(folder, "cells")
-        if folder is None:
-            return
-        os.makedirs(self.folder, exist_ok=True)
-        path = os.path.join(self.folder, "settings.json")
-        # What may grow from one call to the next needs no cell done again.
-        fixed = {k: v for k, v in settings.items() if k not in ("steps", "temperatures", "seeds")}
-        if os.path.exists(path):
-            with open(path) as file:
-                known = json.load(file)
-            changed = sorted(k for k in fixed if k != "models" and known.get(k) != fixed[k])
-            changed += [
-                f"model {name!r}"
-                for name, mark in fixed["models"].items()
-                if known["models"].get(name, mark) != mark
-            ]
-            if changed:
-                raise ValueError(
-                    f"{os.fspath(folder)!r} holds a sweep with other {', '.join(changed)}: take "
-                    "another folder."
-                )
-            fixed["models"] = {**known["models"], **fixed["models"]}
-        _write(path, fixed)
-
-    def get(self, key, work):
-        if self.folder is None:
-            return work()
-        path = os.path.join(self.folder, f"{array_hash(np.array(repr(key)))}.json")
-        if not os.path.exists(path):
-            _write(path, work())
-        with open(path) as file:
-            return json.load(file)
-
-
-def _write(path, content):
-    with open(f"{path}.partial", "w") as file:
-        json.dump(content, file, indent=1)
-    os.replace(f"{path}.partial", path)
 
 
 def _describe(metric):

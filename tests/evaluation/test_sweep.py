@@ -123,6 +123,35 @@ def test_step_entropies_are_of_models_that_are_told_nothing():
         step_entropies(exact_model(), 2, labels=0)
 
 
+def test_a_sweep_compiles_once_a_model(monkeypatch):
+    """Entropies by step too: not anew for every number of calls and seed."""
+    from keras_dmmd import backend
+
+    compiled, compile_inference = [], backend.compile_inference
+
+    def counted(function, *args):
+        compiled.append(function)
+        return compile_inference(function, *args)
+
+    monkeypatch.setattr(backend, "compile_inference", counted)
+    report = sweep(steps=[1, 2, 4])
+    assert all(len(row["step_entropies"]) == row["steps"] for row in report.rows)
+    assert len(compiled) == 2  # the sampler's step, and the entropy of a step
+
+
+def test_a_plot_of_a_figure(tmp_path):
+    report = sweep(reference_data=toy.samples(SUPPORT, PROBABILITIES, 2000, 5), steps=[1, 4])
+    axis = report.plot("total_variation")
+    (line,) = axis.containers  # one model, with error bars
+    one, many = report.rows[1:]
+    assert line[0].get_xydata().tolist() == [[1, one["total_variation"]], [4, many["total_variation"]]]
+    level = axis.get_lines()[-1]
+    assert set(level.get_ydata()) == {report.rows[0]["total_variation"]}
+    axis.figure.savefig(tmp_path / "plot.png")
+    with pytest.raises(ValueError, match="one of.*total_variation.*Received: 'fid'"):
+        report.plot("fid")
+
+
 def test_one_seed_takes_the_error_within_its_samples():
     (row,) = sweep(seeds=(3,), steps=[64]).rows
     draws = exact_model().generate(400, steps=64, seed=3)

@@ -1,0 +1,62 @@
+"""Charts of a report's figures, with matplotlib."""
+
+from keras_dmmd.evaluation.report import base_temperature
+from keras_dmmd.optional import package
+
+# Okabe & Ito: told apart by colour-blind readers too, and in grey by their markers.
+COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
+MARKERS = "osD^vPX"
+
+
+def by_calls(report, figure, scale=1.0):
+    """Of every model `[(calls, mean, error)]` of a figure, at the base temperature."""
+    base = base_temperature(report.settings["temperatures"])
+    lines = {row["model"]: [] for row in report.rows if row["model"] != "data"}
+    for row in sorted(report.rows, key=lambda row: row["steps"] or 0):
+        if row["model"] != "data" and row["temperature"] == base and row.get(figure) is not None:
+            error = row.get(f"{figure}_error")
+            lines[row["model"]].append((row["steps"], scale * row[figure], error and scale * error))
+    return lines
+
+
+def of_data(report, figure):
+    """The figure of real data in the place of samples, or `None`."""
+    return next((row.get(figure) for row in report.rows if row["model"] == "data"), None)
+
+
+def draw(axis, lines, xlabel="network calls", level=None, log=True):
+    """Lines `{name: [(x, y, error)]}` with error bars; `level` is that of real data."""
+    for i, (name, points) in enumerate(lines.items()):
+        if points:
+            x, y, errors = zip(*points, strict=True)
+            axis.errorbar(
+                x,
+                y,
+                yerr=[0.0 if e is None or e != e else e for e in errors],
+                color=COLORS[i % len(COLORS)],
+                marker=MARKERS[(i + i // len(COLORS)) % len(MARKERS)],
+                markersize=4,
+                linewidth=1.4,
+                capsize=2,
+                label=name,
+            )
+    if level is not None:
+        axis.axhline(level, color="#666666", linestyle=":", label="data")
+    if log:
+        axis.set_xscale("log", base=2)
+        ticks = sorted({x for points in lines.values() for x, *_ in points})
+        axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
+        axis.minorticks_off()
+    axis.set_xlabel(xlabel)
+    axis.margins(x=0.06)
+    if len(lines) > 1 or level is not None:
+        axis.legend(frameon=False, fontsize="small")
+
+
+def new_figure(width, height):
+    """A matplotlib figure with one axis, drawn without a screen."""
+    package("matplotlib", "A chart of a report", "matplotlib")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
