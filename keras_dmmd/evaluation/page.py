@@ -18,9 +18,11 @@ NOTES = {
     "bits_per_character": "bits that a reference model needs; lower is better at equal entropy",
     "generative_perplexity": "of a reference model; lower is better at equal entropy",
     "unigram_entropy": "nats within a sample; as that of data is best",
-    "centered": "gradient moment; about 0 is best",
+    "centered": "about 0 where samples are like data in all that the reference knows",
     "mauve": "higher is better",
 }
+TITLES = {"centered": "gradient moment"}
+IN_THE_TABLE_ALONE = ("uncentered_samples", "uncentered_data")
 PERPLEXITIES = ("bits_per_character", "generative_perplexity")
 
 
@@ -60,7 +62,9 @@ def _charts(report):
     """A figure element with an SVG for everything there is to show."""
     charts = []
     for figure in report.figures:
-        title, note = figure.replace("_", " "), NOTES.get(figure, "")
+        if figure in IN_THE_TABLE_ALONE:
+            continue
+        title, note = TITLES.get(figure, figure.replace("_", " ")), NOTES.get(figure, "")
         lines = plots.by_calls(report, figure)
         charts.append(
             _chart(f"{title} by network calls", note, lines, level=plots.of_data(report, figure))
@@ -69,36 +73,44 @@ def _charts(report):
     times = plots.by_calls(report, "seconds_per_sample", scale=1e3)
     charts.append(_chart("time by network calls", note, times))
     charts += _frontier(report)
-    base = base_temperature(report.settings["temperatures"])
-    entropies = {
-        f"{row['model']}, {row['steps']} calls": [
-            (i / row["steps"], value, None) for i, value in enumerate(row["step_entropies"])
-        ]
-        for row in report.rows
-        if row["temperature"] == base and row.get("step_entropies") and row["steps"] > 1
-    }
-    if entropies:
-        note = "nats of the prediction of an open token, from pure noise to the last call"
-        title, xlabel = "entropy of the predictions by step", "share of the calls done"
-        charts.append(_chart(title, note, entropies, xlabel=xlabel, log=False))
-    return charts
+    return charts + _entropies(report)
+
+
+def _entropies(report):
+    """Entropy of the predictions by step, a chart a model and a line a number of calls."""
+    base, lines = base_temperature(report.settings["temperatures"]), {}
+    for row in report.rows:
+        if row["temperature"] == base and row.get("step_entropies") and row["steps"] > 1:
+            points = [(i / row["steps"], y, None) for i, y in enumerate(row["step_entropies"])]
+            lines.setdefault(row["model"], {})[f"{row['steps']} calls"] = points
+    note = "nats of the prediction of an open token, from pure noise to the last call"
+    return [
+        _chart(f"{model}: entropy by step", note, own, xlabel="share of the calls done", log=False)
+        for model, own in lines.items()
+    ]
 
 
 def _frontier(report):
-    """Perplexity against entropy, a line through the temperatures of a model and number of calls."""
+    """Perplexity against entropy, through temperatures or through calls, whichever are more."""
     name = next((name for name in PERPLEXITIES if name in report.figures), None)
     if name is None or "unigram_entropy" not in report.figures:
         return []
+    rows = [row for row in report.rows if row["model"] != "data"]
+    calls, temperatures = ({row[key] for row in rows} for key in ("steps", "temperature"))
+    along, apart = "temperature", "steps"
+    if len(calls) >= len(temperatures):
+        along, apart = apart, along
+    unit = {"temperature": "temperature {:g}", "steps": "{} calls"}[apart]
     lines = {}
-    for row in sorted(report.rows, key=lambda row: row["temperature"]):
-        if row["model"] != "data":
-            point = (row["unigram_entropy"], row[name], row.get(f"{name}_error"))
-            lines.setdefault(f"{row['model']}, {row['steps']} calls", []).append(point)
+    for row in sorted(rows, key=lambda row: row[along]):
+        point = (row["unigram_entropy"], row[name], row.get(f"{name}_error"))
+        lines.setdefault(f"{row['model']}, {unit.format(row[apart])}", []).append(point)
     entropy = plots.of_data(report, "unigram_entropy")
     if entropy is not None:
         error = plots.of_data(report, f"{name}_error")
         lines["data"] = [(entropy, plots.of_data(report, name), error)]
-    note = "a line through the temperatures; lower at the entropy of the data is better"
+    through = {"temperature": "temperatures", "steps": "numbers of calls"}[along]
+    note = f"a line through the {through}; lower at the entropy of the data is better"
     title = f"{name.replace('_', ' ')} and entropy"
     return [_chart(title, note, lines, xlabel="unigram entropy, nats", log=False)]
 

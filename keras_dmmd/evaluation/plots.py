@@ -35,6 +35,7 @@ def draw(axis, lines, xlabel="network calls", level=None, log=True):
                 yerr=[0.0 if e is None or e != e else e for e in errors],
                 color=COLORS[i % len(COLORS)],
                 marker=MARKERS[(i + i // len(COLORS)) % len(MARKERS)],
+                markevery=max(1, len(x) // 16),
                 markersize=4,
                 linewidth=1.4,
                 capsize=2,

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dmmd.models.blocks import attention_dtype
 from keras_dmmd.models.denoiser import Denoiser
 
 
@@ -82,7 +83,7 @@ class BlockDenoiser(Denoiser):
         x, angles = self.embed(z_t, known, prediction, noise, start)
         condition = self.condition(t, labels)
         for block, memory in zip(self.blocks, memories, strict=True):
-            x = block(x, condition, angles, memory, mask, training=training)
+            x = block(x, condition, angles, memory, mask, cached=cache is not None, training=training)
         return self.predict(x, condition)
 
     def _read_context(self, context, length, training):
@@ -113,16 +114,26 @@ class BlockDenoiser(Denoiser):
         condition = self.condition(ops.zeros((ops.shape(tokens)[0],)))
         memories = []
         for i, block in enumerate(self.blocks):
-            other = None if cache is None else cache[i]
-            x, own = block(x, condition, angles, other, mask, return_memory=True, training=training)
+            cached = cache is not None
+            x, own = block(
+                x,
+                condition,
+                angles,
+                cache[i] if cached else None,
+                mask,
+                cached=cached,
+                return_memory=True,
+                training=training,
+            )
             memories.append(own)
         return memories
 
     def empty_cache(self, batch_size, length):
         """Room for keys and values of `length` tokens but the last block, a pair a layer."""
         self._check_length(length)
-        shape = (batch_size, length - self.block_size, self.num_heads, self.head_dim)
-        return [tuple(ops.zeros(shape, self.compute_dtype) for _ in range(2)) for _ in self.blocks]
+        shape = (batch_size, self.num_heads, length - self.block_size, self.head_dim)
+        dtype = attention_dtype(self.compute_dtype)
+        return [tuple(ops.zeros(shape, dtype) for _ in range(2)) for _ in self.blocks]
 
     def extend(self, cache, tokens, start):
         """`cache` with a finished block `(batch, b)` that begins at position `start`."""
@@ -130,7 +141,7 @@ class BlockDenoiser(Denoiser):
         memories = self._read(tokens, mask, cache, start)
         return [
             tuple(
-                ops.slice_update(old, (0, start, 0, 0), new)
+                ops.slice_update(old, (0, 0, start, 0), ops.cast(new, old.dtype))
                 for old, new in zip(before, own, strict=True)
             )
             for before, own in zip(cache, memories, strict=True)
@@ -144,6 +155,6 @@ class BlockDenoiser(Denoiser):
 
 def _beside(cache, start, mask):
     """`mask` of a block's own tokens, with the cached ones before `start` beside it."""
-    room = cache[0][0].shape[1]
+    room = cache[0][0].shape[2]
     seen = ops.broadcast_to(ops.arange(room) < start, (mask.shape[0], room))
     return ops.concatenate([seen, mask], axis=1)

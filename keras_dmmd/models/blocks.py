@@ -92,10 +92,12 @@ class TransformerBlock(layers.Layer):
         condition: `(batch, cond_dim)`.
         angles: rotary angles `(length, head_dim / 2)`, or `None`.
         memory: keys and values of other tokens to attend to, before the layer's own, a pair of
-            `(batch, other, num_heads, head_dim)`, or `None`.
+            `(batch, other, num_heads, head_dim)`, or `None`. In a `BlockDenoiser`'s cache a head's
+            tokens lie together: `(batch, num_heads, other, head_dim)`, with `cached`.
         attention_mask: which of the other tokens and then its own a token attends to, bool
             `(length, other + length)`; all of them by default.
-        return_memory: whether to return `x, (keys, values)`.
+        cached: whether the memory is a cache.
+        return_memory: whether to return `x, (keys, values)`, in the order of `memory`.
 
     Reference:
         - [Scalable Diffusion Models with Transformers](https://arxiv.org/abs/2212.09748)
@@ -145,21 +147,25 @@ class TransformerBlock(layers.Layer):
         self.mlp_out.build((None, None, self.mlp_dim))
         self.drop.build(tokens)
 
-    def attend(self, x, angles, memory, attention_mask):
+    def attend(self, x, angles, memory, attention_mask, cached):
         heads = (*ops.shape(x)[:2], self.num_heads, self.hidden_dim // self.num_heads)
         query, key, value = (ops.reshape(part, heads) for part in ops.split(self.qkv(x), 3, axis=-1))
         if angles is not None:
             query, key = rotate(query, angles), rotate(key, angles)
         own = key, value
-        if memory is not None:
-            key, value = (ops.concatenate(pair, axis=1) for pair in zip(memory, own, strict=True))
-        if attention_mask is not None:
-            attention_mask = ops.expand_dims(attention_mask, (0, 1))
-        if self.compute_dtype == "float16" or backend.on_cpu():
-            # Sums in float16 could overflow. On a CPU, Torch's attention in half precision takes
-            # eight times as long to differentiate, and JAX's has no float16.
-            query, key, value = (ops.cast(part, "float32") for part in (query, key, value))
-        mixed = ops.dot_product_attention(query, key, value, mask=attention_mask)
+        dtype = attention_dtype(self.compute_dtype)
+        if cached:
+            query, *own = (ops.transpose(part, (0, 2, 1, 3)) for part in (query, *own))
+            pairs = ((ops.cast(part, dtype) for part in pair) for pair in (memory, own))
+            mixed = attend_beside(ops.cast(query, dtype), *pairs, attention_mask)
+            mixed = ops.transpose(mixed, (0, 2, 1, 3))
+        else:
+            if memory is not None:
+                key, value = (ops.concatenate(pair, axis=1) for pair in zip(memory, own, strict=True))
+            if attention_mask is not None:
+                attention_mask = ops.expand_dims(attention_mask, (0, 1))
+            query, key, value = (ops.cast(part, dtype) for part in (query, key, value))
+            mixed = ops.dot_product_attention(query, key, value, mask=attention_mask)
         mixed = ops.reshape(ops.cast(mixed, self.compute_dtype), (*heads[:2], self.hidden_dim))
         return self.attention_out(mixed), own
 
@@ -170,13 +176,14 @@ class TransformerBlock(layers.Layer):
         angles=None,
         memory=None,
         attention_mask=None,
+        cached=False,
         return_memory=False,
         training=False,
     ):
         shifts = ops.split(self.modulation(ops.silu(condition)), 6, axis=-1)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = shifts
         normed = modulate(self.attention_norm(x), shift_a, scale_a)
-        attended, own = self.attend(normed, angles, memory, attention_mask)
+        attended, own = self.attend(normed, angles, memory, attention_mask, cached)
         x = x + ops.expand_dims(gate_a, 1) * self.drop(attended, training=training)
         hidden = self.mlp_out(self.mlp_in(modulate(self.mlp_norm(x), shift_m, scale_m)))
         x = x + ops.expand_dims(gate_m, 1) * self.drop(hidden, training=training)
@@ -194,6 +201,30 @@ class TransformerBlock(layers.Layer):
             "norm_epsilon": self.norm_epsilon,
             "seed": self.seed,
         }
+
+
+def attention_dtype(compute_dtype):
+    """The dtype of queries, keys and values, in attention and in a cache.
+
+    Sums in float16 could overflow. On a CPU, Torch's attention in half precision takes eight times as
+    long to differentiate, and JAX's has no float16.
+    """
+    return "float32" if compute_dtype == "float16" or backend.on_cpu() else compute_dtype
+
+
+def attend_beside(query, memory, own, mask):
+    """Attention to a cache and to a canvas beside it, all `(batch, num_heads, tokens, head_dim)`.
+
+    Their logits are put end to end, not their keys and values: the cache is long and read at every
+    step, so it must not be copied or turned round for it.
+    """
+    (keys, values), (own_keys, own_values) = memory, own
+    logits = [ops.matmul(query, ops.swapaxes(k, -1, -2)) for k in (keys, own_keys)]
+    logits = ops.concatenate(logits, axis=-1) / query.shape[-1] ** 0.5
+    logits = ops.where(mask, ops.cast(logits, "float32"), -float("inf"))
+    weights = ops.cast(ops.softmax(logits, axis=-1), query.dtype)
+    room = keys.shape[2]
+    return ops.matmul(weights[..., :room], values) + ops.matmul(weights[..., room:], own_values)
 
 
 def _gelu(x):

@@ -55,7 +55,7 @@ def test_it_needs_nothing_from_elsewhere():
     text = page(report())
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#)""", text)
     assert "@import" not in text and "url(" not in text.replace("url(#", "")
-    assert text.count("<figure>") == 5  # two figures, time, frontier, entropy by step
+    assert text.count("<figure>") == 6  # two figures, time, frontier, entropies of two models
     assert "Speeches &amp; &lt;digits&gt;" in text and "{{" not in text
     assert "@media print" in text and 'name="viewport"' in text
 

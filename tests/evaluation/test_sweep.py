@@ -115,7 +115,7 @@ def test_a_sweep_of_one_temperature_shows_it():
     assert len(report.shown["samples"]["exact"]["2"]) == 16
     from keras_dmmd.evaluation.page import page
 
-    assert "entropy of the predictions" in page(report)
+    assert "exact: entropy by step" in page(report)
 
 
 def test_step_entropies_are_of_models_that_are_told_nothing():

