@@ -2,59 +2,15 @@
 
 import json
 import os
-import platform
 import statistics
 import time
 
 import keras
-import numpy as np
 
 from keras_dmmd import backend
-from keras_dmmd.version import __version__
+from keras_dmmd.evaluation.machine import machine
 
 RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results")
-
-
-def machine():
-    """Device, cores and versions, a dict."""
-    name = keras.backend.backend()
-    return {
-        "backend": name,
-        "device": _device(name),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "versions": {
-            "keras_dmmd": __version__,
-            "keras": keras.__version__,
-            name: __import__(name).__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-    }
-
-
-def _device(name):
-    if name == "jax":
-        import jax
-
-        return ", ".join(sorted({d.device_kind for d in jax.devices()}))
-    if name == "torch":
-        import torch
-
-        return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    return ", ".join(tf.config.experimental.get_device_details(g)["device_name"] for g in gpus) or "cpu"
-
-
-def _processor():
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 def seconds(functions):

@@ -72,11 +72,14 @@ distiller.compile(
     jit_compile=keras.backend.backend() != "torch",
 )
 start = time.time()
-distiller.fit(x_train, batch_size=BATCH_SIZE, epochs=epochs)
+place = os.path.join(FOLDER, "student")
+os.makedirs(place, exist_ok=True)
+log = keras.callbacks.CSVLogger(os.path.join(place, "training.csv"))
+distiller.fit(x_train, batch_size=BATCH_SIZE, epochs=epochs, callbacks=[log])
 student = distiller.student
 minutes = (time.time() - start) / 60
 print(f"Distilled in {minutes:.1f} minutes on the {keras.backend.backend()} backend.")
-kd.presets.save_to_preset(student, os.path.join(FOLDER, "student"))
+kd.presets.save_to_preset(student, place)
 
 # %% [markdown]
 # ## Quality against the number of network calls

@@ -90,9 +90,12 @@ if rounds:
         # XLA, which Keras on TensorFlow leaves out on a CPU, where it takes a third off every round.
         jit_compile=keras.backend.backend() != "torch",
     )
-    distiller.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=50, epochs=epochs)
+    place = os.path.join(FOLDER, "student")
+    os.makedirs(place, exist_ok=True)
+    log = keras.callbacks.CSVLogger(os.path.join(place, "training.csv"))
+    distiller.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=50, epochs=epochs, callbacks=[log])
     student = distiller.student
-    kd.presets.save_to_preset(student, os.path.join(FOLDER, "student"))
+    kd.presets.save_to_preset(student, place)
 minutes = (time.time() - start) / 60
 print(f"Distilled in {minutes:.1f} minutes on the {keras.backend.backend()} backend.")
 

@@ -1,6 +1,6 @@
 """Look at a model while it trains."""
 
-import json
+import csv
 import os
 
 import keras
@@ -14,8 +14,8 @@ class SampleAndScore(keras.callbacks.Callback):
     """Draw samples after an epoch, ask metrics, and put their figures among the epoch's logs.
 
     What stands in the logs can be monitored by the callbacks that come after this one in the list:
-    `keras.callbacks.EarlyStopping(monitor="frechet_distance", restore_best_weights=True)` stops at the
-    best and goes back to it, `CSVLogger` and `TensorBoard` write it down, and `History` has it. (A
+    `keras.callbacks.EarlyStopping("frechet_distance", mode="min", restore_best_weights=True)` stops at
+    the best and goes back to it, `CSVLogger` and `TensorBoard` write it down, and `History` has it. (A
     `CSVLogger` fixes its columns in the first epoch, so leave `every` at 1 beside it.) To measure an
     EMA of the weights put `keras.callbacks.SwapEMAWeights(swap_on_epoch=True)` before this one.
 
@@ -27,10 +27,11 @@ class SampleAndScore(keras.callbacks.Callback):
         seed: of the samples: the same after every epoch, so that looks compare.
         model: what is sampled; by default what is trained, or a distiller's student.
         reference_data: real ids `(n, length)`, given to every metric beside the samples.
-        folder: where to write `samples_<epoch>.npy` and a line of figures in `scores.jsonl`; or `None`.
+        folder: where to write `samples_<epoch>.npy` and a line of figures in `scores.csv`; or `None`.
         tensorboard: a log directory for TensorBoard, where samples become images or text; needs the
             packages `tensorflow` and `tensorboard`. Or `None`.
         shown: samples that TensorBoard shows.
+        channels: of images, whose tokens are then their values, channel innermost: 3 shows colours.
         **generate: further arguments of `DiffusionModel.generate`.
     """
 
@@ -46,6 +47,7 @@ class SampleAndScore(keras.callbacks.Callback):
         folder=None,
         tensorboard=None,
         shown=16,
+        channels=1,
         **generate,
     ):
         super().__init__()
@@ -55,7 +57,7 @@ class SampleAndScore(keras.callbacks.Callback):
             )
         self.scores, self.steps, self.samples, self.every = list(metrics), steps, samples, every
         self.seed, self.sampled, self.reference_data = seed, model, reference_data
-        self.folder, self.shown, self.generate = folder, shown, generate
+        self.folder, self.shown, self.channels, self.generate = folder, shown, channels, generate
         self._writer = None
         if tensorboard is not None:
             package("tensorboard", "SampleAndScore(tensorboard=…)", "tensorboard")
@@ -77,8 +79,11 @@ class SampleAndScore(keras.callbacks.Callback):
             logs.update(figures)
         if self.folder is not None:
             np.save(os.path.join(self.folder, f"samples_{epoch + 1:04d}.npy"), tokens)
-            with open(os.path.join(self.folder, "scores.jsonl"), "a") as file:
-                file.write(json.dumps({"epoch": epoch + 1, **figures}) + "\n")
+            with open(os.path.join(self.folder, "scores.csv"), "a", newline="") as file:
+                writer = csv.DictWriter(file, ["epoch", *figures])
+                if not file.tell():
+                    writer.writeheader()
+                writer.writerow({"epoch": epoch + 1, **figures})
         if self._writer is not None:
             self._show(model, tokens[: self.shown], epoch)
 
@@ -86,7 +91,8 @@ class SampleAndScore(keras.callbacks.Callback):
         grid = getattr(model.denoiser, "grid", None)
         with self._writer.as_default(step=epoch + 1):
             if grid is not None:
-                images = tokens.reshape(-1, *grid, 1) / (model.process.vocabulary_size - 1)
+                shape = (-1, grid[0], grid[1] // self.channels, self.channels)
+                images = tokens.reshape(shape) / (model.process.vocabulary_size - 1)
                 self._summary.image("samples", images.astype("float32"), max_outputs=self.shown)
             else:
                 decode = model.tokenizer.decode if model.tokenizer else lambda ids: ids.tolist()

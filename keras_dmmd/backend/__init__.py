@@ -18,6 +18,7 @@ defines all of them:
 | `unshare(variables)` | give each variable memory of its own |
 | `compile_inference(fn, variables, jit_compile)` | `fn` compiled, with weights as arguments |
 | `COMPILES` | whether that compiles by default |
+| `version()`, `device_name()` | of the backend, and what it computes on |
 | `on_cpu()` | whether the default device is a CPU |
 | `is_out_of_memory(error)` | whether an exception says that the device is full |
 | `synchronize(x)` | wait until `x` has been computed |

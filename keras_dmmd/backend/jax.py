@@ -16,6 +16,7 @@ __all__ = [
     "apart",
     "apply_gradients",
     "compile_inference",
+    "device_name",
     "exponential",
     "is_out_of_memory",
     "key",
@@ -27,6 +28,7 @@ __all__ = [
     "uniform",
     "unshare",
     "value_and_grad",
+    "version",
 ]
 
 COMPILES = True
@@ -125,6 +127,14 @@ def compile_inference(fn, variables, jit_compile):
             return fn(*args)
 
     return lambda *args: pure([v.value for v in variables], *args)
+
+
+def version():
+    return jax.__version__
+
+
+def device_name():
+    return ", ".join(sorted({device.device_kind for device in jax.devices()}))
 
 
 def on_cpu():

@@ -13,6 +13,7 @@ __all__ = [
     "apart",
     "apply_gradients",
     "compile_inference",
+    "device_name",
     "exponential",
     "is_out_of_memory",
     "key",
@@ -24,6 +25,7 @@ __all__ = [
     "uniform",
     "unshare",
     "value_and_grad",
+    "version",
 ]
 
 COMPILES = True
@@ -81,6 +83,15 @@ def unshare(variables):
 def compile_inference(fn, variables, jit_compile):
     del variables  # tf.function captures variables by reference, never as constants
     return tf.function(fn, jit_compile=jit_compile, autograph=False)
+
+
+def version():
+    return tf.__version__
+
+
+def device_name():
+    gpus = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    return ", ".join(gpu["device_name"] for gpu in gpus) or "cpu"
 
 
 def on_cpu():

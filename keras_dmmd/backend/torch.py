@@ -10,6 +10,7 @@ __all__ = [
     "apart",
     "apply_gradients",
     "compile_inference",
+    "device_name",
     "exponential",
     "is_out_of_memory",
     "key",
@@ -21,6 +22,7 @@ __all__ = [
     "uniform",
     "unshare",
     "value_and_grad",
+    "version",
 ]
 
 COMPILES = False
@@ -123,6 +125,14 @@ def compile_inference(fn, variables, jit_compile):
             return fn(*args)
 
     return torch.compile(inference) if jit_compile else inference
+
+
+def version():
+    return torch.__version__
+
+
+def device_name():
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def on_cpu():

@@ -217,6 +217,11 @@ class DMMDDistiller(Distiller):
 
     def teacher_logits(self, draw):
         """The teacher's logits at `z_s`, at the wanted temperature and nucleus."""
+        if self.guidance_scale is not None and draw.told.get("labels") is None:
+            raise ValueError(
+                "`guidance_scale` strengthens labels, and the data have none: pass "
+                '{"tokens": ids, "labels": classes}.'
+            )
         logits = self.teacher.logits(draw.z_s, draw.s, **draw.told, guidance_scale=self.guidance_scale)
         if self.temperature == 1.0 and self.top_p is None:
             return logits

@@ -41,6 +41,7 @@ class StepEntropies:
                 f"Received: block_size={self.model.block_size}, "
                 f"self_conditioning={self.model.self_conditioning}, {generate}"
             )
+        generate = {k: v for k, v in generate.items() if k not in ("batch_size", "verbose")}
         path = self.model.generate(
             samples, steps=steps, seed=seed, trajectory=True, verbose=0, batch_size=samples, **generate
         )
@@ -52,5 +53,5 @@ class StepEntropies:
 
     def applies(self, generate):
         """Whether the network needs to be told of nothing but tokens and time."""
-        told = set(generate) - {"length", "temperature", "top_p"}
+        told = set(generate) - {"length", "temperature", "top_p", "batch_size", "verbose"}
         return not (self.model.block_size or self.model.self_conditioning or told)

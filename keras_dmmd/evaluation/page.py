@@ -45,7 +45,10 @@ def _facts(report):
     facts = [
         f"{settings['samples']:,} samples a cell; seeds {', '.join(map(str, settings['seeds']))}; "
         "± the standard error over seeds",
-        ", ".join(f"{k} {v}" for k, v in machine.items()),
+        f"charts by network calls are at temperature {base_temperature(settings['temperatures']):g}",
+        ", ".join(
+            f"{k} {v}" for k, v in {**machine, **machine.get("versions", {})}.items() if k != "versions"
+        ),
         "metrics: " + ", ".join(settings["metrics"]),
     ]
     return "".join(f"<li>{html.escape(fact)}</li>" for fact in facts)

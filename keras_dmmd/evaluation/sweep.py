@@ -1,22 +1,19 @@
 """Samplers against the number of network calls and the temperature: one call, figures with errors."""
 
 import json
-import os
-import platform
 import time
 
 import keras
 import numpy as np
 
-from keras_dmmd import backend
 from keras_dmmd.evaluation.cells import Cells
 from keras_dmmd.evaluation.entropies import StepEntropies
+from keras_dmmd.evaluation.machine import machine
 from keras_dmmd.evaluation.report import Report, base_temperature
 from keras_dmmd.metrics.streaming import array_hash, ask, weights_hash
 from keras_dmmd.metrics.text import mean_and_error
 from keras_dmmd.optional import package
 from keras_dmmd.training.diffusion_model import DiffusionModel
-from keras_dmmd.version import __version__
 
 
 def evaluate(
@@ -29,6 +26,7 @@ def evaluate(
     seeds=(0, 1, 2),
     folder=None,
     shown=16,
+    channels=1,
     title="Samplers",
     verbose="auto",
     **generate,
@@ -54,6 +52,7 @@ def evaluate(
         folder: where to write `report.json`, `report.csv`, `report.html` and every finished cell, so
             that the same call goes on where it was interrupted. `None` writes nothing.
         shown: samples of a cell that the report shows, of the first seed.
+        channels: of images, whose tokens are then their values, channel innermost: 3 shows colours.
         title: of the report.
         verbose: Keras's progress bar: 0, 1, or `"auto"`, which is 1.
         **generate: further arguments of `DiffusionModel.generate`, as `top_p`, `length`, `labels`.
@@ -65,19 +64,21 @@ def evaluate(
         ValueError: something is missing or has the wrong form, or the folder holds another sweep.
     """
     _check(models, steps, metrics, temperatures, samples, seeds, reference_data, generate)
+    _check_channels(models, channels)
     if folder is not None:
         package("matplotlib", "The page of a report", "matplotlib")  # now, not after hours
     settings = {
-        "models": {name: weights_hash(model) for name, model in models.items()},
+        "models": {name: _model_mark(model) for name, model in models.items()},
         "steps": list(map(int, steps)),
         "temperatures": list(map(float, temperatures)),
         "metrics": [_describe(metric) for metric in metrics],
         "metric_marks": [_mark(metric) for metric in metrics],
         "samples": int(samples),
+        "shown": int(shown),
         "seeds": list(map(int, seeds)),
         "data": None if reference_data is None else array_hash(reference_data),
         "generate": {name: _plain(value) for name, value in generate.items()},
-        "machine": _machine(),
+        "machine": machine(),
     }
     settings = json.loads(json.dumps(settings))  # as a file will give it back
     base = base_temperature(settings["temperatures"])
@@ -90,7 +91,7 @@ def evaluate(
         for name in models
     ]
     bar = keras.utils.Progbar(len(plan), unit_name="cell") if verbose else None
-    measure = _Measurement(models, metrics, reference_data, samples, shown, base, generate)
+    measure = _Measurement(models, metrics, reference_data, samples, seeds, shown, base, generate)
     found = {}
     if reference_data is not None:
         for seed in seeds:
@@ -99,8 +100,10 @@ def evaluate(
         found[cell] = cells.get(cell, lambda cell=cell: measure.of_model(*cell))
         if bar:
             bar.update(i + 1)
-    machine = settings.pop("machine")
-    report = Report(title, settings, machine, _rows(found), _browser(found, models, seeds[0], base))
+    made_on = settings.pop("machine")
+    settings["networks"] = {name: _describe_model(model) for name, model in models.items()}
+    browser = _browser(found, models, seeds[0], base, channels)
+    report = Report(title, settings, made_on, _rows(found), browser)
     if folder is not None:
         report.save(folder)
     return report
@@ -125,11 +128,25 @@ def _check(models, steps, metrics, temperatures, samples, seeds, reference_data,
                 "A metric needs `name`, `update_state`, `result` and `reset_state`. "
                 f"Received: {metric!r}"
             )
-        judge = getattr(metric, "reference", None)
-        if judge is not None and any(getattr(judge, "model", None) is m for m in models.values()):
-            raise ValueError(f"{metric.name}: the reference is one of the models that it judges.")
+        judge = getattr(getattr(metric, "reference", None), "model", None)
+        if judge is not None:
+            mark = weights_hash(judge)
+            for name, model in models.items():
+                if mark in (weights_hash(model), weights_hash(model.denoiser)):
+                    raise ValueError(
+                        f"{metric.name}: the reference is {name!r} itself, one of the models it judges."
+                    )
     if not isinstance(samples, (int, np.integer)) or samples < 1:
         raise ValueError(f"`samples` must be an integer of at least 1. Received: {samples!r}")
+    lengths = {generate.get("length") or model.length for model in models.values()}
+    if reference_data is not None and np.shape(reference_data)[1:] not in {(k,) for k in lengths}:
+        raise ValueError(
+            f"`reference_data` must be ids of shape (n, {', '.join(map(str, sorted(lengths)))}), as "
+            f"long as samples. Received: shape {np.shape(reference_data)}"
+        )
+    for metric in metrics:
+        if hasattr(metric, "check"):
+            metric.check(samples, min(lengths), reference_data is not None)
     if reference_data is not None and len(reference_data) < 2 * samples:
         raise ValueError(
             f"`reference_data` must be at least twice `samples`, {2 * samples}: one half stands in the "
@@ -141,17 +158,28 @@ def _check(models, steps, metrics, temperatures, samples, seeds, reference_data,
             f"{sorted(own)} are not for `generate` here: a sweep has `steps`, `seeds` and "
             "`temperatures`."
         )
-    if any(
-        isinstance(part, str) for prompt in generate.get("prompts") or () for part in [prompt, *prompt]
-    ):
+    prompts = generate.get("prompts")
+    prompts = () if prompts is None or isinstance(prompts, np.ndarray) else prompts
+    if any(isinstance(part, str) for prompt in prompts for part in [prompt, *prompt]):
         raise ValueError("`prompts` must be ids here: encode texts with the model's tokenizer.")
+
+
+def _check_channels(models, channels):
+    for name, model in models.items():
+        grid = getattr(model.denoiser, "grid", None)
+        if grid is not None and (channels not in (1, 3) or grid[1] % channels):
+            raise ValueError(
+                "`channels` must be 1 or 3, and divide the columns of a grid. Received: "
+                f"channels={channels!r}, and {name!r} with grid={grid}"
+            )
 
 
 class _Measurement:
     """What is done for a cell; the arguments are those of `evaluate`."""
 
-    def __init__(self, models, metrics, data, samples, shown, base, generate):
+    def __init__(self, models, metrics, data, samples, seeds, shown, base, generate):
         self.models, self.metrics, self.samples, self.shown = models, metrics, samples, shown
+        self.seeds = list(seeds)
         self.data = None if data is None else np.asarray(data)
         self.base, self.generate = base, generate
         self.step_entropies = {name: StepEntropies(model) for name, model in models.items()}
@@ -182,7 +210,10 @@ class _Measurement:
         return {"figures": ask(self.metrics, rows[: self.samples], rows[self.samples :])}
 
     def _rows(self, seed, n):
-        return self.data[np.random.default_rng(seed).permutation(len(self.data))[:n]]
+        """A seed's rows of the data: others than another seed's, as far as there are enough."""
+        order = np.random.default_rng(0).permutation(len(self.data))
+        first = 2 * self.samples * self.seeds.index(seed)
+        return self.data[np.take(order, np.arange(first, first + n), mode="wrap")]
 
 
 def _rows(found):
@@ -199,7 +230,9 @@ def _rows(found):
             mean, error = mean_and_error([cell["figures"][figure] for cell in cells])
             if len(cells) == 1:  # within its one set of samples, where the metric knows it
                 error = cells[0]["figures"].get(f"{figure}_error", error)
-            row |= {figure: mean, f"{figure}_error": None if error != error else error}
+            # Neither JSON nor a table has a NaN.
+            mean, error = (None if value != value else value for value in (mean, error))
+            row |= {figure: mean, f"{figure}_error": error}
         if "seconds_per_sample" in cells[0]:
             row["seconds_per_sample"] = float(np.median([c["seconds_per_sample"] for c in cells]))
         if cells[0].get("entropies"):
@@ -208,7 +241,7 @@ def _rows(found):
     return rows
 
 
-def _browser(found, models, seed, base):
+def _browser(found, models, seed, base, channels):
     """Samples to look at: `{model: {steps: [text or ids]}}`, with the grid of images."""
     shown = {"grids": {}, "samples": {}}
     for (name, k, temperature, cell_seed), cell in found.items():
@@ -217,7 +250,9 @@ def _browser(found, models, seed, base):
         model = models[name]
         grid = getattr(model.denoiser, "grid", None)
         if grid is not None:
-            shown["grids"][name] = [*grid, model.process.vocabulary_size]
+            rows, columns = grid
+            levels = model.process.vocabulary_size
+            shown["grids"][name] = [rows, columns // channels, levels, channels]
             texts = cell["shown"]
         elif model.tokenizer is not None:
             texts = model.tokenizer.decode(np.array(cell["shown"], "int32"))
@@ -242,14 +277,16 @@ def _plain(value):
     return array_hash(value) if isinstance(value, np.ndarray) else repr(value)
 
 
-def _machine():
-    return {
-        "backend": keras.backend.backend(),
-        "keras": keras.__version__,
-        "keras_dmmd": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "device": f"{'CPU' if backend.on_cpu() else 'accelerator'}, {platform.machine()}",
-        "cores": os.cpu_count(),
-        "policy": keras.config.dtype_policy().name,
-    }
+def _model_mark(model):
+    """What tells one sampler from another: weights, process, length, tokens."""
+    parts = (model.process, model.tokenizer)
+    kept = [part and keras.saving.serialize_keras_object(part) for part in parts]
+    text = json.dumps(
+        [*kept, model.length, type(model.denoiser).__name__], sort_keys=True, default=repr
+    )
+    return array_hash(np.frombuffer(text.encode(), "uint8"), *model.get_weights())
+
+
+def _describe_model(model):
+    network = f"{type(model.denoiser).__name__}, {model.count_params():,} parameters"
+    return {"process": repr(model.process), "network": network, "length": model.length}

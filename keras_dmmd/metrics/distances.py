@@ -58,16 +58,20 @@ class FrechetDistance(FeatureMetric):
     def __init__(self, features, data, name="frechet_distance"):
         super().__init__(features, data, name)
         self._reference = FeatureStatistics(self.data_features)
+        self._warn_of_few("data", self.data_features)
 
     def result(self):
         features = self.sample_features
+        self._warn_of_few("samples", features)
+        return {self.name: frechet_distance(FeatureStatistics(features), self._reference)}
+
+    def _warn_of_few(self, name, features):
         if len(features) <= features.shape[1]:
             warnings.warn(
-                f"{self.name}: {len(features)} samples are too few for a covariance of "
+                f"{self.name}: {len(features)} {name} are too few for a covariance of "
                 f"{features.shape[1]} features; the distance reads high.",
-                stacklevel=2,
+                stacklevel=3,
             )
-        return {self.name: frechet_distance(FeatureStatistics(features), self._reference)}
 
 
 class KernelDistance(FeatureMetric):
@@ -89,13 +93,17 @@ class KernelDistance(FeatureMetric):
     def get_config(self):
         return {**super().get_config(), "block_size": self.block_size}
 
+    def check(self, samples, length, has_data):
+        found = samples, len(self.data_features)
+        if min(found) < self.block_size:
+            raise ValueError(
+                f"{self.name} needs a block of {self.block_size} samples and of data at least. "
+                "Received: {} and {}".format(*found)
+            )
+
     def result(self):
         x, y, size = self.sample_features, self.data_features, self.block_size
-        if min(len(x), len(y)) < size:
-            raise ValueError(
-                f"{self.name} needs a block of {size} samples and of data at least. "
-                f"Received: {len(x)} and {len(y)}"
-            )
+        self.check(len(x), None, True)
         order = np.random.default_rng(0).permutation(len(y))
         blocks = len(x) // size
         order = np.resize(order, blocks * size)
@@ -137,7 +145,17 @@ class Mauve(FeatureMetric):
         self._kwargs = kwargs
         super().__init__(features, data, name)
 
+    def fingerprint(self):
+        return [*super().fingerprint(), sorted((k, repr(v)) for k, v in self._kwargs.items())]
+
     def result(self):
+        few = min(len(self.sample_features), len(self.data_features))
+        if few < 1000:
+            warnings.warn(
+                f"{self.name}: {few} samples or data are few: its authors use 5,000. It depends on "
+                "their number.",
+                stacklevel=2,
+            )
         found = self._mauve.compute_mauve(
             p_features=self.data_features,
             q_features=self.sample_features,

@@ -93,4 +93,9 @@ class ImageFeatures:
         with np.load(os.path.join(folder, "weights.npz")) as file:
             weights = [file[f"arr_{i}"].astype("float32") for i in range(len(file.files))]
         features.classifier.set_weights(weights)
+        config = features.config
+        features.name = (
+            f"{os.path.basename(os.path.normpath(preset))}: the {config['dim']} of a CNN that tells "
+            f"{config['num_classes']} labels apart, of ids / {config['levels'] - 1}"
+        )
         return features

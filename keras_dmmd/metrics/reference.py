@@ -62,9 +62,8 @@ class CausalReference:
         path = os.path.join(folder, "tokenizer.json")
         if not os.path.exists(path):
             raise FileNotFoundError(f"There is no reference model at {os.fspath(folder)!r}.")
-        hub = package("keras_hub", "A reference model", "keras-hub")
-        model = hub.models.CausalLM.from_preset(os.fspath(folder), preprocessor=None)
-        return cls(model, BytePairTokenizer.from_file(path), **kwargs)
+        hub = package("keras_dmmd.models.hub", "A reference model", "keras-hub")
+        return cls(hub.causal_lm(os.fspath(folder)), BytePairTokenizer.from_file(path), **kwargs)
 
     def log_likelihood(self, tokens, mask=None):
         """`log p` in nats a token, `(batch,)`, differentiable with respect to the model's weights.
@@ -148,7 +147,8 @@ class _Judged(StreamingMetric):
         self._sizes.append(self._size(texts, counts))
 
     def fingerprint(self):
-        return [self.name, weights_hash(self.reference.model)]
+        judge = self.reference
+        return [self.name, weights_hash(judge.model), repr(judge.start_id), judge.window]
 
     def _size(self, texts, counts):
         raise NotImplementedError

@@ -47,6 +47,12 @@ class StreamingMetric(keras.metrics.Metric):
     def reset_state(self):
         self._gathered = {}
 
+    def check(self, samples, length, has_data):
+        """Raise a `ValueError` where so many samples of a length, with data or without, will not do.
+
+        Called before anything is sampled.
+        """
+
     def fingerprint(self):
         """What tells this metric from another, JSON: a sweep goes on with the same ones only."""
         return sorted(self.get_config().items())
@@ -76,8 +82,9 @@ def ask(metrics, samples, data=None):
 def array_hash(*arrays):
     """A short mark of arrays."""
     digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for array in map(np.ascontiguousarray, arrays):
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -92,6 +99,8 @@ class SampleScore(StreamingMetric):
     Args:
         function: of ids `(n, length)`; returns a number, `(mean, error)`, or a dict of such.
         name: of the metric, and of its number where the function gives no names.
+        mark: text that tells one score from another, for sweeps that go on; by default the function's
+            code. What the function takes from around it, data for instance, is for `mark` to tell.
 
     Example:
 
@@ -101,16 +110,17 @@ class SampleScore(StreamingMetric):
     ```
     """
 
-    def __init__(self, function, name):
+    def __init__(self, function, name, mark=None):
         super().__init__(name=name)
         self.function = function
+        self.mark = _code_hash(function) if mark is None else mark
         self.reset_state()
 
     def update_state(self, samples, data=None):
         self._parts.append(np.asarray(samples))
 
     def result(self):
-        if not self._parts:
+        if not sum(map(len, self._parts)):
             raise ValueError(f"{self.name} has seen no samples: call `update_state` first.")
         found = self.function(np.concatenate(self._parts))
         found = found if isinstance(found, dict) else {self.name: found}
@@ -122,3 +132,19 @@ class SampleScore(StreamingMetric):
 
     def reset_state(self):
         self._parts = []
+
+    def fingerprint(self):
+        return [self.name, self.mark]
+
+
+def _code_hash(function):
+    """A short mark of a function's instructions and constants, wherever it stands."""
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    if code is None:
+        return type(function).__name__
+
+    def text(code):
+        constants = (text(c) if hasattr(c, "co_code") else repr(c) for c in code.co_consts)
+        return f"{code.co_code!r} {code.co_names} {' '.join(constants)}"
+
+    return hashlib.sha256(text(code).encode()).hexdigest()[:16]

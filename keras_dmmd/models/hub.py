@@ -196,7 +196,7 @@ class HubDenoiser(layers.Layer):
         return cls(**config)
 
     @classmethod
-    def from_preset(cls, preset, **kwargs):
+    def from_preset(cls, preset, backbone_options=None, **kwargs):
         """From a KerasHub preset: a local folder, a name or a handle.
 
         A preset with the weights of a masked language model's head brings it; of any other only the
@@ -204,13 +204,20 @@ class HubDenoiser(layers.Layer):
 
         Args:
             preset: as in `keras_hub.models.Backbone.from_preset`.
+            backbone_options: a dict that overrides the preset's own settings of the backbone:
+                `{"use_bidirectional_attention": True}` for Gemma 3.
             **kwargs: of `HubDenoiser`.
         """
-        backbone = keras_hub.models.Backbone.from_preset(preset)
+        backbone = keras_hub.models.Backbone.from_preset(preset, **(backbone_options or {}))
         task = _masked_lm_class(backbone)
-        if task is not None and _has_task_weights(preset):
+        if task is not None and _has_task_weights(preset) and not backbone_options:
             return cls(task.from_preset(preset, preprocessor=None), **kwargs)
         return cls(backbone, **kwargs)
+
+
+def causal_lm(folder):
+    """A causal language model of KerasHub, which judges texts: see `metrics.CausalReference`."""
+    return keras_hub.models.CausalLM.from_preset(folder, preprocessor=None)
 
 
 def clone(model):

@@ -14,8 +14,10 @@ from keras_dmmd import schedules
 from keras_dmmd.diffusion import MaskedDiffusion, UniformDiffusion
 from keras_dmmd.models.denoiser import Denoiser
 from keras_dmmd.optional import package
+from keras_dmmd.presets import hub
 from keras_dmmd.training.diffusion_model import DiffusionModel
 
+WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 BLOCK = {
     "attention_norm.gamma": "norm1.weight",
     "qkv.kernel": "attn_qkv.weight",
@@ -54,8 +56,9 @@ def load_dit(
     """A teacher from the weights of MDLM, Duo or SDTT.
 
     Args:
-        path: a `.safetensors` file, or a Lightning `.ckpt` or a `.pt` file of weights, which is read as
-            data, never as a program (`torch.load(weights_only=True)`), and needs Torch.
+        path: a `.safetensors` file, or a Lightning `.ckpt` or a `.pt` file, which needs Torch and is
+            read as data, never as a program (`torch.load(weights_only=True)`); or a folder with one
+            such file, or a handle of such a folder, `"hf://kuleshov-group/mdlm-owt"`.
         process: `"masked"`, where the last id of the vocabulary is the mask, or `"uniform"`.
         length: tokens of a sequence.
         time_conditioning: whether the network is told the noise level. By default for a uniform
@@ -135,15 +138,30 @@ def _find(denoiser, path):
 
 def read_weights(path, ema=True):
     """Arrays by their name within the network, float32 numpy."""
-    path = os.fspath(path)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"There is no weights file at {path!r}.")
+    path = _weights_file(hub.download(path) if hub.is_handle(path) else os.fspath(path))
     if path.endswith(".safetensors"):
         arrays = _read_safetensors(path)
     else:
         arrays = _read_torch(path, ema)
     # Lightning modules and torch.compile put their own names before those of the network.
     return {re.sub(r"^(_orig_mod\.|backbone\.|module\.|model\.)+", "", k): v for k, v in arrays.items()}
+
+
+def _weights_file(path):
+    """`path`, or the one file of weights in the folder that it is."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"There is no weights file at {path!r}.")
+    if not os.path.isdir(path):
+        return path
+    files = sorted(name for name in os.listdir(path) if name.endswith(WEIGHTS))
+    # The same weights may lie there in both forms.
+    files = [name for name in files if name.endswith(".safetensors")] or files
+    if len(files) != 1:
+        raise ValueError(
+            f"A folder must hold one file of weights ({', '.join(WEIGHTS)}): give its path. "
+            f"{path!r} has {files or 'none'}."
+        )
+    return os.path.join(path, files[0])
 
 
 def _read_safetensors(path):
@@ -155,15 +173,30 @@ def _read_safetensors(path):
         raise ValueError(f"The file {path!r} is damaged or no .safetensors file: {error}") from error
 
 
+def _inert(name):
+    """A class that takes everything and keeps nothing, in the place of the one called `name`."""
+
+    def ignore(self, *args, **kwargs):
+        pass
+
+    return type(name.rpartition(".")[2], (), {"__init__": ignore, "__setstate__": ignore})
+
+
 def _read_torch(path, ema):
     torch = package("torch", f"Reading {path!r}", "torch")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Lightning keeps its settings, objects of other packages, beside the weights. Each of their
+        # classes is replaced by one that does nothing; what else a pickle could call stays refused.
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        with torch.serialization.safe_globals([(_inert(name), name) for name in names]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle and zip errors of many kinds
         raise ValueError(
             f"The file {path!r} cannot be read as weights alone: it is damaged, or holds other "
             f"objects, which are not opened. Save its `state_dict` by itself. Cause: {error}"
         ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"The file {path!r} holds no weights by name: {type(content).__name__}")
     state = content.get("state_dict", content)
     arrays = {
         name: value.float().numpy() for name, value in state.items() if isinstance(value, torch.Tensor)

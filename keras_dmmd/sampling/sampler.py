@@ -41,7 +41,7 @@ class Sampler:
 
     A model of blocks takes its `k` steps block after block; what it keeps of finished ones is a cache
     of fixed size, so that the step is compiled once and each block costs the same. A block that is
-    given whole in every row costs no step.
+    given whole in every row costs no step, nor does any after the last row has ended its text.
 
     Args:
         model: a built `keras_dmmd.DiffusionModel`.
@@ -76,6 +76,7 @@ class Sampler:
                 **blocks,
             )
             logits = backend.apart(logits, z_t)
+            broken = ops.isnan(ops.sum(logits))
             if prediction is not None:
                 prediction = ops.softmax(logits, axis=-1)
             log_probs = process.log_mean(logits, z_t, t)
@@ -86,7 +87,8 @@ class Sampler:
             log_probs = truncation.sharpen(log_probs, temperature, top_p)
             x = told.hold(random.categorical(log_probs, token_key))
             z_s = process.sample_posterior(x, z_t, s, t, posterior_key)
-            return told.hold(z_s) if model.shows_known else z_s, prediction
+            z_s = told.hold(z_s) if model.shows_known else z_s
+            return z_s, prediction, broken
 
         return backend.compile_inference(step, model.variables, self.jit_compile)
 
@@ -151,33 +153,44 @@ class Sampler:
         noise = model.process.prior((n, length), prior_key)
         noise = told.hold(noise) if model.shows_known else noise
         cache = model.denoiser.empty_cache(n, length) if size < length else None
-        written, seen = [], [noise]
+        end = None if model.tokenizer is None else model.tokenizer.end_id
+        written, seen, broken, ended = [], [noise], [], np.zeros(n, bool)
         for i, (start, open_block) in enumerate(starts.items()):
             here = told.columns(start, size)
+            if ended.all() and not trajectory:  # what follows in every row is no text
+                written.append(here.hold(ops.full((n, size), end, dtype="int32")))
+                continue
             blocks = {} if cache is None else {"cache": cache, "start": ops.convert_to_tensor(start)}
             z = canvas = noise[:, start : start + size]
             if open_block:
                 own_keys = keys[i * steps : (i + 1) * steps]
-                for z in self._canvas(step, canvas, own_keys, here, scales, blocks):
+                for z, nan in self._canvas(step, canvas, own_keys, here, scales, blocks):
                     progress.advance(z)
+                    broken.append(nan)
                     if trajectory:
                         seen.append(ops.concatenate([*written, z, noise[:, start + size :]], axis=1))
             written.append(here.hold(z))
             if start + size < length:
                 cache = self._extend(cache, written[-1], blocks["start"])
+                if end is not None:
+                    ended |= (ops.convert_to_numpy(written[-1]) == end).any(axis=1)
+        if any(bool(ops.convert_to_numpy(nan)) for nan in broken):
+            raise ValueError(
+                "The network's logits are NaN: its training diverged, or what it is told is not finite."
+            )
         z = ops.concatenate(written, axis=1)
         if trajectory:
             return np.stack([ops.convert_to_numpy(z) for z in [*seen[:-1], z]])
         return ops.convert_to_numpy(z)
 
     def _canvas(self, step, z, keys, told, scales, blocks):
-        """Yield `z_s` after every step from `z_1`, one step a key."""
+        """Yield `z_s` after every step from `z_1`, one step a key, and whether a logit was NaN."""
         grid, prediction = [_scalar(t) for t in time_grid(len(keys))], None
         if self.model.self_conditioning:
             prediction = ops.zeros((*ops.shape(z), self.model.process.vocabulary_size))
         for key, t, s in zip(keys, grid[:-1], grid[1:], strict=True):
-            z, prediction = step(z, t, s, key, told, *scales, prediction, blocks)
-            yield z
+            z, prediction, broken = step(z, t, s, key, told, *scales, prediction, blocks)
+            yield z, broken
 
     @functools.cached_property
     def _extend(self):

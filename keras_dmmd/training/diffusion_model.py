@@ -296,6 +296,22 @@ class DiffusionModel(SeededModel):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
+    @classmethod
+    def from_preset(cls, preset):
+        """`keras_dmmd.from_preset`, where the model is one of this class."""
+        from keras_dmmd import presets
+
+        model = presets.from_preset(preset)
+        if not isinstance(model, cls):
+            raise ValueError(f"The preset {preset!r} is a {type(model).__name__}, no {cls.__name__}.")
+        return model
+
+    def save_to_preset(self, folder, card=None):
+        """`keras_dmmd.presets.save_to_preset` of this model."""
+        from keras_dmmd import presets
+
+        presets.save_to_preset(self, folder, card=card)
+
     def generate(
         self,
         n=None,

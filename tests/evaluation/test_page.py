@@ -39,13 +39,14 @@ def report():
             row("student", 4, 1.0, 2.68, 3.8, step_entropies=[1.0, 0.8, 0.7, 0.6], **timed),
         ],
         {
-            "grids": {"student": [2, 2, 17]},
+            "grids": {"student": [2, 2, 17, 1], "colours": [1, 2, 17, 3]},
             "samples": {
                 "teacher": {
                     "4": ["<!--<script> a row </script><b>of</b> text", "another"],
                     "16": ["the last"],
                 },
                 "student": {"4": [[0, 16, 8, 4]] * 3},
+                "colours": {"16": [[16, 0, 0, 0, 8, 16]]},
             },
         },
     )
@@ -65,9 +66,11 @@ def dom(tmp_path_factory):
     if BROWSER is None:
         pytest.skip("no Chromium is installed")
     folder = tmp_path_factory.mktemp("page")
-    (folder / "report.html").write_text(page(report()), encoding="utf-8")
 
-    def visit(fragment="", width=1200):
+    def visit(fragment="", width=1200, then=""):
+        """The page after its script and what `then` does."""
+        text = page(report()).replace("</body>", f"<script>{then}</script></body>")
+        (folder / "report.html").write_text(text, encoding="utf-8")
         flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
         flags += " --disable-background-networking --disable-component-update --dump-dom"
         address = f"file://{folder}/report.html{fragment}"
@@ -82,7 +85,7 @@ def dom(tmp_path_factory):
 def test_what_a_browser_shows(dom):
     shown = dom()
     models = shown[shown.index('id="models"') : shown.index("All figures")]
-    assert re.findall(r"<h3>(.*?)</h3>", models) == ["teacher", "student"]
+    assert re.findall(r"<h3>(.*?)</h3>", models) == ["teacher", "student", "colours"]
     assert "<output>4</output>" in shown
     # Text stands as it is, markup too; images are drawn.
     assert "<pre>&lt;!--&lt;script&gt; a row &lt;/script&gt;&lt;b&gt;of&lt;/b&gt; text</pre>" in models
@@ -94,7 +97,39 @@ def test_the_slider_moves_to_other_numbers_of_calls(dom):
     shown = dom("#16")
     models = shown[shown.index('id="models"') : shown.index("All figures")]
     assert "<output>16</output>" in shown and "<pre>the last</pre>" in models
-    assert "not measured with this number of calls" in models and "<canvas" not in models
+    assert "not measured with this number of calls" in models
+    assert models.count("<canvas") == 1
+
+
+def test_a_reader_moves_the_slider(dom):
+    shown = dom(then='slider.value = 1; slider.dispatchEvent(new Event("input"));')
+    assert "<output>16</output>" in shown and "<pre>the last</pre>" in shown
+
+
+def test_another_address_on_the_same_page(dom):
+    shown = dom(then='location.hash = "#16"; dispatchEvent(new Event("hashchange"));')
+    assert "<output>16</output>" in shown
+
+
+def test_pixels(dom):
+    """One shade is ink on paper; three are the colours that they are."""
+    look = """
+        const [c] = document.querySelectorAll("canvas");
+        document.title = [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data].join(" ");
+    """
+    assert "<title>255 255 255 255 0 0 0 255 128 128 128 255 191 191 191 255</title>" in dom(then=look)
+    assert "<title>255 0 0 255 0 128 255 255</title>" in dom("#16", then=look)
+
+
+def test_a_phone_scrolls_the_table_and_not_the_page(dom):
+    look = """
+        const style = getComputedStyle(document.querySelector(".charts"));
+        const columns = style.gridTemplateColumns.split(" ").length;
+        document.title = [document.documentElement.scrollWidth, innerWidth, columns].join(" ");
+    """
+    title = re.search("<title>(.*?)</title>", dom(width=500, then=look)).group(1)
+    page_width, width, columns = map(int, title.split())
+    assert page_width <= width and columns == 1
 
 
 def test_numbers_with_errors():

@@ -208,7 +208,7 @@ def test_a_model_does_not_judge_itself():
     judge.model = model
     metric = distance()
     metric.reference = judge
-    with pytest.raises(ValueError, match="one of the models that it judges"):
+    with pytest.raises(ValueError, match="one of the models it judges"):
         kd.evaluate({"m": model}, [1], [metric])
 
 
@@ -217,3 +217,75 @@ def test_cells_are_plain_files(tmp_path):
     cells = [json.loads(path.read_text()) for path in (tmp_path / "cells").glob("*.json")]
     assert len(cells) == 3  # two seeds and the settings
     assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_another_function_is_another_metric(tmp_path):
+    arguments = {"steps": [1], "samples": 20, "seeds": (0,), "folder": tmp_path}
+    sweep(metrics=[metrics.SampleScore(lambda ids: ids.mean(), "score")], **arguments)
+    before = sweep(metrics=[metrics.SampleScore(lambda ids: ids.mean(), "score")], **arguments)
+    assert before.rows[0]["score"] > 0
+    with pytest.raises(ValueError, match="other metric_marks"):
+        sweep(metrics=[metrics.SampleScore(lambda ids: ids.max(), "score")], **arguments)
+
+
+def test_what_would_fail_fails_before_anything_is_sampled(monkeypatch):
+    from tests.metrics.test_reference import reference
+
+    model = exact_model()
+    monkeypatch.setattr(model, "generate", lambda *args, **kwargs: pytest.fail("sampled"))
+    moment = metrics.GradientMoment(reference(), pairs=2)
+    data = toy.samples(SUPPORT, PROBABILITIES, 100, 5)
+    for options, message in (
+        ({"metrics": [moment]}, "give `reference_data`"),
+        ({"metrics": [moment], "reference_data": data, "samples": 10}, "multiple of 4.*Received: 10"),
+        ({"reference_data": data[:, :4], "samples": 10}, r"shape \(n, 5\).*\(100, 4\)"),
+        ({"metrics": [metrics.KernelDistance(lambda ids: ids[:, :2], data, 50)], "samples": 10}, "50"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sweep({"exact": model}, **options)
+
+
+def test_prompts_as_an_array_and_a_batch_size():
+    prompts = toy.samples(SUPPORT, PROBABILITIES, 20, 5)
+    known = np.arange(5) < 2
+    report = sweep(
+        steps=[2], samples=20, seeds=(0,), prompts=prompts, known=np.tile(known, (20, 1)), batch_size=10
+    )
+    assert (np.array(report.rows[0]["steps"]) == 2).all()
+    report = sweep(steps=[2], samples=20, seeds=(0,), batch_size=10)
+    assert len(report.rows[0]["step_entropies"]) == 2
+
+
+def test_seeds_have_data_of_their_own():
+    """As far as there are enough: a standard error over seeds is one of data too."""
+    seen = []
+
+    class Look(metrics.StreamingMetric):
+        def update_state(self, samples, data=None):
+            seen.append((samples, data))
+            self.gather(look=[0.0])
+
+    data = np.arange(400)[:, None] * np.ones((1, 5), "int64")
+    sweep(metrics=[Look(name="look")], steps=[1], samples=50, seeds=(3, 9), reference_data=data)
+    of_data = [np.concatenate(pair)[:, 0] for pair in seen[:2]]
+    assert all(len(set(part)) == 100 for part in of_data)
+    assert not set(of_data[0]) & set(of_data[1])
+    assert set(seen[2][1][:, 0]) < set(of_data[0])
+
+
+def test_figures_that_are_no_numbers_leave_json_valid(tmp_path):
+    score = metrics.SampleScore(lambda ids: float("nan"), "none")
+    report = sweep(metrics=[score], steps=[1], samples=20, seeds=(0,), folder=tmp_path)
+    assert report.rows[0]["none"] is None
+    assert "NaN" not in (tmp_path / "report.json").read_text()
+    assert report.table()[1][3] == ""
+
+
+def test_what_is_needed_to_repeat_it(tmp_path):
+    import keras
+
+    report = sweep(steps=[1], samples=20, seeds=(0,), folder=tmp_path)
+    assert keras.backend.backend() in report.machine["versions"]
+    assert report.machine["processor"] and report.machine["policy"] == "float32"
+    assert "MaskedDiffusion" in report.settings["networks"]["exact"]["process"]
+    assert keras.backend.backend() in (tmp_path / "report.html").read_text()

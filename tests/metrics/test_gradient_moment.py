@@ -35,21 +35,54 @@ def gradient(tokens):
     return total / tokens.size
 
 
-def test_against_full_gradients_in_float64():
-    metric = metrics.GradientMoment(reference())
+@pytest.mark.parametrize("pairs, batch_size", [(1, 32), (1, 3), (3, 3)])
+def test_against_full_gradients_in_float64(pairs, batch_size):
+    """Also summed batch by batch, the last of them not full, and in several pairs an update."""
+    metric = metrics.GradientMoment(reference(), pairs=pairs, batch_size=batch_size)
     expected = []
-    for seed in range(3):
-        g, q = draw(seed, 8, 5, TABLE[::-1]), draw(seed + 10, 12, 5)
-        metric.update_state(g, q)
+    gs, qs = draw(0, 24, 5, TABLE[::-1]), draw(10, 36, 5)
+    for part in range(0, 3, pairs):
+        where = slice(8 * part, 8 * (part + pairs)), slice(12 * part, 12 * (part + pairs))
+        metric.update_state(gs[where[0]], qs[where[1]])
+    for g, q in zip(np.split(gs, 3), np.split(qs, 3), strict=True):
         (g1, g2), (q1, q2) = (np.split(x, 2) for x in (g, q))
         first, second = gradient(g1) - gradient(q1), gradient(g2) - gradient(q2)
         uncentered = [(gradient(a) * gradient(b)).sum() for a, b in ((g1, g2), (q1, q2))]
         expected.append([(first * second).sum(), *uncentered])
     result, expected = metric.result(), np.array(expected)
     for i, name in enumerate(("centered", "uncentered_samples", "uncentered_data")):
-        assert result[name] == pytest.approx(expected[:, i].mean(), abs=1e-6)
+        assert result[name] == pytest.approx(expected[:, i].mean(), rel=1e-5, abs=1e-9)
         error = expected[:, i].std(ddof=1) / 3**0.5
-        assert result[f"{name}_error"] == pytest.approx(error, abs=1e-6)
+        assert result[f"{name}_error"] == pytest.approx(error, rel=1e-5, abs=1e-9)
+
+
+def test_a_batch_at_a_time(monkeypatch):
+    """So that memory does not grow with the number of samples."""
+    judge, seen = reference(), []
+    log_likelihood = judge.log_likelihood
+    monkeypatch.setattr(
+        judge, "log_likelihood", lambda tokens: seen.append(tokens.shape[0]) or log_likelihood(tokens)
+    )
+    metrics.GradientMoment(judge, batch_size=8).update_state(draw(0, 200, 5), draw(1, 60, 5))
+    assert set(seen) == {8}
+
+
+def test_any_reference_with_weights():
+    """No more than a likelihood and the weights that it depends on; another name tells two apart."""
+
+    class Judge:
+        def __init__(self):
+            self.trainable_variables = reference().model.trainable_variables
+            self.log_likelihood = metrics.CausalReference(owner, reference().tokenizer).log_likelihood
+
+    owner = reference().model
+    judge = Judge()
+    judge.trainable_variables = owner.trainable_variables
+    found = metrics.GradientMoment(judge, name="second")
+    known = metrics.GradientMoment(reference())
+    g, q = draw(0, 8, 5, TABLE[::-1]), draw(10, 12, 5)
+    both = metrics.ask([found, known], g, q)
+    assert both["second_centered"] == pytest.approx(both["centered"], rel=1e-5)
 
 
 def moment(samples, n=200, length=20):
@@ -97,9 +130,17 @@ def test_reset_and_bad_input():
         (tokens[0], r"\(n, length\)"),
         (tokens.astype("float32"), "float32"),
         (tokens[:, :4], "4 and 5 tokens"),
+        (tokens + 5, "the reference's own vocabulary, 0 to"),
+        (-1 - tokens, "the reference's own vocabulary"),
     ):
         with pytest.raises(ValueError, match=message):
             metric.update_state(wrong, tokens)
+    with pytest.raises(ValueError, match="`reference_data`"):
+        metric.update_state(tokens, None)
+    with pytest.raises(ValueError, match="multiple of 4.*Received: 6"):
+        metrics.GradientMoment(reference(), pairs=2).check(6, 5, True)
+    with pytest.raises(ValueError, match="`pairs`.*0"):
+        metrics.GradientMoment(reference(), pairs=0)
     frozen = Bigrams()
     frozen.trainable = False
     judge = metrics.CausalReference(frozen, reference().tokenizer)

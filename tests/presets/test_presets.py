@@ -118,3 +118,16 @@ def test_a_student_knows_its_steps():
     assert len(distiller.student.generate(2, trajectory=True)) == 4
     for process in ("masked", "uniform"):
         assert kd.from_preset(f"digits_{process}_student").steps == 8
+
+
+def test_presets_as_methods(tmp_path):
+    """As KerasHub's models have them."""
+    model = randomise(small_model())
+    model.save_to_preset(tmp_path, card={"note": "hello"})
+    assert kd.presets.read_card(tmp_path) == {"note": "hello"}
+    loaded = kd.DiffusionModel.from_preset(tmp_path)
+    assert (
+        loaded.generate(4, steps=2, seed=1) == kd.from_preset(tmp_path).generate(4, steps=2, seed=1)
+    ).all()
+    with pytest.raises(ValueError, match="sotu_chars_reference.*no DiffusionModel"):
+        kd.DiffusionModel.from_preset("sotu_chars_reference")

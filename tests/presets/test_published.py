@@ -3,7 +3,9 @@
 `tests/oracles/make_dit.py` made the files: small random weights, inputs, and what the public code says.
 """
 
+import os
 import pathlib
+import shutil
 import zipfile
 
 import numpy as np
@@ -86,12 +88,59 @@ def test_files_that_are_no_weights(tmp_path):
     torch.save({"state_dict": {"fc.weight": torch.ones(2)}}, tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match="not those of MDLM, Duo or SDTT.*vocab_embed"):
         load_dit(tmp_path / "other.ckpt")
-    # A pickle that would run a program is not opened.
-    torch.save({"state_dict": {}, "hyper_parameters": zipfile.ZipInfo("x")}, tmp_path / "objects.ckpt")
-    with pytest.raises(ValueError, match="other objects, which are not opened"):
-        load_dit(tmp_path / "objects.ckpt")
+    torch.save([1, 2], tmp_path / "list.ckpt")
+    with pytest.raises(ValueError, match="no weights by name: list"):
+        load_dit(tmp_path / "list.ckpt")
+    (tmp_path / "broken.ckpt").write_bytes(b"no pickle")
+    with pytest.raises(ValueError, match="broken.ckpt.*cannot be read as weights alone"):
+        load_dit(tmp_path / "broken.ckpt")
     with pytest.raises(ValueError, match="'masked' or 'uniform'.*'gaussian'"):
         load_dit(HERE / "duo.safetensors", "gaussian")
+
+
+def make(folder):
+    os.mkdir(folder)
+
+
+class Runs:
+    """What a pickle can do: on loading, call any function."""
+
+    def __init__(self, function, folder):
+        self.function, self.folder = function, folder
+
+    def __reduce__(self):
+        return self.function, (self.folder,)
+
+
+def test_settings_beside_the_weights_are_not_opened(tmp_path):
+    """Lightning keeps objects of other packages beside the weights: none is made, no function runs."""
+    torch = pytest.importorskip("torch")
+    settings = {"config": zipfile.ZipInfo("x"), "tokenizer": Runs(make, str(tmp_path / "was_here"))}
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {"backbone.a": torch.ones(2)}, "hyper_parameters": settings}, path)
+    assert {k: v.tolist() for k, v in read_weights(path).items()} == {"a": [1.0, 1.0]}
+    assert not (tmp_path / "was_here").exists()
+    torch.load(path, weights_only=False)  # which would have made the folder
+    assert (tmp_path / "was_here").exists()
+    torch.save({"state_dict": {}, "more": Runs(os.mkdir, str(tmp_path / "more"))}, path)
+    with pytest.raises(ValueError, match="(?s)other objects, which are not opened.*posix"):
+        read_weights(path)
+
+
+def test_folders_and_handles(tmp_path):
+    z, t = np.zeros((1, 7), "int32"), np.ones(1, "float32")
+    expected = ops.convert_to_numpy(load("mdlm").logits(z, t))
+    shutil.copy(HERE / "mdlm.safetensors", tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    for place in (tmp_path, f"file://{tmp_path}"):
+        model = load_dit(place, length=7)
+        np.testing.assert_allclose(ops.convert_to_numpy(model.logits(z, t)), expected, atol=1e-6)
+    shutil.copy(HERE / "duo.safetensors", tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="one file of weights.*model.safetensors.*other.safetensors"):
+        load_dit(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="one file of weights.*none"):
+        load_dit(tmp_path / "empty")
 
 
 def test_the_published_size():

@@ -100,9 +100,11 @@ def test_trajectory_of_chunks_that_are_given_different_blocks():
     assert path.shape == (5, 2, LENGTH)
 
 
-def test_distillation_takes_blocks_to_blocks():
+@pytest.mark.parametrize("self_conditioning", [False, True])
+@every_process
+def test_distillation_takes_blocks_to_blocks(process, self_conditioning):
     x = toy.samples(SUPPORT, PROBABILITIES, 64, 0)
-    teacher = network()
+    teacher = network(process, self_conditioning=self_conditioning)
     distiller = kd.DMMDDistiller(teacher, steps=2)
     distiller.compile()
     before = [w.copy() for w in distiller.student.get_weights()]
@@ -111,9 +113,22 @@ def test_distillation_takes_blocks_to_blocks():
     assert any((a != b).any() for a, b in zip(before, distiller.student.get_weights(), strict=True))
     assert distiller.student.block_size == SIZE and distiller.student.generate(4).shape == (4, LENGTH)
     with pytest.raises(ValueError, match="student.*blocks of 6.*of 2"):
-        other = kd.BlockDenoiser(3, block_size=6, hidden_dim=16, num_layers=1, num_heads=2)
-        student = kd.DiffusionModel(other, kd.MaskedDiffusion(3), length=LENGTH)
+        other = kd.BlockDenoiser(
+            3, process.num_states, block_size=6, hidden_dim=16, num_layers=1, num_heads=2
+        )
+        student = kd.DiffusionModel(other, teacher.process, length=LENGTH)
         kd.DMMDDistiller(teacher, student)
+
+
+@pytest.mark.parametrize("self_conditioning", [False, True])
+def test_a_teacher_of_blocks_learns(self_conditioning):
+    """What it writes comes near the data: the second block of a row is always a copy of the first."""
+    first = np.random.default_rng(0).integers(0, 3, (512, SIZE)).astype("int32")
+    teacher = network(kd.MaskedDiffusion(3), length=2 * SIZE, self_conditioning=self_conditioning)
+    teacher.compile(keras.optimizers.Adam(1e-2))
+    teacher.fit(np.concatenate([first, first], axis=1), batch_size=64, epochs=30, verbose=0)
+    draws = teacher.generate(200, steps=SIZE, seed=0)
+    assert (draws[:, :SIZE] == draws[:, SIZE:]).all(axis=1).mean() > 0.8
 
 
 def test_the_model_measures_blocks_given_those_before():
@@ -123,3 +138,29 @@ def test_the_model_measures_blocks_given_those_before():
     entropy = -(PROBABILITIES * np.log(PROBABILITIES)).sum()
     error = nelbo.std() / len(nelbo) ** 0.5
     assert error < 0.03 and abs(nelbo.mean() - entropy) < 4 * error
+
+
+def test_after_every_text_has_ended_there_are_no_calls():
+    """The rest of a row is the end token, which stands for nothing."""
+    tokenizer = kd.tokenizers.CharacterTokenizer("ab", end=True)
+    process = kd.MaskedDiffusion(3)
+    denoiser = kd.BlockDenoiser(3, 4, block_size=2, hidden_dim=8, num_layers=1, num_heads=1)
+    model = kd.DiffusionModel(denoiser, process, length=6, tokenizer=tokenizer)
+    model.build((None, 6))
+    calls, sampler = [], Sampler(model, jit_compile=False)
+    compiled = sampler._step(None)
+    sampler._compiled[None] = lambda *args: calls.append(args[1]) or compiled(*args)
+    model._samplers["auto"] = sampler
+    end = tokenizer.end_id
+
+    def run(bias):
+        calls.clear()
+        denoiser.head.bias.assign(bias)
+        return model.generate(3, steps=3, seed=0, length=10)
+
+    assert (run([-9.0, -9.0, 9.0]) == end).all() and len(calls) == 3
+    assert (run([9.0, -9.0, -9.0]) == 0).all() and len(calls) == 15
+    calls.clear()
+    denoiser.head.bias.assign([-9.0, -9.0, 9.0])
+    texts = model.generate(prompts=["", "abba"], steps=3, length=10)
+    assert texts == ["", "abba"] and len(calls) == 9  # until the longer prompt has ended too

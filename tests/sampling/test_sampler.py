@@ -183,3 +183,10 @@ def test_many_samples_are_drawn_in_equal_parts(monkeypatch):
     assert sizes == [50, 50]
     sampler(121, 2, 5, 0)
     assert sizes[2:] == [41, 41, 41]
+
+
+def test_logits_that_are_not_numbers_are_named():
+    model = randomised(small_model())
+    model.denoiser.head.bias.assign(np.array([np.nan] + [0] * (model.denoiser.head.bias.shape[0] - 1)))
+    with pytest.raises(ValueError, match="logits are NaN"):
+        model.generate(3, steps=2)
