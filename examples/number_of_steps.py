@@ -37,7 +37,8 @@ keras.config.set_dtype_policy(POLICY)
 # that another model, an autoregressive one, needs for a character, beside the entropy of a text's own
 # characters, because repetition is cheap; and the gradient moment, which is about 0 where texts are
 # like speeches in all that this model knows. Molecules: how many strings are molecules, how many of
-# these differ, and their Fréchet ChemNet Distance. Everywhere the same is asked of real data.
+# these differ, and their Fréchet ChemNet Distance. Of speeches and molecules the same is asked of real
+# ones; two halves of the real digits are 0.217 apart.
 
 
 # %%

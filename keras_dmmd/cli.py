@@ -80,7 +80,11 @@ def parser():
     sub.add_argument("--data", help="real data, to compare with")
     sub.add_argument("--lines", action="store_true", help="every line of the data is a text of its own")
     sub.add_argument("--features", help="image features, such as digits_features: Fréchet distances")
-    sub.add_argument("--reference", help="a folder with a language model: bits a character")
+    sub.add_argument(
+        "--reference",
+        help="a language model, such as sotu_chars_reference or a folder: bits a character, and the "
+        "gradient moment where its tokens are those of the models",
+    )
     sub.add_argument("--title", default="Samplers", help="of the page [%(default)s]")
     sub.add_argument("--out", required=True, help="the folder of report.html, .json and .csv")
     return top
@@ -100,7 +104,11 @@ def info(args):
     from keras_dmmd import presets
 
     if args.model is None:
-        print("\n".join(presets.names()))
+        print(*presets.names(), *presets.names("features.json"), sep="\n")
+        return
+    if args.model in presets.names("features.json"):
+        print(f"Image features, for evaluate --features {args.model}")
+        print(json.dumps(presets.read_card(args.model), indent=1))
         return
     model = presets.from_preset(args.model)
     network = getattr(model, "denoiser", model)
@@ -150,6 +158,9 @@ def distill(args):
 
     from keras_dmmd import DMMDDistiller, annealed_optimizers, presets
 
+    for name in ("rounds", "batch_size"):
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1: {getattr(args, name)}")
     keras.utils.set_random_seed(args.seed)
     teacher = _model(args.model)
     rows = _data(args.data, teacher, args.lines)
@@ -188,19 +199,27 @@ def evaluate(args):
             f"{names[0]} and {other} differ in vocabulary, tokenizer or length: they do not compare."
         )
     data = None if args.data is None else _data(args.data, first, args.lines)
-    if data is not None:  # one half to compare with, the other in the place of samples
-        data = np.random.default_rng(0).permutation(data)
-        known, data = data[::2], data[1::2]
+    if data is not None and len(data) < (4 if args.features else 2) * args.samples:
+        raise ValueError(
+            f"{args.data} has {len(data)} rows: pass --samples of at most "
+            f"{len(data) // (4 if args.features else 2)}, so that some stand in the place of samples."
+        )
     asked = [metrics.UnigramEntropy(), metrics.Diversity(), metrics.Repetition()]
     if args.features:
         if data is None:
             raise ValueError("--features compares with real data: pass --data too.")
+        # One half to compare with, the other in the place of samples.
+        data = np.random.default_rng(0).permutation(data)
+        known, data = data[::2], data[1::2]
         asked.insert(0, metrics.FrechetDistance(ImageFeatures.load(args.features), known))
     if args.reference:
         if first.tokenizer is None:
             raise ValueError(f"--reference judges texts, but {names[0]} has no tokenizer.")
         judge = metrics.CausalReference.from_folder(args.reference)
         asked.insert(0, metrics.BitsPerCharacter(judge, first.tokenizer))
+        same_ids = judge.tokenizer.get_config() == first.tokenizer.get_config()
+        if same_ids and data is not None and args.samples % 2 == 0:
+            asked.append(metrics.GradientMoment(judge))
     report = evaluation.evaluate(
         models,
         args.steps,

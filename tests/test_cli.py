@@ -37,6 +37,8 @@ def run(*arguments):
 def test_info(teacher, capsys):
     run("info")
     assert "digits_masked_teacher" in capsys.readouterr().out.split()
+    run("info", "digits_features")
+    assert "evaluate --features digits_features" in capsys.readouterr().out
     run("info", teacher)
     shown = capsys.readouterr().out
     assert "MaskedDiffusion" in shown and '"task": "a to c"' in shown and "parameters" in shown
@@ -74,6 +76,25 @@ def test_distill_and_evaluate(teacher, text, tmp_path, capsys):
     assert "repetition_4" in rows[0] and (report / "report.html").exists()
 
 
+@pytest.mark.slow
+def test_evaluate_with_features_and_with_a_reference(tmp_path, capsys):
+    (digits, _), _ = kd.datasets.load_digits()
+    np.save(tmp_path / "digits.npy", digits[:280])
+    report = tmp_path / "digits"
+    few = ["--steps", 1, "--samples", 70, "--seeds", 0, "--data", tmp_path / "digits.npy"]
+    run("evaluate", "digits_masked_student", *few, "--features", "digits_features", "--out", report)
+    settings = json.loads((report / "report.json").read_text())["settings"]
+    assert any("digits_features" in name for name in settings["metrics"])
+    assert "frechet_distance" in capsys.readouterr().out
+    rows = np.random.default_rng(0).integers(0, 27, (8, 128))
+    np.save(tmp_path / "letters.npy", rows)
+    few = ["--steps", 1, "--samples", 4, "--seeds", 0, "--data", tmp_path / "letters.npy"]
+    judge = ["--reference", "sotu_chars_reference", "--out", tmp_path / "letters"]
+    run("evaluate", "sotu_chars_student", *few, *judge)
+    shown = capsys.readouterr().out
+    assert "bits_per_character" in shown and "centered" in shown
+
+
 def test_data_as_ids(teacher, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((4, LENGTH), "int64"))
     model = kd.from_preset(teacher)
@@ -91,6 +112,8 @@ def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, capsys):
         (["distill", teacher, "--data", "nowhere.txt", "--out", "o"], "nowhere.txt"),
         (["distill", teacher, "--data", str(tmp_path / "wrong.npy"), "--out", "o"], r"(n, 8)"),
         (["distill", "digits_masked_teacher", "--data", text, "--out", "o"], ".npy file of ids"),
+        (["distill", teacher, "--data", text, "--rounds", "0", "--out", "o"], "--rounds must be"),
+        (["evaluate", teacher, "--data", text, "--lines", "--out", "o"], "pass --samples of at most"),
         (["evaluate", teacher, teacher, "--out", "o"], "different names"),
         (["evaluate", teacher, "--features", "digits_features", "--out", "o"], "--data"),
         (["evaluate", "digits_masked_teacher", "--reference", "r", "--out", "o"], "no tokenizer"),

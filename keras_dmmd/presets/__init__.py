@@ -17,10 +17,10 @@ from keras_dmmd.presets.published import load_dit as load_dit
 FOLDER = os.path.dirname(__file__)
 
 
-def names():
-    """The presets that ship with the package."""
+def names(holding="config.json"):
+    """The presets that ship with the package; `"features.json"` is in those of `ImageFeatures`."""
     return sorted(
-        name for name in os.listdir(FOLDER) if os.path.exists(os.path.join(FOLDER, name, "config.json"))
+        name for name in os.listdir(FOLDER) if os.path.exists(os.path.join(FOLDER, name, holding))
     )
 
 
