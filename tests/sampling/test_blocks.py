@@ -100,8 +100,9 @@ def test_trajectory_of_chunks_that_are_given_different_blocks():
     assert path.shape == (5, 2, LENGTH)
 
 
-@pytest.mark.parametrize("self_conditioning", [False, True])
-@every_process
+@pytest.mark.parametrize(
+    ("process", "self_conditioning"), [(PROCESSES[0], False), (PROCESSES[-1], True)], ids=repr
+)
 def test_distillation_takes_blocks_to_blocks(process, self_conditioning):
     x = toy.samples(SUPPORT, PROBABILITIES, 64, 0)
     teacher = network(process, self_conditioning=self_conditioning)
@@ -122,13 +123,14 @@ def test_distillation_takes_blocks_to_blocks(process, self_conditioning):
 
 @pytest.mark.parametrize("self_conditioning", [False, True])
 def test_a_teacher_of_blocks_learns(self_conditioning):
-    """What it writes comes near the data: the second block of a row is always a copy of the first."""
-    first = np.random.default_rng(0).integers(0, 3, (512, SIZE)).astype("int32")
+    """Rows of one symbol: the second block has to look at the first, which may be any."""
+    symbols = np.random.default_rng(0).integers(0, 3, (512, 1)).astype("int32")
     teacher = network(kd.MaskedDiffusion(3), length=2 * SIZE, self_conditioning=self_conditioning)
     teacher.compile(keras.optimizers.Adam(1e-2))
-    teacher.fit(np.concatenate([first, first], axis=1), batch_size=64, epochs=30, verbose=0)
-    draws = teacher.generate(200, steps=SIZE, seed=0)
-    assert (draws[:, :SIZE] == draws[:, SIZE:]).all(axis=1).mean() > 0.8
+    teacher.fit(np.repeat(symbols, 2 * SIZE, axis=1), batch_size=64, epochs=30, verbose=0)
+    draws = teacher.generate(200, steps=32, seed=0)  # seldom two tokens in one of them
+    assert (draws[:, :1] == draws).all(axis=1).mean() > 0.8  # 0.33 without a look
+    assert (np.bincount(draws[:, 0], minlength=3) > 30).all()
 
 
 def test_the_model_measures_blocks_given_those_before():
