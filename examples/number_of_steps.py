@@ -108,19 +108,27 @@ def moses():
 # Every finished cell is a file: the same call goes on where it was interrupted. Open the pages.
 
 # %%
-reports = {}
 for name in SETS:
     asked = {"digits": digits, "sotu": sotu, "moses": moses}[name]()
     if CALLS:
         asked["steps"] = [int(k) for k in CALLS.split(",")]
     folder = os.path.join(FOLDER, name)
-    reports[name] = kd.evaluate(
+    report = kd.evaluate(
         samples=SAMPLES, seeds=SEEDS, temperatures=TEMPERATURES, folder=folder, **asked
     )
-    print(f"\n{reports[name].title}\n{reports[name]}\nPage: {folder}/report.html", flush=True)
+    print(f"\n{report.title}\n{report}\nPage: {folder}/report.html", flush=True)
+
+# %% [markdown]
+# ## The picture
+# Of every set that the folder has a report of.
 
 # %%
 shown = {"digits": "frechet_distance", "sotu": "bits_per_character", "moses": "validity"}
+reports = {
+    name: kd.evaluation.Report.load(os.path.join(FOLDER, name))
+    for name in shown
+    if os.path.exists(os.path.join(FOLDER, name, "report.json"))
+}
 figure, axes = plt.subplots(
     1, len(reports), figsize=(4.2 * len(reports), 3.3), layout="constrained", squeeze=False
 )

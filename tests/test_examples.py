@@ -119,6 +119,20 @@ def test_molecules(tmp_path):
 
 
 @ON_TORCH
+def test_number_of_steps(tmp_path):
+    settings = {"SETS": "digits", "CALLS": "1,2", "SAMPLES": "252", "SEEDS": "1", "FOLDER": str(tmp_path)}
+    script = EXAMPLES / "number_of_steps.py"
+    environment = {**os.environ, "MPLBACKEND": "agg", **settings}
+    subprocess.run([sys.executable, script], check=True, env=environment)
+    report = kd.evaluation.Report.load(tmp_path / "digits")
+    distances = {(row["model"], row["steps"]): row["frechet_distance"] for row in report.rows}
+    assert len(distances) == 8
+    assert distances["masked student", 2] < distances["masked teacher", 2]
+    assert (tmp_path / "number_of_steps.png").stat().st_size > 5_000
+    assert (tmp_path / "digits" / "report.html").exists()
+
+
+@ON_TORCH
 def test_hub_teacher(tmp_path):
     """With a small BERT of random weights, as a folder, and a text of one's own."""
     models = pytest.importorskip("keras_hub").models

@@ -28,6 +28,8 @@ def test_shipped_presets_load_and_sample(name):
     assert draws.shape == (8, model.length)
     card = kd.presets.read_card(name)
     assert {"script", "seed", "backend"} <= set(card)
+    measured = {k: v for k, v in card.items() if k.startswith(("nelbo_", "frechet_", "scores"))}
+    assert measured and not any(isinstance(figure, str) for figure in measured.values())
 
 
 @pytest.mark.heavy
