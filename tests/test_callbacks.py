@@ -52,6 +52,20 @@ def test_a_distiller_shows_its_student(tmp_path):
     assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
+def test_a_distiller_goes_back_to_its_best_student(tmp_path):
+    """Its updates are steps of two optimizers, after which the best epoch's weights have to return."""
+    distiller = kd.DMMDDistiller(small_model(), steps=2)
+    distiller.compile(**kd.annealed_optimizers(12, 1e-1))
+    look = SampleAndScore([ones()], samples=64, folder=tmp_path)
+    best = keras.callbacks.EarlyStopping("ones", mode="max", patience=9, restore_best_weights=True)
+    history = distiller.fit(DATA, batch_size=16, epochs=6, verbose=0, callbacks=[look, best]).history
+    top = int(np.argmax(history["ones"])) + 1
+    assert top < 6 or history["ones"][-1] > history["ones"][0]
+    np.testing.assert_array_equal(
+        distiller.student.generate(64, seed=0), np.load(tmp_path / f"samples_{top:04d}.npy")
+    )
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow, elsewhere slow")
 def test_tensorboard(tmp_path):
     pytest.importorskip("tensorboard")
