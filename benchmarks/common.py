@@ -10,6 +10,7 @@ import keras
 from keras_dmmd import backend
 from keras_dmmd.evaluation.machine import machine
 
+PLACES = ("folder", "results", "path")  # of one machine, which repeat nothing
 RESULTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "results")
 
 
@@ -68,6 +69,7 @@ def _cell(value):
 def write_json(name, results, settings, folder=RESULTS):
     """Write `<folder>/<name>_<backend>.json`, in one move; returns its path."""
     os.makedirs(folder, exist_ok=True)
+    settings = {k: v for k, v in settings.items() if k not in PLACES}
     path = os.path.join(folder, f"{name}_{keras.backend.backend()}.json")
     content = {"benchmark": name, "machine": machine(), "settings": settings, "results": results}
     with open(path + ".partial", "w") as file:

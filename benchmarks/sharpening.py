@@ -126,7 +126,7 @@ def main(argv=None):
         for row in results
     ]
     common.print_table(shown, COLUMNS)
-    return common.write_json("sharpening", results, vars(args), args.results)
+    return common.write_json("sharpening", results, asked, args.results)
 
 
 if __name__ == "__main__":

@@ -120,9 +120,9 @@ def test_molecules(tmp_path):
 
 @ON_TORCH
 def test_number_of_steps(tmp_path):
-    settings = {"SETS": "digits", "CALLS": "1,2", "SAMPLES": "252", "SEEDS": "1", "FOLDER": str(tmp_path)}
+    settings = {"SETS": "digits", "CALLS": "1,2", "SAMPLES": "252", "SEEDS": "1"}
     script = EXAMPLES / "number_of_steps.py"
-    environment = {**os.environ, "MPLBACKEND": "agg", **settings}
+    environment = {**os.environ, "MPLBACKEND": "agg", "FOLDER": str(tmp_path), **settings}
     subprocess.run([sys.executable, script], check=True, env=environment)
     report = kd.evaluation.Report.load(tmp_path / "digits")
     distances = {(row["model"], row["steps"]): row["frechet_distance"] for row in report.rows}
