@@ -70,7 +70,13 @@ def _charts(report):
         title, note = TITLES.get(figure, figure.replace("_", " ")), NOTES.get(figure, "")
         lines = plots.by_calls(report, figure)
         charts.append(
-            _chart(f"{title} by network calls", note, lines, level=plots.of_data(report, figure))
+            _chart(
+                f"{title} by network calls",
+                note,
+                lines,
+                level=plots.of_data(report, figure),
+                log_y=figure in plots.DISTANCES,
+            )
         )
     note = "wall-clock milliseconds a sample, in batches as generate() makes them"
     times = plots.by_calls(report, "seconds_per_sample", scale=1e3)

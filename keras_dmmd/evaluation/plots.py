@@ -6,6 +6,7 @@ from keras_dmmd.optional import package
 # Okabe & Ito: told apart by colour-blind readers too, and in grey by their markers.
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
 MARKERS = "osD^vPX"
+DISTANCES = ("frechet_distance", "fcd")  # which are positive, and fall by factors
 
 
 def by_calls(report, figure, scale=1.0):
@@ -24,7 +25,7 @@ def of_data(report, figure):
     return next((row.get(figure) for row in report.rows if row["model"] == "data"), None)
 
 
-def draw(axis, lines, xlabel="network calls", level=None, log=True):
+def draw(axis, lines, xlabel="network calls", level=None, log=True, log_y=False):
     """Lines `{name: [(x, y, error)]}` with error bars; `level` is that of real data."""
     for i, (name, points) in enumerate(lines.items()):
         if points:
@@ -48,6 +49,12 @@ def draw(axis, lines, xlabel="network calls", level=None, log=True):
         ticks = sorted({x for points in lines.values() for x, *_ in points})
         axis.set_xticks(ticks, [f"{x:g}" for x in ticks])
         axis.minorticks_off()
+    if log_y:
+        ticker = package("matplotlib.ticker", "A chart of a report", "matplotlib")
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_locator(ticker.NullLocator())
     axis.set_xlabel(xlabel)
     axis.margins(x=0.06)
     if len(lines) > 1 or level is not None:

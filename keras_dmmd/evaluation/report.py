@@ -72,7 +72,8 @@ class Report:
             raise ValueError(f"`figure` must be one of {self.figures}. Received: {figure!r}")
         if axis is None:
             _, axis = plots.new_figure(5.0, 3.4)
-        plots.draw(axis, plots.by_calls(self, figure), level=plots.of_data(self, figure))
+        level, log_y = plots.of_data(self, figure), figure in plots.DISTANCES
+        plots.draw(axis, plots.by_calls(self, figure), level=level, log_y=log_y)
         axis.set_ylabel(figure.replace("_", " "))
         return axis
 
