@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_dmmd import backend, losses, random
@@ -215,13 +216,23 @@ class DMMDDistiller(Distiller):
             self.process.corrupt(x, s, forward_key),
         )
 
-    def teacher_logits(self, draw):
-        """The teacher's logits at `z_s`, at the wanted temperature and nucleus."""
-        if self.guidance_scale is not None and draw.told.get("labels") is None:
+    def _check(self, args, kwargs):
+        """Also refuse arrays without the labels that guidance needs, before anything runs."""
+        super()._check(args, kwargs)
+        x = args[0] if args else kwargs.get("x")
+        if isinstance(x, (dict, np.ndarray)):
+            self._check_labels(x if isinstance(x, dict) else {})
+
+    def _check_labels(self, told):
+        if self.guidance_scale is not None and told.get("labels") is None:
             raise ValueError(
                 "`guidance_scale` strengthens labels, and the data have none: pass "
                 '{"tokens": ids, "labels": classes}.'
             )
+
+    def teacher_logits(self, draw):
+        """The teacher's logits at `z_s`, at the wanted temperature and nucleus."""
+        self._check_labels(draw.told)
         logits = self.teacher.logits(draw.z_s, draw.s, **draw.told, guidance_scale=self.guidance_scale)
         if self.temperature == 1.0 and self.top_p is None:
             return logits

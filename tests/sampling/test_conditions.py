@@ -300,7 +300,7 @@ def test_guidance_strengthens_a_class_and_is_distilled():
     assert abs((unlabelled == 0).mean() - 0.3) < 0.06  # hidden labels were learned from
     distiller = kd.DMMDDistiller(model, steps=2, guidance_scale=3.0, noise=None)
     distiller.compile()
-    with pytest.raises(Exception, match="`guidance_scale` strengthens labels, and the data have none"):
+    with pytest.raises(ValueError, match="`guidance_scale` strengthens labels, and the data have none"):
         distiller.fit(data["tokens"], batch_size=32, verbose=0)
     distiller.fit(data, epochs=15, batch_size=32, verbose=0)
     shares = [share(distiller.student, label) for label in (0, 1)]
