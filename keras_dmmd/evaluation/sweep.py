@@ -128,14 +128,15 @@ def _check(models, steps, metrics, temperatures, samples, seeds, reference_data,
                 "A metric needs `name`, `update_state`, `result` and `reset_state`. "
                 f"Received: {metric!r}"
             )
-        judge = getattr(getattr(metric, "reference", None), "model", None)
+    judges = {
+        metric.name: getattr(getattr(metric, "reference", None), "model", None) for metric in metrics
+    }
+    judges = {name: weights_hash(judge) for name, judge in judges.items() if judge is not None}
+    for name, model in models.items() if judges else ():
+        mark = weights_hash(model)  # that of its denoiser too: a model has no weights of its own
+        judge = next((judge for judge, known in judges.items() if known == mark), None)
         if judge is not None:
-            mark = weights_hash(judge)
-            for name, model in models.items():
-                if mark in (weights_hash(model), weights_hash(model.denoiser)):
-                    raise ValueError(
-                        f"{metric.name}: the reference is {name!r} itself, one of the models it judges."
-                    )
+            raise ValueError(f"{judge}: the reference is {name!r} itself, one of the models it judges.")
     if not isinstance(samples, (int, np.integer)) or samples < 1:
         raise ValueError(f"`samples` must be an integer of at least 1. Received: {samples!r}")
     lengths = {generate.get("length") or model.length for model in models.values()}
@@ -181,6 +182,7 @@ class _Measurement:
         self.models, self.metrics, self.samples, self.shown = models, metrics, samples, shown
         self.seeds = list(seeds)
         self.data = None if data is None else np.asarray(data)
+        self.order = None if data is None else np.random.default_rng(0).permutation(len(data))
         self.base, self.generate = base, generate
         self.step_entropies = {name: StepEntropies(model) for name, model in models.items()}
 
@@ -193,7 +195,7 @@ class _Measurement:
         start = time.perf_counter()
         tokens = model.generate(samples, steps=k, seed=seed, verbose=0, **options)
         seconds = time.perf_counter() - start
-        data = None if self.data is None else self._rows(seed, samples)
+        data = None if self.data is None else self._real(seed, samples)
         cell = {
             "figures": ask(self.metrics, tokens, data),
             "seconds_per_sample": seconds / samples,
@@ -206,14 +208,13 @@ class _Measurement:
 
     def of_data(self, seed):
         """Real sequences in the place of samples, beside others to compare with."""
-        rows = self._rows(seed, 2 * self.samples)
+        rows = self._real(seed, 2 * self.samples)
         return {"figures": ask(self.metrics, rows[: self.samples], rows[self.samples :])}
 
-    def _rows(self, seed, n):
+    def _real(self, seed, n):
         """A seed's rows of the data: others than another seed's, as far as there are enough."""
-        order = np.random.default_rng(0).permutation(len(self.data))
         first = 2 * self.samples * self.seeds.index(seed)
-        return self.data[np.take(order, np.arange(first, first + n), mode="wrap")]
+        return self.data[np.take(self.order, np.arange(first, first + n), mode="wrap")]
 
 
 def _rows(found):
