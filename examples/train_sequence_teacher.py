@@ -4,8 +4,9 @@
 
 Any backend. Writes the preset, and the training log beside it. A run that was interrupted goes on when
 it is started again; `--init runs/first` begins a further phase with the weights of a former one, which
-a network of blocks (`--block-size 16`) can take from one of whole rows, and the chain of
-`continued_from` in `card.json` has the arguments of every phase.
+a network of blocks (`--block-size 16`) can take from one of whole rows, and one of more layers
+(`--layers 8`) from one of fewer: a new block does nothing at first, since its gates are zero. The chain
+of `continued_from` in `card.json` has the arguments of every phase.
 """
 
 import argparse
@@ -65,6 +66,16 @@ def build(process, tokenizer, length, size, dropout, block_size=None):
     return kd.DiffusionModel(denoiser, process, length=length, tokenizer=tokenizer)
 
 
+def start_from(teacher, other):
+    """Give a network the weights of another one, by their paths; what the other lacks stays as it is."""
+    weights = {v.path.split("/", 1)[-1]: v for v in other.weights}
+    own = {v.path.split("/", 1)[-1]: v for v in teacher.weights}
+    if not weights.keys() <= own.keys():
+        raise ValueError(f"The network has no place for {sorted(weights.keys() - own.keys())}.")
+    for name, weight in weights.items():
+        own[name].assign(keras.ops.convert_to_numpy(weight))
+
+
 def bits(teacher, tokens):
     """NELBO in bits a token, and its standard error."""
     metric = kd.metrics.BitsPerToken(teacher)
@@ -103,7 +114,7 @@ def main(argv=None):
     process = PROCESSES[args.process](tokenizer.vocabulary_size)
     teacher = build(process, tokenizer, train.shape[1], size, args.dropout, args.block_size)
     if args.init:
-        teacher.set_weights(kd.from_preset(args.init).get_weights())
+        start_from(teacher, kd.from_preset(args.init))
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, args.steps, warmup_target=args.learning_rate, warmup_steps=args.steps // 20, alpha=0.01
     )
