@@ -6,7 +6,8 @@ import os
 import keras
 import numpy as np
 
-from keras_dmmd.metrics import ask
+from keras_dmmd.distillation.distiller import Distiller
+from keras_dmmd.metrics import measure
 from keras_dmmd.optional import package
 
 
@@ -70,11 +71,11 @@ class SampleAndScore(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every:
             return
-        model = self.sampled or getattr(self.model, "student", self.model)
+        model = self.sampled or sampled_model(self.model)
         tokens = model.generate(
             self.samples, steps=self.steps, seed=self.seed, verbose=0, **self.generate
         )
-        figures = ask(self.scores, tokens, self.reference_data)
+        figures = measure(self.scores, tokens, self.reference_data)
         if logs is not None:
             logs.update(figures)
         if self.folder is not None:
@@ -88,7 +89,7 @@ class SampleAndScore(keras.callbacks.Callback):
             self._show(model, tokens[: self.shown], epoch)
 
     def _show(self, model, tokens, epoch):
-        grid = getattr(model.denoiser, "grid", None)
+        grid = model.capabilities.grid
         with self._writer.as_default(step=epoch + 1):
             if grid is not None:
                 shape = (-1, grid[0], grid[1] // self.channels, self.channels)
@@ -98,3 +99,8 @@ class SampleAndScore(keras.callbacks.Callback):
                 decode = model.tokenizer.decode if model.tokenizer else lambda ids: ids.tolist()
                 self._summary.text("samples", "\n".join(f"    {text}" for text in decode(tokens)))
         self._writer.flush()
+
+
+def sampled_model(trained):
+    """What is sampled of a model that is trained: a distiller's student, or the model itself."""
+    return trained.student if isinstance(trained, Distiller) else trained

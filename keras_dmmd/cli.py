@@ -49,12 +49,13 @@ def parser():
     sub = command("generate", generate, "Write samples of a model.")
     sub.add_argument("model", metavar="MODEL")
     sub.add_argument("-n", type=int, default=4, help="samples [%(default)s]")
-    sub.add_argument("--steps", type=int, help="network calls a sample [the model's own]")
+    sub.add_argument("--steps", type=int, help="network calls per sample [the model's own]")
     sub.add_argument("--prompt", help="how every sample begins, of a model with a tokenizer")
     sub.add_argument("--length", type=int, help="tokens of a sample [those of the training data]")
     sub.add_argument("--label", type=int, help="a class, of a model with classes")
     sub.add_argument("--temperature", type=float, default=1.0, help="of the predictions [%(default)s]")
     sub.add_argument("--top-p", type=float, help="nucleus in (0, 1]")
+    sub.add_argument("--sampler", help="by name, such as confidence [the model's own]")
     sub.add_argument("--seed", type=int, default=0, help="the same gives the same [%(default)s]")
     sub.add_argument("--out", help="a .npy file for the ids, or another file for texts [the terminal]")
 
@@ -74,15 +75,16 @@ def parser():
     sub = command("evaluate", evaluate, "Compare models over network calls and temperatures.")
     sub.add_argument("models", nargs="+", metavar="MODEL")
     sub.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16], help="[4 8 16]")
+    sub.add_argument("--samplers", nargs="+", help="by name, such as confidence [the model's own]")
     sub.add_argument("--temperatures", type=float, nargs="+", default=[1.0], help="[1]")
-    sub.add_argument("--samples", type=int, default=500, help="a cell and seed [%(default)s]")
+    sub.add_argument("--samples", type=int, default=500, help="per cell and seed [%(default)s]")
     sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="[0 1 2]")
     sub.add_argument("--data", help="real data, to compare with")
     sub.add_argument("--lines", action="store_true", help="every line of the data is a text of its own")
     sub.add_argument("--features", help="image features, such as digits_features: Fréchet distances")
     sub.add_argument(
         "--reference",
-        help="a language model, such as sotu_chars_reference or a folder: bits a character, and the "
+        help="a language model, such as sotu_chars_reference or a folder: bits per character, and the "
         "gradient moment where its tokens are those of the models",
     )
     sub.add_argument("--title", default="Samplers", help="of the page [%(default)s]")
@@ -101,26 +103,27 @@ def _model(name):
 
 
 def info(args):
-    from keras_dmmd import presets
+    from keras_dmmd import DiffusionModel, presets
 
     if args.model is None:
-        print(*presets.names(), *presets.names("features.json"), sep="\n")
-        return
-    if args.model in presets.names("features.json"):
-        print(f"Image features, for evaluate --features {args.model}")
-        print(json.dumps(presets.read_card(args.model), indent=1))
+        print(*presets.names(), sep="\n")
         return
     model = presets.from_preset(args.model)
-    network = getattr(model, "denoiser", model)
-    facts = {
-        "process": getattr(model, "process", "none: it judges and writes no samples"),
-        "network": f"{type(network).__name__}, {model.count_params():,} parameters",
-        "tokens a sample": getattr(model, "length", None),
-        "network calls a sample": getattr(model, "steps", None),
-        "tokenizer": model.tokenizer,
-    }
+    facts = {"kind": f"{type(model).__name__}, {model.count_params():,} parameters"}
+    if isinstance(model, DiffusionModel):
+        network = f"{type(model.denoiser).__name__}, {model.count_params():,} parameters"
+        facts = {
+            "process": model.process,
+            "network": network,
+            "tokens per sample": model.length,
+            "network calls per sample": model.steps,
+            "sampler": model.sampler,
+            "tokenizer": model.tokenizer,
+        }
+    else:
+        facts["use"] = "it judges and writes no samples: for evaluate --reference or --features"
     for name, fact in facts.items():
-        print(f"{name:24}{fact}")
+        print(f"{name:26}{fact}")
     print(json.dumps(presets.read_card(args.model), indent=1))
 
 
@@ -140,6 +143,7 @@ def generate(args):
         labels=args.label,
         temperature=args.temperature,
         top_p=args.top_p,
+        sampler=args.sampler,
     )
     if args.out and args.out.endswith(".npy"):
         np.save(args.out, samples)
@@ -182,49 +186,26 @@ def distill(args):
 
 
 def evaluate(args):
-    import numpy as np
-
     from keras_dmmd import evaluation, metrics
-    from keras_dmmd.metrics import ImageFeatures
 
     names = [os.path.basename(os.path.normpath(model)) for model in args.models]
     if len(set(names)) < len(names):
         raise ValueError(f"The models need different names. Received: {names}")
     models = {name: _model(model) for name, model in zip(names, args.models, strict=True)}
-    first = models[names[0]]
-    kinds = {name: _kind(model) for name, model in models.items()}
-    other = next((name for name in names if kinds[name] != kinds[names[0]]), None)
-    if other is not None:
-        raise ValueError(
-            f"{names[0]} and {other} differ in vocabulary, tokenizer or length: they do not compare."
-        )
-    data = None if args.data is None else _data(args.data, first, args.lines)
-    if data is not None and len(data) < (4 if args.features else 2) * args.samples:
-        raise ValueError(
-            f"{args.data} has {len(data)} rows: pass --samples of at most "
-            f"{len(data) // (4 if args.features else 2)}, so that some stand in the place of samples."
-        )
-    asked = [metrics.UnigramEntropy(), metrics.Diversity(), metrics.Repetition()]
-    if args.features:
-        if data is None:
-            raise ValueError("--features compares with real data: pass --data too.")
-        # One half to compare with, the other in the place of samples.
-        data = np.random.default_rng(0).permutation(data)
-        known, data = data[::2], data[1::2]
-        asked.insert(0, metrics.FrechetDistance(ImageFeatures.load(args.features), known))
-    if args.reference:
-        if first.tokenizer is None:
-            raise ValueError(f"--reference judges texts, but {names[0]} has no tokenizer.")
-        judge = metrics.CausalReference.from_folder(args.reference)
-        asked.insert(0, metrics.BitsPerCharacter(judge, first.tokenizer))
-        same_ids = judge.tokenizer.get_config() == first.tokenizer.get_config()
-        if same_ids and data is not None and args.samples % 2 == 0:
-            asked.append(metrics.GradientMoment(judge))
+    data = None if args.data is None else _data(args.data, models[names[0]], args.lines)
+    asked, data = evaluation.default_metrics(
+        models,
+        args.samples,
+        data,
+        features=args.features and metrics.ImageFeatures.from_preset(args.features),
+        reference=args.reference and metrics.CausalReference.from_folder(args.reference),
+    )
     report = evaluation.evaluate(
         models,
         args.steps,
         asked,
         temperatures=args.temperatures,
+        samplers=args.samplers,
         reference_data=data,
         samples=args.samples,
         seeds=args.seeds,
@@ -233,12 +214,6 @@ def evaluate(args):
     )
     print(report)
     print(f"The page: {os.path.join(args.out, 'report.html')}")
-
-
-def _kind(model):
-    """What two models must share to be judged alike."""
-    tokenizer = model.tokenizer and model.tokenizer.get_config()
-    return model.process.vocabulary_size, model.length, tokenizer
 
 
 def _data(path, model, lines):

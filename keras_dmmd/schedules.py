@@ -112,6 +112,11 @@ NAMES = {
 }
 
 
+def name_of(schedule):
+    """The name of a schedule's class, or of a function."""
+    return getattr(schedule, "__name__", type(schedule).__name__)
+
+
 def get(schedule):
     """A schedule from its name, from its serialised form, or itself.
 

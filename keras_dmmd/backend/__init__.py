@@ -9,8 +9,8 @@ defines all of them:
 | `split(key, n)` | `n` independent keys |
 | `uniform(key, shape)`, `normal(key, shape)` | float32 draws |
 | `exponential(coarse, fine)` | `-log(1 - v)`, fine near 0, of two uniform draws |
-| `after(x, norm)` | `x`, held back until the number is known, so that two computations take turns |
-| `apart(x, z)` | `x`, computed by kernels of its own, ids `z` at hand |
+| `wait_for(x, norm)` | `x`, held back until the number is known, so that two computations take turns |
+| `keep_unfused(x, z)` | `x`, computed by kernels of its own, ids `z` at hand |
 | `value_and_grad(fn, variables)` | `(loss, aux), gradients` of `fn() -> (loss, aux)` |
 | `no_gradient()` | context in which nothing is recorded for a later gradient |
 | `apply_gradients(optimizer, gradients, variables)` | one optimizer update |

@@ -7,18 +7,17 @@ import jax.numpy as jnp
 import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
-from keras_dmmd.backend.xla import after, apart, exponential
+from keras_dmmd.backend.xla import exponential, keep_unfused, wait_for
 
 __all__ = [
     "COMPILES",
     "StatefulTrainStep",
-    "after",
-    "apart",
     "apply_gradients",
     "compile_inference",
     "device_name",
     "exponential",
     "is_out_of_memory",
+    "keep_unfused",
     "key",
     "no_gradient",
     "normal",
@@ -29,6 +28,7 @@ __all__ = [
     "unshare",
     "value_and_grad",
     "version",
+    "wait_for",
 ]
 
 COMPILES = True

@@ -6,13 +6,12 @@ from keras.src.backend.torch.core import get_device
 __all__ = [
     "COMPILES",
     "StatefulTrainStep",
-    "after",
-    "apart",
     "apply_gradients",
     "compile_inference",
     "device_name",
     "exponential",
     "is_out_of_memory",
+    "keep_unfused",
     "key",
     "no_gradient",
     "normal",
@@ -23,6 +22,7 @@ __all__ = [
     "unshare",
     "value_and_grad",
     "version",
+    "wait_for",
 ]
 
 COMPILES = False
@@ -84,13 +84,13 @@ def value_and_grad(fn, variables):
     ]
 
 
-def after(x, norm):
+def wait_for(x, norm):
     """`x`: operations run in the order in which they are written."""
     del norm
     return x
 
 
-def apart(x, z):
+def keep_unfused(x, z):
     """`x`: nothing is fused."""
     del z
     return x

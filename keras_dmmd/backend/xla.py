@@ -15,7 +15,7 @@ def exponential(coarse, fine):
     return ops.where(v < 2.0**-8, series, -ops.log(1.0 - v))
 
 
-def after(x, norm):
+def wait_for(x, norm):
     """The integers `x`, not before the number `norm >= 0` is known.
 
     Two updates that the compiler sees as independent run side by side, in the memory of both: a step of
@@ -26,7 +26,7 @@ def after(x, norm):
     return x + ops.cast(ops.equal(norm, -1.0), x.dtype)
 
 
-def apart(x, z):
+def keep_unfused(x, z):
     """The floats `x` `(batch, length, n)`, cut off from what is made of them.
 
     `z` are ids, `(batch, length)`, never negative, as the compiler cannot know.

@@ -7,7 +7,7 @@ import pickle
 import keras
 import numpy as np
 
-from keras_dmmd.datasets.places import first_with, keras_cache, named
+from keras_dmmd.datasets.locations import first_with, keras_cache, named
 from keras_dmmd.optional import package
 
 HELD_OUT = 297
@@ -48,7 +48,7 @@ def load_fashion_mnist(levels=16, path=None, download=False):
         `(x_train, y_train), (x_test, y_test)`: ids `(n, 784)` and labels `(n,)`, int32.
 
     Raises:
-        FileNotFoundError: the files are in none of these places.
+        FileNotFoundError: the files are in none of these folders.
         ValueError: a file or an array is not what it should be.
     """
     if isinstance(path, (tuple, list)):
@@ -87,7 +87,7 @@ def load_cifar10(path=None, download=False):
         innermost, and labels `(n,)`, int32.
 
     Raises:
-        FileNotFoundError: the files are in none of these places.
+        FileNotFoundError: the files are in none of these folders.
         ValueError: a file or an array is not what it should be.
     """
     if isinstance(path, (tuple, list)):

@@ -3,7 +3,7 @@
 import gzip
 import os
 
-from keras_dmmd.datasets.places import package_folder
+from keras_dmmd.datasets.locations import package_folder
 
 
 def load_moses(path=None):

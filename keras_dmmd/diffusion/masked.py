@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from keras_dmmd import random
-from keras_dmmd.diffusion.process import DiffusionProcess, per_token
+from keras_dmmd.diffusion.process import DiffusionProcess
+from keras_dmmd.tensors import SIGNAL_FLOOR, certain, per_token
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -23,10 +24,11 @@ class MaskedDiffusion(DiffusionProcess):
         - [Simplified and Generalized Masked Diffusion](https://arxiv.org/abs/2406.04329)
     """
 
-    needs_noise = True  # z_1 is a constant: without more randomness one step has one outcome a token
-    shows_known = True
-    soft_target = True
-    renoise = "posterior"
+    absorbing = True
+    constant_prior = True
+
+    def __init__(self, vocabulary_size, schedule="linear"):
+        super().__init__(vocabulary_size, schedule)
 
     @property
     def num_states(self):
@@ -40,6 +42,10 @@ class MaskedDiffusion(DiffusionProcess):
         """The masked tokens."""
         return ops.equal(z_t, self.mask_id)
 
+    def noise(self, t):
+        """All mass on the mask."""
+        return ops.one_hot(ops.full_like(t, self.mask_id, dtype="int32"), self.num_states)
+
     def corrupt(self, x, t, seed):
         alpha, _ = self.signal(t)
         keep = random.uniform(ops.shape(x), seed) < per_token(alpha)
@@ -52,9 +58,10 @@ class MaskedDiffusion(DiffusionProcess):
     def stay_masked(self, s, t):
         """`(1 - α_s) / (1 - α_t)`, `(batch,)`: a masked token's chance to be masked still."""
         noise_s, noise_t = 1.0 - self.signal(s).alpha, 1.0 - self.signal(t).alpha
-        return ops.clip(noise_s / ops.maximum(noise_t, 1e-12), 0.0, 1.0)
+        return ops.clip(noise_s / ops.maximum(noise_t, SIGNAL_FLOOR), 0.0, 1.0)
 
     def posterior(self, x, z_t, s, t):
+        """A token that is known stays; a masked one stays masked, or else becomes `x`."""
         if len(x.shape) == 2:
             x = ops.one_hot(x, self.vocabulary_size, dtype="float32")
         stay = ops.expand_dims(per_token(self.stay_masked(s, t)), -1)
@@ -70,9 +77,13 @@ class MaskedDiffusion(DiffusionProcess):
     def log_mean(self, logits, z_t, t):
         del t
         log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
-        known = ops.one_hot(z_t, self.num_states, dtype="float32")[..., : self.vocabulary_size]
-        certain = ops.where(known > 0, 0.0, -float("inf"))
-        return ops.where(ops.expand_dims(self.is_open(z_t), -1), log_probs, certain)
+        known = certain(z_t, self.num_states)[..., : self.vocabulary_size]
+        return ops.where(ops.expand_dims(self.is_open(z_t), -1), log_probs, known)
+
+    def log_loo(self, logits, z_t, t):
+        """The prediction as it stands."""
+        del z_t, t
+        return ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
 
     def cost(self, logits, z_t, t):
         """`-log x̂_k` where `z_t` is masked, 0 elsewhere (MDLM, eq. 10)."""
@@ -80,6 +91,15 @@ class MaskedDiffusion(DiffusionProcess):
         log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
         return -log_probs * ops.cast(ops.expand_dims(self.is_open(z_t), -1), "float32")
 
-    def nelbo(self, logits, x, z_t, t, where=None):
-        """`-α'/(1 - α) Σ_masked CE(x, x̂)`: the training loss is the bound itself."""
-        return self.loss(logits, x, z_t, t, where)
+    def nelbo_cost(self, logits, z_t, t):
+        """The training loss is the bound itself: `-α'/(1 - α) Σ_masked CE(x, x̂)`."""
+        return self.cost(logits, z_t, t)
+
+    def loss_weight(self, t):
+        """`-α'/(1 - α)`."""
+        return self.nelbo_weight(t)
+
+    def nelbo_weight(self, t):
+        """`-α'/(1 - α)`: what a mask says of its token, by the rate at which masks are lifted."""
+        alpha, derivative = self.signal(t)
+        return -derivative / ops.maximum(1.0 - alpha, self.time_epsilon)

@@ -1,38 +1,34 @@
 """The contract of a forward process; the mathematics that every process shares."""
 
+import abc
 import numbers
 
 import keras
 from keras import ops
 
 from keras_dmmd import random, schedules
+from keras_dmmd.tensors import (
+    PROBABILITY_FLOOR,
+    SIGNAL_FLOOR,
+    WEIGHT_FLOOR,
+    gather,
+    per_state,
+    per_token,
+    total,
+)
+
+# Halvings of [0, 1] that find a time: all that float32 can tell apart there.
+TIME_BITS = 24
 
 
-def per_token(values):
-    """`(batch,)` to `(batch, 1)`, so that a value of an example meets every token of it."""
-    return ops.expand_dims(values, -1)
-
-
-def gather(table, tokens):
-    """`table[..., tokens]`: `(batch, length, K)` and `(batch, length)` to `(batch, length)`."""
-    picked = ops.take_along_axis(table, ops.expand_dims(ops.cast(tokens, "int32"), -1), axis=-1)
-    return ops.squeeze(picked, axis=-1)
-
-
-def total(values, where=None):
-    """The sum over positions, `(batch,)`, of `(batch, length)` values, or of those `where` is true."""
-    if where is not None:
-        values = ops.where(where, values, 0.0)
-    return ops.sum(values, axis=-1)
-
-
-class DiffusionProcess:
-    """A corruption of tokens in continuous time, `q(z_t | x) = Cat(α_t x + (1 - α_t) π)`.
+class DiffusionProcess(abc.ABC):
+    """A corruption of tokens in continuous time, `q(z_t | x) = Cat(α_t x + (1 - α_t) π_t)`.
 
     A process says how to corrupt, and turns a network's logits into everything that training,
-    distillation and sampling need; it holds no weights. To add one, subclass and write `corrupt`,
-    `prior`, `posterior`, `sample_posterior`, `cost`, `nelbo` and, where a prediction is not
-    `E[x | z_t]` as it stands, `log_mean`.
+    distillation and sampling need; it holds no weights. To add one, subclass and write `noise`, the
+    distribution π_t, and where that moves with time `noise_derivative`: all else follows from it and
+    from the schedule. The other methods may be overridden with forms that cost less, or, for a process
+    that is not of this form, with its own mathematics.
 
     Args:
         vocabulary_size: K, the number of clean tokens, `0 .. K - 1`.
@@ -42,49 +38,87 @@ class DiffusionProcess:
         vocabulary_size: K.
         num_states: the number of ids that a corrupted token can have.
         predictions: the accepted meanings of a network's output.
-        prediction: the one in use, `"mean"` or `"loo"`.
-        needs_noise: whether a one-step student needs a random input of its own.
-        shows_known: whether a clean token among corrupted ones can be told from them.
-        soft_target: whether a soft critic target is sound for this process.
-        renoise: what `DMMDDistiller` takes for `"auto"`, by `benchmarks/toy.py`.
+        prediction: the one in use, `"mean"` (`E[x^l | z_t]`) or `"loo"`
+            (`E[x^l | z_t without position l]`).
+        absorbing: whether noise is one state that no clean token has and that is never left again. A
+            token that has it is open, a token that has not is known for certain; samplers and
+            distillers ask for nothing else.
+        constant_prior: whether `z_1` is the same in every sample.
     """
 
     predictions = ("mean",)
     prediction = "mean"
-    needs_noise = False
-    shows_known = False
-    soft_target = False
-    renoise = "mixed"
+    absorbing = False
+    constant_prior = False
     # Weights and posteriors have poles at the ends of time: training times stay this far inside.
     time_epsilon = 1e-4
 
-    def __init__(self, vocabulary_size, schedule="linear"):
+    def __init__(self, vocabulary_size, schedule="linear", prediction="mean"):
         if not isinstance(vocabulary_size, numbers.Integral) or vocabulary_size < 2:
             raise ValueError(
                 "`vocabulary_size` must be an integer of at least 2. "
                 f"Received: vocabulary_size={vocabulary_size!r}"
             )
+        if prediction not in self.predictions:
+            raise ValueError(
+                f"`prediction` must be one of {self.predictions}. Received: {prediction!r}"
+            )
         self.vocabulary_size = int(vocabulary_size)
         self.schedule = schedules.get(schedule)
+        self.prediction = prediction
 
     @property
     def num_states(self):
         return self.vocabulary_size
 
+    # The forward process --------------------------------------------------------------------------
+
     def signal(self, t):
         """α and α' at `t`, `(batch,)` each, float32."""
         return self.schedule(ops.cast(t, "float32"))
 
+    @abc.abstractmethod
+    def noise(self, t):
+        """π_t, what a token becomes that is no longer clean: probabilities `(batch, num_states)`."""
+
+    def noise_derivative(self, t):
+        """dπ_t/dt, `(batch, num_states)`; 0 unless the noise moves with time."""
+        return ops.zeros_like(self.noise(t))
+
+    def marginal(self, x, t):
+        """`q(z_t | x)`, probabilities `(batch, length, num_states)`.
+
+        Args:
+            x: ids `(batch, length)`, or probabilities `(batch, length, K)` over them.
+            t: times `(batch,)`.
+        """
+        alpha = per_state(self.signal(t).alpha)
+        return alpha * self._as_states(x) + (1.0 - alpha) * ops.expand_dims(self.noise(t), 1)
+
     def corrupt(self, x, t, seed):
         """`z_t ~ q(z_t | x)`: ids `(batch, length)` at times `(batch,)`."""
-        raise NotImplementedError
+        keep_seed, noise_seed = random.split(seed, 2)
+        keep = random.uniform(ops.shape(x), keep_seed) < per_token(self.signal(t).alpha)
+        return ops.where(keep, ops.cast(x, "int32"), self._draw_noise(ops.shape(x), t, noise_seed))
 
     def prior(self, shape, seed):
         """`z_1`: ids of the given shape, `(batch, length)`."""
-        raise NotImplementedError
+        return self._draw_noise(shape, ops.ones((shape[0],)), seed)
+
+    def _draw_noise(self, shape, t, seed):
+        log_noise = ops.log(ops.maximum(self.noise(t), PROBABILITY_FLOOR))
+        table = ops.broadcast_to(ops.expand_dims(log_noise, 1), (*shape, self.num_states))
+        return random.categorical(table, seed)
 
     def posterior(self, x, z_t, s, t):
         """`q(z_s | z_t, x)` for `s <= t`, probabilities `(batch, length, num_states)`.
+
+        By Bayes' rule `∝ q(z_t | z_s) q(z_s | x)`, with `α_ts = α_t / α_s` and
+
+            q(z_t | z_s) = α_ts [z_t = z_s] + (1 - α_t) π_t(z_t) - α_ts (1 - α_s) π_s(z_t)
+
+        For a `mean` prediction this is the mixture `Σ_k x_k q(z_s | z_t, k)`. Putting the vector
+        itself into the formula would be wrong; its leave-one-out form there gives the mixture.
 
         Args:
             x: ids `(batch, length)`, or a prediction as probabilities `(batch, length, K)` with the
@@ -92,37 +126,137 @@ class DiffusionProcess:
             z_t: ids `(batch, length)`.
             s, t: times `(batch,)`.
         """
-        raise NotImplementedError
+        if len(x.shape) == 3 and self.prediction == "mean":
+            x = ops.exp(self.log_loo(ops.log(ops.maximum(x, PROBABILITY_FLOOR)), z_t, t))
+        alpha_s, alpha_t = self.signal(s).alpha, self.signal(t).alpha
+        alpha_ts = alpha_t / ops.maximum(alpha_s, SIGNAL_FLOOR)
+        added = per_token(1.0 - alpha_t) * self.noise(t)
+        added = added - per_token(alpha_ts * (1.0 - alpha_s)) * self.noise(s)
+        added = ops.expand_dims(ops.take_along_axis(ops.maximum(added, 0.0), z_t, axis=-1), -1)
+        from_z = per_state(alpha_ts) * ops.one_hot(z_t, self.num_states, dtype="float32") + added
+        product = from_z * self.marginal(x, s)
+        return product / ops.sum(product, axis=-1, keepdims=True)
 
     def sample_posterior(self, x, z_t, s, t, seed):
-        """`z_s ~ q(z_s | z_t, x)` for ids `x`, without building the table over all states."""
-        raise NotImplementedError
+        """`z_s ~ q(z_s | z_t, x)` for ids `x`, `(batch, length)`.
+
+        Overridden where it can be drawn without the table over all states.
+        """
+        return random.categorical(ops.log(self.posterior(x, z_t, s, t)), seed)
+
+    def time_of(self, alpha):
+        """The time at which the signal has come down to `alpha`, `(batch,)`, by bisection.
+
+        Of a schedule that never comes down to it, 1.
+        """
+        low, high = ops.zeros_like(alpha), ops.ones_like(alpha)
+        for _ in range(TIME_BITS):
+            middle = 0.5 * (low + high)
+            later = self.signal(middle).alpha > alpha
+            low, high = ops.where(later, middle, low), ops.where(later, high, middle)
+        return high
 
     def is_open(self, z_t):
         """Which tokens are to be predicted, and so carry loss: bool `(batch, length)`."""
         return ops.ones_like(z_t, dtype="bool")
 
-    def weight(self, t):
-        """The NELBO's weight of time, `(batch,)`: `nelbo = weight · cost` where they differ by it."""
-        alpha, derivative = self.signal(t)
-        return -derivative / ops.maximum(1.0 - alpha, self.time_epsilon)
+    def _as_states(self, x):
+        """Ids or probabilities of clean tokens as probabilities of states, `(batch, length, num_states)`."""
+        if len(x.shape) == 2:
+            return ops.one_hot(x, self.num_states, dtype="float32")
+        more = self.num_states - self.vocabulary_size
+        x = ops.cast(x, "float32")
+        return ops.pad(x, ((0, 0), (0, 0), (0, more))) if more else x
+
+    # What a prediction says -----------------------------------------------------------------------
+
+    def log_likelihood(self, z_t, t):
+        """`log q(z_t | x = k)` for every clean token k, `(batch, length, K)`."""
+        alpha = self.signal(t).alpha
+        noise = per_token(1.0 - alpha) * self.noise(t)
+        noise = ops.expand_dims(ops.take_along_axis(noise, z_t, axis=-1), -1)
+        same = ops.one_hot(z_t, self.num_states, dtype="float32")[..., : self.vocabulary_size]
+        return ops.log(ops.maximum(per_state(alpha) * same + noise, PROBABILITY_FLOOR))
 
     def log_mean(self, logits, z_t, t):
         """`log E[x | z_t]`, normalised, `(batch, length, K)`: what an ancestral step draws from."""
-        del z_t, t
-        return ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        if self.prediction == "mean":
+            return log_probs
+        return ops.log_softmax(log_probs + self.log_likelihood(z_t, t), axis=-1)
+
+    def log_loo(self, logits, z_t, t):
+        """`log E[x^l | z_t without l]`, normalised, `(batch, length, K)`: `loo ∝ mean / q(z_t^l | x^l)`."""
+        logits = ops.cast(logits, "float32")
+        if self.prediction == "mean":
+            logits = ops.log_softmax(logits, axis=-1) - self.log_likelihood(z_t, t)
+        return ops.log_softmax(logits, axis=-1)
+
+    # Losses ---------------------------------------------------------------------------------------
 
     def cost(self, logits, z_t, t):
-        """The diffusion loss of every possible clean token, `(batch, length, K)`, before `weight`.
+        """The training loss of every possible clean token, `(batch, length, K)`, before `loss_weight`.
 
         `cost[b, l, k]` is the loss at position `l` if the clean token there is `k`. Training reads
-        it at the data, moment matching averages it over a prediction: one table serves both.
+        it at the data, moment matching averages it over a prediction: one table serves both. By
+        default cross-entropy for a `mean` prediction, and the integrand of the NELBO for `loo`.
         """
-        raise NotImplementedError
+        if self.prediction == "mean":
+            return -self.log_mean(logits, z_t, t)
+        return self.nelbo_cost(logits, z_t, t)
+
+    def nelbo_cost(self, logits, z_t, t):
+        """The NELBO's integrand for every possible clean token, `(batch, length, K)`, before its weight.
+
+        A token's noise sets in at the rate `λ [π_t + (1 - α_t) π'_t / λ]`, `λ = -α'/α`. Under it, of the
+        paths that lead to `z_t`, the bound compares those from `x` with those from the prediction: with
+        `q_k` the marginal of the clean token k, `q̂` that of the leave-one-out prediction, `i = z_t`,
+        the rate's share ρ_i and all logarithms natural,
+
+            ρ_i { 1/q̂_i - 1/q_k,i + 1/q_k,i [ Σ_j q_k,j log(q_k,j / q̂_j) - log(q_k,i / q̂_i) ] }
+
+        (generalised interpolating diffusion, arXiv 2503.04482, theorem 3.2; UDLM, arXiv 2412.10193,
+        eq. 13, for uniform noise.) `q_k` differs from `(1 - α) π` at k alone, so the sum over j is closed
+        and the table costs O(K).
+        """
+        level = self.signal(t)
+        decay = self.nelbo_weight(t)
+        alpha, scale = per_token(level.alpha), per_token(1.0 - level.alpha)
+        rate = self.noise(t) + scale * self.noise_derivative(t) / per_token(decay)
+        noise = ops.maximum(scale * self.noise(t), PROBABILITY_FLOOR)  # (batch, num_states)
+        clean_noise = noise[..., : self.vocabulary_size]
+        q_hat = self.marginal(ops.exp(self.log_loo(logits, z_t, t)), t)
+        log_q_hat = ops.log(ops.maximum(q_hat, PROBABILITY_FLOOR))
+        log_q_hat_i = ops.expand_dims(gather(log_q_hat, z_t), -1)
+        # Σ_j q_k,j log q_k,j and Σ_j q_k,j log q̂_j: what noise gives, and the rest at j = k.
+        with_signal = alpha + clean_noise
+        own = ops.sum(noise * ops.log(noise), axis=-1, keepdims=True)
+        own = own + with_signal * ops.log(with_signal) - clean_noise * ops.log(clean_noise)
+        cross = ops.sum(ops.expand_dims(noise, 1) * log_q_hat, axis=-1, keepdims=True)
+        cross = cross + per_token(alpha) * log_q_hat[..., : self.vocabulary_size]
+        same = ops.one_hot(z_t, self.num_states, dtype="float32")[..., : self.vocabulary_size]
+        q_i = per_token(alpha) * same + ops.expand_dims(ops.take_along_axis(noise, z_t, axis=-1), -1)
+        divergence = ops.expand_dims(own, 1) - cross - ops.log(q_i) + log_q_hat_i
+        rate_i = ops.expand_dims(ops.take_along_axis(rate, z_t, axis=-1), -1)
+        return rate_i * (ops.exp(-log_q_hat_i) + (divergence - 1.0) / q_i)
+
+    def loss_weight(self, t):
+        """The weight of time in training, `(batch,)`: `loss = loss_weight · cost`.
+
+        By default 1, for plain cross-entropy, and the NELBO's where `cost` is that of the NELBO.
+        """
+        if self.prediction == "mean":
+            return ops.ones_like(self.signal(t).alpha)
+        return self.nelbo_weight(t)
+
+    def nelbo_weight(self, t):
+        """The NELBO's weight of time, `(batch,)`: `nelbo = nelbo_weight · nelbo_cost`; `λ = -α'/α`."""
+        alpha, derivative = self.signal(t)
+        return -derivative / ops.maximum(alpha, WEIGHT_FLOOR)
 
     def loss(self, logits, x, z_t, t, where=None):
         """The training loss of each example, `(batch,)`, summed over positions, or those in `where`."""
-        return self.weight(t) * total(gather(self.cost(logits, z_t, t), x), where)
+        return self.loss_weight(t) * total(gather(self.cost(logits, z_t, t), x), where)
 
     def nelbo(self, logits, x, z_t, t, where=None):
         """The integrand of the negative ELBO at `t`, `(batch,)` nats, summed over positions.
@@ -133,18 +267,21 @@ class DiffusionProcess:
         over the data is their entropy. Both hold where `α_1 = 0`: of a schedule that leaves some signal
         (`log_linear` leaves ε), the bound's prior term is left out, as is usual.
         """
-        raise NotImplementedError
+        return self.nelbo_weight(t) * total(gather(self.nelbo_cost(logits, z_t, t), x), where)
 
     def training_times(self, batch_size, seed):
         """Stratified times in `[ε, 1]`, `(batch,)`."""
         u = random.stratified(batch_size, seed)
         return self.time_epsilon + (1.0 - self.time_epsilon) * u
 
+    # Serialisation --------------------------------------------------------------------------------
+
     def get_config(self):
-        return {
+        config = {
             "vocabulary_size": self.vocabulary_size,
             "schedule": keras.saving.serialize_keras_object(self.schedule),
         }
+        return config if len(self.predictions) == 1 else {**config, "prediction": self.prediction}
 
     @classmethod
     def from_config(cls, config):
@@ -153,5 +290,5 @@ class DiffusionProcess:
     def __repr__(self):
         return (
             f"{type(self).__name__}(vocabulary_size={self.vocabulary_size}, "
-            f"schedule={type(self.schedule).__name__}, prediction={self.prediction!r})"
+            f"schedule={schedules.name_of(self.schedule)}, prediction={self.prediction!r})"
         )

@@ -4,7 +4,19 @@ import keras
 from keras import ops
 
 from keras_dmmd import random
-from keras_dmmd.diffusion.process import DiffusionProcess, gather, per_token, total
+from keras_dmmd.diffusion.process import DiffusionProcess
+from keras_dmmd.tensors import (
+    LIKELIHOOD_FLOOR,
+    PROBABILITY_FLOOR,
+    SIGNAL_FLOOR,
+    gather,
+    per_state,
+    per_token,
+)
+
+# The least noise `1 - α` that costs count with: a hundredth of that of the earliest training time, so that
+# nothing divides by 0 at `t = 0`.
+NOISE_FLOOR = 1e-2 * DiffusionProcess.time_epsilon
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -27,16 +39,9 @@ class UniformDiffusion(DiffusionProcess):
 
     predictions = ("mean", "loo")
 
-    def __init__(self, vocabulary_size, schedule="linear", prediction="mean"):
-        super().__init__(vocabulary_size, schedule)
-        if prediction not in self.predictions:
-            raise ValueError(
-                f"`prediction` must be one of {self.predictions}. Received: {prediction!r}"
-            )
-        self.prediction = prediction
-
-    def get_config(self):
-        return {**super().get_config(), "prediction": self.prediction}
+    def noise(self, t):
+        """The same for every token."""
+        return ops.full((*ops.shape(t), self.vocabulary_size), 1.0 / self.vocabulary_size)
 
     def corrupt(self, x, t, seed):
         keep_seed, noise_seed = random.split(seed, 2)
@@ -47,40 +52,21 @@ class UniformDiffusion(DiffusionProcess):
     def prior(self, shape, seed):
         return random.randint(shape, self.vocabulary_size, seed)
 
-    def _log_likelihood(self, z_t, t):
-        """`log q(z_t | x = k)` for every k, `(batch, length, K)`."""
-        noise = ops.expand_dims(per_token(1.0 - self.signal(t).alpha), -1) / self.vocabulary_size
+    def log_likelihood(self, z_t, t):
+        alpha = per_state(self.signal(t).alpha)
+        noise = (1.0 - alpha) / self.vocabulary_size
         same = ops.one_hot(z_t, self.vocabulary_size, dtype="float32")
-        clean = ops.expand_dims(per_token(self.signal(t).alpha), -1)
-        return ops.log(ops.maximum(clean * same + noise, 1e-20))
-
-    def log_mean(self, logits, z_t, t):
-        log_probs = super().log_mean(logits, z_t, t)
-        if self.prediction == "mean":
-            return log_probs
-        return ops.log_softmax(log_probs + self._log_likelihood(z_t, t), axis=-1)
-
-    def log_loo(self, logits, z_t, t):
-        """`log E[x^l | z_t without l]`, normalised, `(batch, length, K)`."""
-        logits = ops.cast(logits, "float32")
-        if self.prediction == "mean":
-            logits = ops.log_softmax(logits, axis=-1) - self._log_likelihood(z_t, t)
-        return ops.log_softmax(logits, axis=-1)
+        return ops.log(ops.maximum(alpha * same + noise, LIKELIHOOD_FLOOR))
 
     def posterior(self, x, z_t, s, t):
-        """`∝ [α_ts z_t + (1 - α_ts)/K] ⊙ [α_s x + (1 - α_s)/K]`, with `α_ts = α_t / α_s`.
-
-        For a `mean` prediction this is the mixture `Σ_k x_k q(z_s | z_t, k)`. Putting the vector
-        itself into the formula would be wrong; its leave-one-out form there gives the mixture.
-        """
+        """`∝ [α_ts z_t + (1 - α_ts)/K] ⊙ [α_s x + (1 - α_s)/K]`, with `α_ts = α_t / α_s`."""
         K = self.vocabulary_size
         if len(x.shape) == 2:
             x = ops.one_hot(x, K, dtype="float32")
         elif self.prediction == "mean":
-            x = ops.exp(self.log_loo(ops.log(ops.maximum(x, 1e-30)), z_t, t))
-        alpha_s = ops.expand_dims(per_token(self.signal(s).alpha), -1)
-        alpha_t = ops.expand_dims(per_token(self.signal(t).alpha), -1)
-        alpha_ts = alpha_t / ops.maximum(alpha_s, 1e-12)
+            x = ops.exp(self.log_loo(ops.log(ops.maximum(x, PROBABILITY_FLOOR)), z_t, t))
+        alpha_s, alpha_t = per_state(self.signal(s).alpha), per_state(self.signal(t).alpha)
+        alpha_ts = alpha_t / ops.maximum(alpha_s, SIGNAL_FLOOR)
         from_z = alpha_ts * ops.one_hot(z_t, K, dtype="float32") + (1.0 - alpha_ts) / K
         product = from_z * (alpha_s * ops.cast(x, "float32") + (1.0 - alpha_s) / K)
         return product / ops.sum(product, axis=-1, keepdims=True)
@@ -98,7 +84,7 @@ class UniformDiffusion(DiffusionProcess):
         choice_seed, noise_seed = random.split(seed, 2)
         x = ops.cast(x, "int32")
         alpha_s, alpha_t = per_token(self.signal(s).alpha), per_token(self.signal(t).alpha)
-        alpha_ts = alpha_t / ops.maximum(alpha_s, 1e-12)
+        alpha_ts = alpha_t / ops.maximum(alpha_s, SIGNAL_FLOOR)
         agree = ops.cast(ops.equal(x, z_t), "float32")
         to_x = (1.0 - alpha_ts) * alpha_s / K + agree * alpha_ts * alpha_s
         to_z = alpha_ts * (1.0 - alpha_s) / K
@@ -107,24 +93,7 @@ class UniformDiffusion(DiffusionProcess):
         noise = self.prior(ops.shape(z_t), noise_seed)
         return ops.where(u < to_x, x, ops.where(u < to_x + to_z, z_t, noise))
 
-    def weight(self, t):
-        """`mean`: 1, plain cross-entropy. `loo`: `β = -α'/α`, the NELBO's."""
-        alpha, derivative = self.signal(t)
-        if self.prediction == "mean":
-            return ops.ones_like(alpha)
-        return -derivative / ops.maximum(alpha, 1e-3)
-
-    def cost(self, logits, z_t, t):
-        if self.prediction == "mean":
-            return -self.log_mean(logits, z_t, t)
-        return self._posterior_kl(logits, z_t, t)
-
-    def nelbo(self, logits, x, z_t, t, where=None):
-        alpha, derivative = self.signal(t)
-        kl = total(gather(self._posterior_kl(logits, z_t, t), x), where)
-        return -derivative / ops.maximum(alpha, 1e-3) * kl
-
-    def _posterior_kl(self, logits, z_t, t):
+    def nelbo_cost(self, logits, z_t, t):
         """The rate of KL between posteriors for every clean token k, `(batch, length, K)`.
 
         With `x̄ = Kα x + (1 - α)`, the same `ŷ` from the leave-one-out prediction, `i = z_t`:
@@ -136,8 +105,8 @@ class UniformDiffusion(DiffusionProcess):
         costs O(K).
         """
         K = self.vocabulary_size
-        alpha = ops.expand_dims(per_token(self.signal(t).alpha), -1)
-        a = ops.maximum(1.0 - alpha, self.time_epsilon * 1e-2)
+        alpha = per_state(self.signal(t).alpha)
+        a = ops.maximum(1.0 - alpha, NOISE_FLOOR)
         b = K * alpha + a
         log_ratio = ops.log(b) - ops.log(a)
         y = K * alpha * ops.exp(self.log_loo(logits, z_t, t)) + a

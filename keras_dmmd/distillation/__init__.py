@@ -1,4 +1,5 @@
 """Distillation of a diffusion model into a few-step student."""
 
+from keras_dmmd.distillation.distiller import Distiller as Distiller
 from keras_dmmd.distillation.dmmd import DMMDDistiller as DMMDDistiller
 from keras_dmmd.distillation.optimizer import annealed_optimizers as annealed_optimizers

@@ -1,4 +1,4 @@
-"""The part of a distillation that does not depend on the method: three networks, two optimizers."""
+"""What every distillation shares: a frozen teacher, roles that are trained in turn, their optimizers."""
 
 import keras
 from keras import ops
@@ -8,48 +8,84 @@ from keras_dmmd.distillation.optimizer import AlternatingOptimizer
 from keras_dmmd.training.inputs import weighted_mean
 from keras_dmmd.training.seeded import SeededModel
 
+COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution")
+
 
 class Distiller(backend.StatefulTrainStep, SeededModel):
-    """A frozen teacher, a student, and a critic that learns what the student makes.
+    """A frozen teacher, and networks that are trained from it, each in a role.
 
-    One `train_step` is one round: `critic_steps` critic updates, then one student update. Each draws
-    its own noise and runs only its own branch. A method subclasses this and writes `student_losses`
-    and `critic_losses`.
+    One `train_step` is one round: every role in the order of `roles` is updated, as often as `updates` says.
+    Each update draws its own noise and runs only its own branch, and has an optimizer of its own. A method
+    subclasses this, names its roles and writes `losses`.
 
     Args:
-        teacher, student, critic: built `keras_dmmd.DiffusionModel`s.
-        critic_steps: critic updates a student update.
+        teacher: a built `keras_dmmd.DiffusionModel`; it is frozen.
+        student: another one, which the distillation is for.
+        critic: a third one that learns what the student makes, or `None` for methods without.
         seed: of all the draws.
+
+    Attributes:
+        roles: names of attributes that are trained models, in the order of their updates. Those whose model
+            is `None` are left out.
+        statistics: names of the scalars that `losses` reports beside them; their means stand in the logs.
     """
 
-    statistics = ("student_entropy", "log_ratio_mean", "log_ratio_std")
-    norms = ("student_grad_norm", "critic_grad_norm")
+    roles = ("critic", "student")
+    statistics = ()
 
-    def __init__(self, teacher, student, critic, critic_steps=1, seed=0, **kwargs):
+    def __init__(self, teacher, student, critic=None, seed=0, **kwargs):
         kwargs.setdefault("dtype", student.dtype_policy)
         super().__init__(seed=seed, **kwargs)
         self.teacher, self.student, self.critic = teacher, student, critic
+        self.roles = tuple(role for role in self.roles if getattr(self, role) is not None)
         self.process = teacher.process
         self.teacher.trainable = False
-        self.critic_steps = critic_steps
-        names = ("student_loss", "critic_loss", *self.statistics, *self.norms)
-        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
-        self._training = False
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in self._log_names()}
         self.built = True
 
-    def student_losses(self, inputs, key):
-        """`(batch,)` losses in nats a token, and a dict of scalar statistics."""
+    def _log_names(self):
+        """Losses from the last role to the first, then statistics, then norms."""
+        by_role = tuple(reversed(self.roles))
+        return [
+            *(f"{role}_loss" for role in by_role),
+            *self.statistics,
+            *(f"{role}_grad_norm" for role in by_role),
+        ]
+
+    # What a method writes -------------------------------------------------------------------------
+
+    def losses(self, role, inputs, key):
+        """What the model of a role is trained by.
+
+        Args:
+            role: one of `roles`.
+            inputs: clean ids `(batch, length)`, or a dict with them, as for `DiffusionModel`.
+            key: for the draws.
+
+        Returns:
+            `(batch,)` losses in nats per token, and a dict of scalars, of those in `statistics`.
+        """
         raise NotImplementedError
 
-    def critic_losses(self, inputs, key):
-        """`(batch,)` losses in nats a token, and a dict of scalar statistics."""
+    def updates(self, role):
+        """How often a role is updated in a round."""
+        del role
+        return 1
+
+    def end_round(self):
+        """Called at the end of every round, within the compiled step: for plain `assign`s."""
+
+    def default_optimizer(self, role):
+        """The optimizer of a role where none is given."""
         raise NotImplementedError
+
+    # What is trained ------------------------------------------------------------------------------
 
     # A teacher that was frozen before it was saved comes back on TensorFlow with trainable variables
     # under a frozen layer, so what is trained is said here rather than left to the flags.
     @property
     def trainable_variables(self):
-        return [*self.student.trainable_variables, *self.critic.trainable_variables]
+        return [v for role in reversed(self.roles) for v in self.model_of(role).trainable_variables]
 
     @property
     def trainable_weights(self):
@@ -65,54 +101,50 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         trained = {id(v) for v in self.trainable_variables}
         return [v for v in self.weights if id(v) not in trained]
 
+    def model_of(self, role):
+        """The model of a role."""
+        return getattr(self, role)
+
     # Training -------------------------------------------------------------------------------------
 
-    def compile(self, student_optimizer=None, critic_optimizer=None, **kwargs):
+    def compile(self, **kwargs):
         """Configure training.
 
         Args:
-            student_optimizer, critic_optimizer: Keras optimizers, or their names; by default those of
-                `default_optimizer`. For an EMA of the student give its optimizer `use_ema=True`; for
-                clipping, `global_clipnorm`.
-            **kwargs: `run_eagerly`, `jit_compile`, `steps_per_execution`, as in `keras.Model.compile`.
+            student_optimizer, critic_optimizer: one for each role, Keras optimizers or their names; by
+                default those of `default_optimizer`. For an EMA of the student give its optimizer
+                `use_ema=True`; for clipping, `global_clipnorm`.
+            run_eagerly, jit_compile, steps_per_execution: as in `keras.Model.compile`.
         """
-        accepted = {"run_eagerly", "jit_compile", "steps_per_execution"}
-        if not set(kwargs) <= accepted:
+        names = [f"{role}_optimizer" for role in reversed(self.roles)]
+        unknown = sorted(set(kwargs) - {*names, *COMPILE_OPTIONS})
+        if unknown:
             raise ValueError(
-                "A distiller is compiled with `student_optimizer`, `critic_optimizer` and "
-                f"{sorted(accepted)}. Received: {sorted(set(kwargs) - accepted)}"
+                f"A {type(self).__name__} is compiled with {', '.join([*names, *COMPILE_OPTIONS])}. "
+                f"Received: {unknown}"
             )
-        optimizers = {
-            "critic": self._resolve(critic_optimizer, "critic"),
-            "student": self._resolve(student_optimizer, "student"),
-        }
-        if optimizers["critic"] is optimizers["student"]:
+        options = {name: kwargs[name] for name in COMPILE_OPTIONS if name in kwargs}
+        optimizers = {role: self._resolve(kwargs.get(f"{role}_optimizer"), role) for role in self.roles}
+        if len({id(optimizer) for optimizer in optimizers.values()}) < len(optimizers):
             raise ValueError(
-                "The student and the critic need an optimizer each: the same object was given twice."
+                f"{' and '.join(optimizers)} need an optimizer each: the same object was given twice."
             )
         self._optimizer_configs = {
             f"{role}_optimizer": keras.optimizers.serialize(optimizer)
             for role, optimizer in optimizers.items()
         }
         if self.dtype_policy.compute_dtype == "float16":
-            # Here and not in Keras's `compile`: the two losses are scaled apart.
+            # Here and not in Keras's `compile`: the losses are scaled apart.
             optimizers = {
                 role: keras.optimizers.LossScaleOptimizer(optimizer)
                 for role, optimizer in optimizers.items()
             }
-        optimizer = AlternatingOptimizer(
-            [
-                (optimizers["critic"], self.critic.trainable_variables),
-                (optimizers["student"], self.student.trainable_variables),
-            ]
-        )
-        super().compile(optimizer=optimizer, auto_scale_loss=False, **kwargs)
+        parts = [
+            (optimizer, self.model_of(role).trainable_variables) for role, optimizer in optimizers.items()
+        ]
+        super().compile(optimizer=AlternatingOptimizer(parts), auto_scale_loss=False, **options)
         self.optimizer.build(self.trainable_variables)
-        self._compile_flags = {"jit_compile": "auto", **kwargs}
-
-    def default_optimizer(self, role):
-        """The optimizer of `"student"` or `"critic"` where none is given."""
-        raise NotImplementedError
+        self._compile_options = {"jit_compile": "auto", **options}
 
     def _resolve(self, optimizer, role):
         if optimizer is None:
@@ -122,23 +154,21 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
     def update(self, data):
         """One round on a batch; returns the logs."""
         inputs, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        self._training = True
-        critic_optimizer, student_optimizer = self.optimizer.optimizers
         norm = ops.zeros(())
-        for _ in range(self.critic_steps):
-            norm = self._train("critic", critic_optimizer, inputs, sample_weight, norm)
-        self._train("student", student_optimizer, inputs, sample_weight, norm)
+        for role, optimizer in zip(self.roles, self.optimizer.optimizers, strict=True):
+            for _ in range(self.updates(role)):
+                norm = self._train(role, optimizer, inputs, sample_weight, norm)
         self.optimizer.advance()
+        self.end_round()
         return self.get_metrics_result()
 
     def _train(self, role, optimizer, inputs, sample_weight, previous_norm):
         """Update one network, once the update before it has its gradients; returns their norm."""
-        key = backend.after(random.as_key(self.seed_generator), previous_norm)
-        losses = {"student": self.student_losses, "critic": self.critic_losses}[role]
-        variables = getattr(self, role).trainable_variables
+        key = backend.wait_for(random.as_key(self.seed_generator), previous_norm)
+        variables = self.model_of(role).trainable_variables
 
         def scaled_loss():
-            values, logs = losses(inputs, key)
+            values, logs = self.losses(role, inputs, key)
             loss = weighted_mean(values, sample_weight)
             return optimizer.scale_loss(loss), {f"{role}_loss": loss, **logs}
 
@@ -146,17 +176,21 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         scale = optimizer.scale_loss(ops.ones(()))
         norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients)) / scale
         backend.apply_gradients(optimizer, gradients, variables)
-        self._track({**logs, f"{role}_grad_norm": norm})
+        self._track(logs)
+        # The loss scale of float16 grows until gradients overflow and a step is left out.
+        finite = ops.cast(ops.isfinite(norm), "float32")
+        logged = ops.where(finite > 0, norm, 0.0)
+        self.trackers[f"{role}_grad_norm"].update_state(logged, sample_weight=finite)
         return norm
 
     def _track(self, logs):
         for name, value in logs.items():
-            value, counts = ops.stop_gradient(value), None
-            if name in self.norms:
-                # The loss scale of float16 grows until gradients overflow and a step is left out.
-                counts = ops.cast(ops.isfinite(value), "float32")
-                value = ops.where(counts > 0, value, 0.0)
-            self.trackers[name].update_state(value, sample_weight=counts)
+            if name not in self.trackers:
+                raise ValueError(
+                    f"`losses` of {type(self).__name__} reports {name!r}: name it in `statistics`, which "
+                    f"has {self.statistics}."
+                )
+            self.trackers[name].update_state(ops.stop_gradient(value))
         if "student_loss" in logs:
             self._loss_tracker.update_state(ops.stop_gradient(logs["student_loss"]))
 
@@ -164,15 +198,16 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
     def call(self, inputs, training=False):
         """The losses of each example, `{"student_loss": (batch,), "critic_loss": (batch,)}`."""
-        student_key, critic_key = random.split(self.evaluation_seed, 2)
+        roles = tuple(reversed(self.roles))
+        keys = random.split(self.evaluation_seed, len(roles))
         with backend.no_gradient():
-            student, _ = self.student_losses(inputs, student_key)
-            critic, _ = self.critic_losses(inputs, critic_key)
-        return {"student_loss": student, "critic_loss": critic}
+            return {
+                f"{role}_loss": self.losses(role, inputs, key)[0]
+                for role, key in zip(roles, keys, strict=True)
+            }
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The student's loss; for `evaluate`, whose metrics it also feeds."""
-        self._training = False
         logs = {name: weighted_mean(values, sample_weight) for name, values in y_pred.items()}
         for name, value in logs.items():
             self.trackers[name].update_state(value)
@@ -180,32 +215,29 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
     @property
     def metrics(self):
-        # Not those of the three models inside, which only their own `evaluate` feeds.
+        # Not those of the models inside, which only their own `evaluate` feeds.
         tracker = [self._loss_tracker] if self.compiled else []
         return [*tracker, *self.trackers.values()]
 
     def get_metrics_result(self):
         """Losses alone in evaluation, where nothing feeds the statistics of a training step."""
         result = super().get_metrics_result()
-        if not self._training:
-            for name in (*self.statistics, *self.norms):
-                result.pop(name, None)
-        return result
+        if self.in_training:
+            return result
+        return {name: value for name, value in result.items() if name.endswith("loss")}
 
     def compute_output_shape(self, input_shape):
         shape = input_shape["tokens"] if isinstance(input_shape, dict) else input_shape
-        return {"student_loss": (shape[0],), "critic_loss": (shape[0],)}
+        return {f"{role}_loss": (shape[0],) for role in reversed(self.roles)}
 
     # Serialisation --------------------------------------------------------------------------------
 
     def get_config(self):
+        models = {name: getattr(self, name) for name in ("teacher", "student", "critic")}
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
-            "teacher": serialize(self.teacher),
-            "student": serialize(self.student),
-            "critic": serialize(self.critic),
-            "critic_steps": self.critic_steps,
+            **{name: serialize(model) for name, model in models.items() if model is not None},
             "seed": self.seed,
         }
 
@@ -226,10 +258,11 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         del config  # built as soon as it is made
 
     def get_compile_config(self):
-        return {**self._optimizer_configs, **self._compile_flags}
+        return {**self._optimizer_configs, **self._compile_options}
 
     def compile_from_config(self, config):
         config = dict(config)
-        for role in ("student_optimizer", "critic_optimizer"):
-            config[role] = keras.optimizers.deserialize(config[role])
+        for role in self.roles:
+            name = f"{role}_optimizer"
+            config[name] = keras.optimizers.deserialize(config[name])
         self.compile(**config)

@@ -6,13 +6,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dmmd import backend, losses, random
-from keras_dmmd.diffusion.process import gather
+from keras_dmmd import backend, random
+from keras_dmmd.conditions import Conditions
+from keras_dmmd.distillation import checks
 from keras_dmmd.distillation.distiller import Distiller
+from keras_dmmd.losses import critic_loss, student_loss
 from keras_dmmd.sampling import truncation
-from keras_dmmd.sampling.conditions import hold
-from keras_dmmd.training.diffusion_model import DiffusionModel
-from keras_dmmd.training.inputs import unpack
+from keras_dmmd.tensors import entropies, gather, mean_where
+from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 
 RENOISE = ("posterior", "forward", "mixed")
 TARGET = ("hard", "soft")
@@ -27,8 +28,7 @@ class Draw(NamedTuple):
         x: a sample of it, `(batch, length)`.
         z_t, z_s: corrupted data, and the student's sample corrupted again, `(batch, length)`.
         s: the time of `z_s`, `(batch,)`.
-        told: what the networks are told: `"labels"`, `(batch,)`, `"known"`, `(batch, length)`,
-            `"context"`, `(batch, length)`, where there are such.
+        conditions: the `Conditions` that the networks are told.
     """
 
     log_probs: Any
@@ -36,7 +36,7 @@ class Draw(NamedTuple):
     z_t: Any
     z_s: Any
     s: Any
-    told: dict
+    conditions: Conditions
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -102,6 +102,8 @@ class DMMDDistiller(Distiller):
         - [Discrete Moment Matching Distillation](https://arxiv.org/abs/2603.20155)
     """
 
+    statistics = ("student_entropy", "log_ratio_mean", "log_ratio_std")
+
     def __init__(
         self,
         teacher,
@@ -122,34 +124,18 @@ class DMMDDistiller(Distiller):
         seed=0,
         **kwargs,
     ):
-        _check_models(teacher, student, critic)
+        checks.check_models(teacher, student, critic)
         if renoise == "auto":
-            renoise = teacher.process.renoise
-        _check_choice("renoise", renoise, RENOISE)
-        _check_choice("target", target, TARGET)
+            renoise = default_renoise(teacher.process)
+        checks.check_choice("renoise", renoise, RENOISE)
+        checks.check_choice("target", target, TARGET)
         if not callable(time_weighting):
-            _check_choice("time_weighting", time_weighting, TIME_WEIGHTING)
-        _check_count("steps", steps)
-        _check_count("critic_steps", critic_steps)
-        truncation.check(temperature, top_p)
-        if not (isinstance(teacher_weight, (int, float)) and teacher_weight >= 0):
-            raise ValueError(
-                f"`teacher_weight` must be a number of at least 0. Received: {teacher_weight!r}"
-            )
-        if top_p is not None and not 0 < top_p_penalty < float("inf"):
-            raise ValueError(
-                "`top_p_penalty` must be positive and finite: an infinite one makes gradients "
-                f"explode. Received: {top_p_penalty}"
-            )
-        if guidance_scale is not None and not getattr(teacher.denoiser, "num_classes", None):
-            raise ValueError("`guidance_scale` needs a teacher with labels: `num_classes` is not set.")
-        if max_log_ratio is not None and not max_log_ratio > 0:
-            raise ValueError(f"`max_log_ratio` must be positive or None. Received: {max_log_ratio}")
-        if target == "soft" and not teacher.process.soft_target:
-            raise ValueError(
-                f"`target='soft'` is not sound for {type(teacher.process).__name__}: `z_s` depends on "
-                "the sampled token at every position, and soft targets ignore it. Use `target='hard'`."
-            )
+            checks.check_choice("time_weighting", time_weighting, TIME_WEIGHTING)
+        checks.check_count("steps", steps)
+        checks.check_count("critic_steps", critic_steps)
+        truncation.check(temperature, top_p, greedy=False)
+        checks.check_weights(teacher_weight, top_p, top_p_penalty, max_log_ratio)
+        checks.check_teacher(teacher, target, guidance_scale)
         if student is not None and noise != "auto":
             raise ValueError(
                 "`noise` is the random input of a student that is copied from the teacher; a given "
@@ -164,11 +150,11 @@ class DMMDDistiller(Distiller):
             teacher,
             student,
             critic or teacher.copy(seed=seed + 4, name="critic"),
-            critic_steps=critic_steps,
             seed=seed,
             **kwargs,
         )
         self.steps, self.renoise, self.target = steps, renoise, target
+        self.critic_steps = critic_steps
         self.teacher_weight = teacher_weight
         self.temperature, self.top_p, self.top_p_penalty = temperature, top_p, top_p_penalty
         self.guidance_scale = guidance_scale
@@ -186,24 +172,27 @@ class DMMDDistiller(Distiller):
 
     # The method -----------------------------------------------------------------------------------
 
+    def losses(self, role, inputs, key):
+        return {"critic": self._critic_losses, "student": self._student_losses}[role](inputs, key)
+
+    def updates(self, role):
+        return self.critic_steps if role == "critic" else 1
+
     def draw(self, inputs, key):
-        """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`."""
-        tokens, told = unpack(inputs)
-        told, key = self.teacher.told(tokens, told, key)
+        """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`; returns a `Draw`."""
         s_key, gap_key, corrupt_key, noise_key, x_key, renoise_key = random.split(key, 6)
-        known = told.get("known")
-        batch_size = ops.shape(tokens)[0]
+        batch_size = batch_size_of(inputs)
         s = self.process.training_times(batch_size, s_key)
         t = ops.minimum(s + random.uniform((batch_size,), gap_key) / self.steps, 1.0)
-        z_t = hold(known, tokens, self.process.corrupt(tokens, t, corrupt_key))
-        shown, noise_key = self.student.self_condition(z_t, t, told, noise_key)
-        logits = self.student.logits(z_t, t, **shown, seed=noise_key)
+        _, z_t, _, conditions = corrupt_batch(self.teacher, inputs, t, corrupt_key)
+        shown, noise_key = self.student.self_condition(z_t, t, conditions, noise_key)
+        logits = self.student.logits(z_t, t, shown, seed=noise_key)
         log_probs = self.process.log_mean(logits, z_t, t)
-        x = hold(known, tokens, random.categorical(ops.stop_gradient(log_probs), x_key))
-        z_s = hold(known, tokens, self._renoise(x, z_t, s, t, renoise_key))
-        return Draw(log_probs, x, z_t, z_s, s, told)
+        x = conditions.place(random.categorical(ops.stop_gradient(log_probs), x_key))
+        z_s = conditions.place(self.renoised(x, z_t, s, t, renoise_key))
+        return Draw(log_probs, x, z_t, z_s, s, conditions)
 
-    def _renoise(self, x, z_t, s, t, key):
+    def renoised(self, x, z_t, s, t, key):
         """`z_s` from the student's sample `x`, by posterior, by forward corruption, or by a coin."""
         if self.renoise == "posterior":
             return self.process.sample_posterior(x, z_t, s, t, key)
@@ -220,11 +209,13 @@ class DMMDDistiller(Distiller):
         """Also refuse arrays without the labels that guidance needs, before anything runs."""
         super()._check(args, kwargs)
         x = args[0] if args else kwargs.get("x")
-        if isinstance(x, (dict, np.ndarray)):
-            self._check_labels(x if isinstance(x, dict) else {})
+        if isinstance(x, dict):
+            self._check_labels(x.get("labels"))
+        elif isinstance(x, np.ndarray):
+            self._check_labels(None)
 
-    def _check_labels(self, told):
-        if self.guidance_scale is not None and told.get("labels") is None:
+    def _check_labels(self, labels):
+        if self.guidance_scale is not None and labels is None:
             raise ValueError(
                 "`guidance_scale` strengthens labels, and the data have none: pass "
                 '{"tokens": ids, "labels": classes}.'
@@ -232,46 +223,47 @@ class DMMDDistiller(Distiller):
 
     def teacher_logits(self, draw):
         """The teacher's logits at `z_s`, at the wanted temperature and nucleus."""
-        self._check_labels(draw.told)
-        logits = self.teacher.logits(draw.z_s, draw.s, **draw.told, guidance_scale=self.guidance_scale)
+        self._check_labels(draw.conditions.labels)
+        logits = self.teacher.logits(draw.z_s, draw.s, draw.conditions, self.guidance_scale)
         if self.temperature == 1.0 and self.top_p is None:
             return logits
-        return truncation.sharpen(logits, self.temperature, self.top_p, self.top_p_penalty)
+        top_p = truncation.nucleus_mass(self.top_p)
+        return truncation.sharpen(logits, self.temperature, top_p, self.top_p_penalty)
 
-    def critic_losses(self, inputs, key):
+    def _critic_losses(self, inputs, key):
         with backend.no_gradient():
             draw = self.draw(inputs, key)
             teacher_probs = None
             if self.teacher_weight:
                 teacher_log_probs = self.process.log_mean(self.teacher_logits(draw), draw.z_s, draw.s)
                 teacher_probs = ops.exp(teacher_log_probs)
-        critic_cost = self._cost(self.critic.logits(draw.z_s, draw.s, **draw.told), draw)
+        critic_cost = self._cost(self.critic.logits(draw.z_s, draw.s, draw.conditions), draw)
         target = draw.x if self.target == "hard" else ops.exp(draw.log_probs)
-        values = losses.critic_loss(target, critic_cost, teacher_probs, self.teacher_weight)
+        values = critic_loss(target, critic_cost, teacher_probs, self.teacher_weight)
         return self._weighted(values, draw), {}
 
-    def student_losses(self, inputs, key):
+    def _student_losses(self, inputs, key):
         draw = self.draw(inputs, key)
         with backend.no_gradient():
-            critic_cost = self._cost(self.critic.logits(draw.z_s, draw.s, **draw.told), draw)
+            critic_cost = self._cost(self.critic.logits(draw.z_s, draw.s, draw.conditions), draw)
             # Not side by side, in the memory of both: beside the student's activations lies one pass.
-            turn = draw._replace(z_s=backend.after(draw.z_s, ops.max(ops.abs(critic_cost))))
+            turn = draw._replace(z_s=backend.wait_for(draw.z_s, ops.max(ops.abs(critic_cost))))
             teacher_cost = self._cost(self.teacher_logits(turn), turn)
             statistics = self._statistics(draw, teacher_cost, critic_cost)
         probs = ops.exp(draw.log_probs)
-        values = losses.student_loss(probs, teacher_cost, critic_cost, self.max_log_ratio)
+        values = student_loss(probs, teacher_cost, critic_cost, self.max_log_ratio)
         return self._weighted(values, draw), statistics
 
     def _cost(self, logits, draw):
         """The table of costs at `z_s`, 0 where a token is given."""
         cost = self.process.cost(logits, draw.z_s, draw.s)
-        known = draw.told.get("known")
+        known = draw.conditions.known
         return cost if known is None else ops.where(ops.expand_dims(known, -1), 0.0, cost)
 
     def _weighted(self, values, draw):
-        """Weight losses by time; from nats a sequence to nats a token."""
+        """Weight losses by time; from nats per sequence to nats per token."""
         if self.time_weighting == "nelbo":
-            values = values * self.process.weight(draw.s)
+            values = values * self.process.nelbo_weight(draw.s)
         elif callable(self.time_weighting):
             values = values * self.time_weighting(draw.s)
         return values / draw.z_t.shape[1]
@@ -280,8 +272,8 @@ class DMMDDistiller(Distiller):
         """Means over the tokens that the student had to predict, and over those that carry loss."""
         entropy = entropies(ops.stop_gradient(draw.log_probs))
         open_t, open_s = self.process.is_open(draw.z_t), self.process.is_open(draw.z_s)
-        if "known" in draw.told:
-            unknown = ops.logical_not(draw.told["known"])
+        unknown = draw.conditions.unknown
+        if unknown is not None:
             open_t, open_s = ops.logical_and(open_t, unknown), ops.logical_and(open_s, unknown)
         ratio = gather(critic_cost - teacher_cost, draw.x)
         mean = mean_where(open_s, ratio)
@@ -294,6 +286,7 @@ class DMMDDistiller(Distiller):
     def get_config(self):
         return {
             **super().get_config(),
+            "critic_steps": self.critic_steps,
             "steps": self.steps,
             "renoise": self.renoise,
             "target": self.target,
@@ -307,75 +300,17 @@ class DMMDDistiller(Distiller):
         }
 
 
+def default_renoise(process):
+    """`"posterior"` where open tokens carry no trace of `z_t`, `"mixed"` elsewhere (benchmarks/toy.py)."""
+    return "posterior" if process.absorbing else "mixed"
+
+
 def default_noise(teacher):
-    """`"pyramid"`, `"gaussian"` or `None`, by the teacher's process and the shape of its data."""
-    if not teacher.process.needs_noise:
+    """`"pyramid"`, `"gaussian"` or `None`, by the teacher's process and the shape of its data.
+
+    From a constant start a student without a random input has one prediction for all samples: in one call
+    it can only draw each token on its own.
+    """
+    if not teacher.process.constant_prior:
         return None
-    return "gaussian" if getattr(teacher.denoiser, "grid", None) is None else "pyramid"
-
-
-def entropies(log_probs):
-    """Entropies of distributions over the last axis, in nats."""
-    log_probs = ops.maximum(log_probs, -1e4)
-    return -ops.sum(ops.exp(log_probs) * log_probs, axis=-1)
-
-
-def mean_where(mask, values):
-    mask = ops.cast(mask, "float32")
-    return ops.sum(mask * values) / ops.maximum(ops.sum(mask), 1.0)
-
-
-def _check_models(teacher, student, critic):
-    for name, model in (("teacher", teacher), ("student", student), ("critic", critic)):
-        if model is None and name != "teacher":
-            continue
-        if not isinstance(model, DiffusionModel):
-            raise ValueError(
-                f"`{name}` must be a keras_dmmd.DiffusionModel(denoiser, process). Received: {model!r}"
-            )
-        if not model.built:
-            raise ValueError(
-                f"The {name} is not built: fit it, load its weights or call its "
-                "`build((None, length))` first. A teacher needs trained weights."
-            )
-        if name != "student" and model.takes_noise:
-            raise ValueError(
-                f"The {name} has a random input, so its prediction is not E[x | z_t]: only a student "
-                "may have one."
-            )
-        if model.block_size != teacher.block_size:
-            raise ValueError(
-                f"The {name} writes blocks of {model.block_size or 'all'} tokens, but the teacher of "
-                f"{teacher.block_size or 'all'}."
-            )
-        process, wanted = model.process, teacher.process
-        if type(process) is not type(wanted) or process.prediction != wanted.prediction:
-            raise ValueError(f"The {name} has the process {process!r}, but the teacher {wanted!r}.")
-        if process.vocabulary_size != wanted.vocabulary_size:
-            raise ValueError(
-                f"The {name}'s vocabulary has {process.vocabulary_size} tokens, but the teacher's "
-                f"{wanted.vocabulary_size}."
-            )
-        schedules = [(type(s).__name__, s.get_config()) for s in (process.schedule, wanted.schedule)]
-        if schedules[0] != schedules[1]:
-            raise ValueError(
-                f"The {name} and the teacher need equal schedules. "
-                f"Received: {schedules[0]} and {schedules[1]}"
-            )
-    if student is not None and (student is teacher or student is critic):
-        raise ValueError("Teacher, student and critic must be three models; copy with `.copy()`.")
-    for name, model in (("student", student), ("critic", critic)):
-        if model is None and not teacher.denoiser.weights:
-            raise ValueError(
-                f"The teacher's denoiser has no weights to copy a {name} from: pass `{name}=`."
-            )
-
-
-def _check_choice(name, value, accepted):
-    if value not in accepted:
-        raise ValueError(f"`{name}` must be one of {accepted}. Received: {name}={value!r}")
-
-
-def _check_count(name, value):
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{name}` must be an integer of at least 1. Received: {name}={value!r}")
+    return "gaussian" if teacher.capabilities.grid is None else "pyramid"

@@ -6,24 +6,7 @@ import io
 import json
 
 from keras_dmmd.evaluation import plots
-from keras_dmmd.evaluation.report import base_temperature
 from keras_dmmd.optional import package
-
-# What each figure says, and which way is better.
-NOTES = {
-    "frechet_distance": "distance to real data in the features of a classifier; lower is better",
-    "kernel_distance": "the same without bias from the number of samples; lower is better",
-    "fcd": "Fréchet ChemNet Distance; lower is better",
-    "validity": "share of strings that are molecules; higher is better",
-    "bits_per_character": "bits that a reference model needs; lower is better at equal entropy",
-    "generative_perplexity": "of a reference model; lower is better at equal entropy",
-    "unigram_entropy": "nats within a sample; as that of data is best",
-    "centered": "about 0 where samples are like data in all that the reference knows",
-    "mauve": "higher is better",
-}
-TITLES = {"centered": "gradient moment"}
-IN_THE_TABLE_ALONE = ("uncentered_samples", "uncentered_data")
-PERPLEXITIES = ("bits_per_character", "generative_perplexity")
 
 
 def page(report):
@@ -43,9 +26,9 @@ def page(report):
 def _facts(report):
     settings, machine = report.settings, report.machine
     facts = [
-        f"{settings['samples']:,} samples a cell; seeds {', '.join(map(str, settings['seeds']))}; "
+        f"{settings['samples']:,} samples per cell; seeds {', '.join(map(str, settings['seeds']))}; "
         "± the standard error over seeds",
-        f"charts by network calls are at temperature {base_temperature(settings['temperatures']):g}",
+        f"charts by network calls are at temperature {report.base_temperature:g}",
         ", ".join(
             f"{k} {v}" for k, v in {**machine, **machine.get("versions", {})}.items() if k != "versions"
         ),
@@ -65,33 +48,35 @@ def _charts(report):
     """A figure element with an SVG for everything there is to show."""
     charts = []
     for figure in report.figures:
-        if figure in IN_THE_TABLE_ALONE:
+        note = report.note(figure)
+        if not note.get("chart", True):
             continue
-        title, note = TITLES.get(figure, figure.replace("_", " ")), NOTES.get(figure, "")
-        lines = plots.by_calls(report, figure)
+        title = note.get("title") or figure.replace("_", " ")
         charts.append(
             _chart(
                 f"{title} by network calls",
-                note,
-                lines,
-                level=plots.of_data(report, figure),
-                log_y=figure in plots.DISTANCES,
+                note.get("text", ""),
+                report.lines(figure),
+                level=report.of_data(figure),
+                log_y=note.get("scale") == "log",
             )
         )
-    note = "wall-clock milliseconds a sample, in batches as generate() makes them"
-    times = plots.by_calls(report, "seconds_per_sample", scale=1e3)
+    note = "wall-clock milliseconds per sample, in batches as generate() makes them"
+    times = report.lines("seconds_per_sample", scale=1e3)
     charts.append(_chart("time by network calls", note, times))
-    charts += _frontier(report)
+    pairs = [(name, report.note(name).get("against")) for name in report.figures]
+    charts += [_frontier(report, *pair) for pair in pairs if pair[1] in report.figures]
     return charts + _entropies(report)
 
 
 def _entropies(report):
-    """Entropy of the predictions by step, a chart a model and a line a number of calls."""
-    base, lines = base_temperature(report.settings["temperatures"]), {}
-    for row in report.rows:
-        if row["temperature"] == base and row.get("step_entropies") and row["steps"] > 1:
-            points = [(i / row["steps"], y, None) for i, y in enumerate(row["step_entropies"])]
-            lines.setdefault(row["model"], {})[f"{row['steps']} calls"] = points
+    """Entropy of the predictions by step, a chart for each model and a line for each number of calls."""
+    lines = {}
+    for row in report.base_rows:
+        entropies = row.get("step_entropies") or []
+        if len(entropies) > 1:
+            points = [(i / len(entropies), y, None) for i, y in enumerate(entropies)]
+            lines.setdefault(report.label(row), {})[f"{row['steps']} calls"] = points
     note = "nats of the prediction of an open token, from pure noise to the last call"
     return [
         _chart(f"{model}: entropy by step", note, own, xlabel="share of the calls done", log=False)
@@ -99,29 +84,26 @@ def _entropies(report):
     ]
 
 
-def _frontier(report):
-    """Perplexity against entropy, through temperatures or through calls, whichever are more."""
-    name = next((name for name in PERPLEXITIES if name in report.figures), None)
-    if name is None or "unigram_entropy" not in report.figures:
-        return []
-    rows = [row for row in report.rows if row["model"] != "data"]
+def _frontier(report, name, against):
+    """One figure against another, through temperatures or through calls, whichever are more."""
+    rows = report.model_rows
     calls, temperatures = ({row[key] for row in rows} for key in ("steps", "temperature"))
-    along, apart = "temperature", "steps"
+    through, per_line = "temperature", "steps"
     if len(calls) >= len(temperatures):
-        along, apart = apart, along
-    unit = {"temperature": "temperature {:g}", "steps": "{} calls"}[apart]
+        through, per_line = per_line, through
+    unit = {"temperature": "temperature {:g}", "steps": "{} calls"}[per_line]
     lines = {}
-    for row in sorted(rows, key=lambda row: row[along]):
-        point = (row["unigram_entropy"], row[name], row.get(f"{name}_error"))
-        lines.setdefault(f"{row['model']}, {unit.format(row[apart])}", []).append(point)
-    entropy = plots.of_data(report, "unigram_entropy")
+    for row in sorted(rows, key=lambda row: row[through]):
+        point = (row[against], row[name], row.get(f"{name}_error"))
+        lines.setdefault(f"{report.label(row)}, {unit.format(row[per_line])}", []).append(point)
+    entropy = report.of_data(against)
     if entropy is not None:
-        error = plots.of_data(report, f"{name}_error")
-        lines["data"] = [(entropy, plots.of_data(report, name), error)]
-    through = {"temperature": "temperatures", "steps": "numbers of calls"}[along]
-    note = f"a line through the {through}; lower at the entropy of the data is better"
-    title = f"{name.replace('_', ' ')} and entropy"
-    return [_chart(title, note, lines, xlabel="unigram entropy, nats", log=False)]
+        lines["data"] = [(entropy, report.of_data(name), report.of_data(f"{name}_error"))]
+    through = {"temperature": "temperatures", "steps": "numbers of calls"}[through]
+    figure, other = name.replace("_", " "), against.replace("_", " ")
+    note = f"a line through the {through}; lower at the {other} of the data is better"
+    title = f"{figure} and {other.removeprefix('unigram ')}"
+    return _chart(title, note, lines, xlabel=f"{other}, nats", log=False)
 
 
 def _chart(title, note, lines, **options):

@@ -1,28 +1,10 @@
 """Charts of a report's figures, with matplotlib."""
 
-from keras_dmmd.evaluation.report import base_temperature
 from keras_dmmd.optional import package
 
 # Okabe & Ito: told apart by colour-blind readers too, and in grey by their markers.
 COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"]
 MARKERS = "osD^vPX"
-DISTANCES = ("frechet_distance", "fcd")  # which are positive, and fall by factors
-
-
-def by_calls(report, figure, scale=1.0):
-    """Of every model `[(calls, mean, error)]` of a figure, at the base temperature."""
-    base = base_temperature(report.settings["temperatures"])
-    lines = {row["model"]: [] for row in report.rows if row["model"] != "data"}
-    for row in sorted(report.rows, key=lambda row: row["steps"] or 0):
-        if row["model"] != "data" and row["temperature"] == base and row.get(figure) is not None:
-            error = row.get(f"{figure}_error")
-            lines[row["model"]].append((row["steps"], scale * row[figure], error and scale * error))
-    return lines
-
-
-def of_data(report, figure):
-    """The figure of real data in the place of samples, or `None`."""
-    return next((row.get(figure) for row in report.rows if row["model"] == "data"), None)
 
 
 def draw(axis, lines, xlabel="network calls", level=None, log=True, log_y=False):

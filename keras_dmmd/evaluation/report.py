@@ -5,7 +5,20 @@ import dataclasses
 import json
 import os
 
-OWN = ("model", "steps", "temperature", "seeds", "seconds_per_sample", "step_entropies")
+from keras_dmmd.evaluation import plots
+from keras_dmmd.evaluation.page import page
+
+OWN = (
+    "model",
+    "sampler",
+    "steps",
+    "calls",
+    "temperature",
+    "seeds",
+    "seconds_per_sample",
+    "step_entropies",
+)
+DATA = "data"  # the name under which real data stand among the models
 
 
 @dataclasses.dataclass
@@ -14,12 +27,14 @@ class Report:
 
     Attributes:
         title: of the page.
-        settings: what was asked for, with a mark of every model's weights and of the data.
+        settings: what was asked for, with a fingerprint of every model's weights and of the data.
         machine: device, backend, versions, policy.
-        rows: a dict a model, number of calls and temperature: `"model"`, `"steps"`, `"temperature"`,
-            `"seeds"`, of every figure its mean and `"<figure>_error"`, `"seconds_per_sample"`,
-            `"step_entropies"`.
+        rows: a dict for each model, sampler, number of steps and temperature: `"model"`, `"sampler"`,
+            `"steps"`, `"calls"` (those that samples took, the mean), `"temperature"`, `"seeds"`, of every
+            figure its mean and `"<figure>_error"`, `"seconds_per_sample"`, `"step_entropies"`.
         shown: samples to look at.
+        notes: of every figure what its metric says of it, a dict with the entries of
+            `keras_dmmd.metrics.Note`.
     """
 
     title: str
@@ -27,6 +42,7 @@ class Report:
     machine: dict
     rows: list
     shown: dict
+    notes: dict = dataclasses.field(default_factory=dict)
 
     @property
     def figures(self):
@@ -34,15 +50,53 @@ class Report:
         names = {name: None for row in self.rows for name in row}
         return [name for name in names if name not in OWN and not name.endswith("_error")]
 
+    @property
+    def base_temperature(self):
+        """The one that charts by network calls are shown at: 1, or else the first."""
+        temperatures = self.settings["temperatures"]
+        return 1.0 if 1.0 in temperatures else temperatures[0]
+
+    @property
+    def base_rows(self):
+        """The rows of models at the base temperature, by their number of calls."""
+        rows = [row for row in self.model_rows if row["temperature"] == self.base_temperature]
+        return sorted(rows, key=lambda row: row["calls"])
+
+    @property
+    def model_rows(self):
+        """The rows that are of models, not of data."""
+        return [row for row in self.rows if row["model"] != DATA]
+
+    def of_data(self, figure):
+        """The figure of real data in the place of samples, or `None`."""
+        return next((row.get(figure) for row in self.rows if row["model"] == DATA), None)
+
+    def label(self, row):
+        """The name of a row's model, with its sampler where there are several."""
+        several = len(self.settings.get("samplers", ())) > 1
+        return f"{row['model']}, {row['sampler']}" if several else row["model"]
+
+    def note(self, figure):
+        """The note on a figure, a dict; empty for one of which nothing is said."""
+        return self.notes.get(figure, {})
+
+    def lines(self, figure, scale=1.0):
+        """Of every model, by its label, `[(calls, mean, error)]` at the base temperature."""
+        lines = {self.label(row): [] for row in self.model_rows}
+        for row in self.base_rows:
+            if row.get(figure) is not None:
+                error = row.get(f"{figure}_error")
+                point = (row["calls"], scale * row[figure], error and scale * error)
+                lines[self.label(row)].append(point)
+        return lines
+
     def save(self, folder):
         """Write `report.json`, `report.csv` and `report.html`; returns the path of the page."""
-        from keras_dmmd.evaluation.page import page
-
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, "report.json"), "w") as file:
             json.dump(dataclasses.asdict(self), file, indent=1)
         with open(os.path.join(folder, "report.csv"), "w", newline="") as file:
-            names = ["model", "steps", "temperature", "seeds", "seconds_per_sample"]
+            names = [name for name in OWN if name != "step_entropies"]
             for figure in self.figures:
                 names += [figure, f"{figure}_error"]
             writer = csv.DictWriter(file, names, extrasaction="ignore")
@@ -57,32 +111,36 @@ class Report:
     def load(cls, folder):
         """From a folder that `save` wrote."""
         with open(os.path.join(folder, "report.json")) as file:
-            return cls(**json.load(file))
+            report = cls(**json.load(file))
+        for row in report.rows:  # a file from before there were samplers
+            row.setdefault("calls", row["steps"])
+        return report
 
     def plot(self, figure, axis=None):
-        """Draw a figure against the number of network calls, a line a model; returns the axis.
+        """Draw a figure against the number of network calls, a line for each model; returns the axis.
 
         Args:
             figure: one of `figures`, or `"seconds_per_sample"`.
             axis: of matplotlib; a new one by default, whose `figure.savefig(path)` writes it.
         """
-        from keras_dmmd.evaluation import plots
-
         if figure not in [*self.figures, "seconds_per_sample"]:
             raise ValueError(f"`figure` must be one of {self.figures}. Received: {figure!r}")
         if axis is None:
             _, axis = plots.new_figure(5.0, 3.4)
-        level, log_y = plots.of_data(self, figure), figure in plots.DISTANCES
-        plots.draw(axis, plots.by_calls(self, figure), level=level, log_y=log_y)
+        log_y = self.note(figure).get("scale") == "log"
+        plots.draw(axis, self.lines(figure), level=self.of_data(figure), log_y=log_y)
         axis.set_ylabel(figure.replace("_", " "))
         return axis
 
     def table(self):
         """Cells as text: a header, and a row for every row."""
-        header = ["model", "calls", "temperature", *self.figures, "ms a sample"]
-        lines = [header]
+        several = len(self.settings.get("samplers", ())) > 1
+        header = ["model", *(["sampler"] if several else []), "calls", "temperature"]
+        lines = [[*header, *self.figures, "ms per sample"]]
         for row in self.rows:
-            cells = [row["model"], str(row["steps"] or ""), f"{row['temperature']:g}"]
+            calls = row["calls"]
+            cells = [row["model"], *([row.get("sampler") or ""] if several else [])]
+            cells += ["" if calls is None else f"{calls:.4g}", f"{row['temperature']:g}"]
             cells += [with_error(row.get(f), row.get(f"{f}_error")) for f in self.figures]
             seconds = row.get("seconds_per_sample")
             lines.append([*cells, "" if seconds is None else f"{1e3 * seconds:.3g}"])
@@ -95,11 +153,6 @@ class Report:
             "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
             for line in lines
         )
-
-
-def base_temperature(temperatures):
-    """The one that figures are shown at: 1, or else the first."""
-    return 1.0 if 1.0 in temperatures else temperatures[0]
 
 
 def with_error(mean, error):

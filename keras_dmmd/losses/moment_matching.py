@@ -11,7 +11,7 @@ process and prediction takes part in the same two lines.
 
 from keras import ops
 
-from keras_dmmd.diffusion.process import gather
+from keras_dmmd.tensors import gather
 
 
 def student_loss(student_probs, teacher_cost, critic_cost, max_advantage=None):

@@ -19,10 +19,11 @@ from keras_dmmd.metrics.reference import CausalReference as CausalReference
 from keras_dmmd.metrics.reference import GenerativePerplexity as GenerativePerplexity
 from keras_dmmd.metrics.reference import bits_per_character as bits_per_character
 from keras_dmmd.metrics.reference import generative_perplexity as generative_perplexity
+from keras_dmmd.metrics.statistics import mean_and_error as mean_and_error
+from keras_dmmd.metrics.streaming import Note as Note
 from keras_dmmd.metrics.streaming import SampleScore as SampleScore
 from keras_dmmd.metrics.streaming import StreamingMetric as StreamingMetric
-from keras_dmmd.metrics.streaming import ask as ask
+from keras_dmmd.metrics.streaming import measure as measure
 from keras_dmmd.metrics.text import known_words as known_words
-from keras_dmmd.metrics.text import mean_and_error as mean_and_error
 from keras_dmmd.metrics.text import unigram_entropy as unigram_entropy
 from keras_dmmd.metrics.total_variation import total_variation as total_variation

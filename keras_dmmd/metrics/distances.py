@@ -1,12 +1,15 @@
 """Distances between the features of samples and those of data."""
 
+import functools
 import warnings
 
+import keras
 import numpy as np
 
+from keras_dmmd.fingerprints import array_hash
 from keras_dmmd.metrics.diversity import check_ids
 from keras_dmmd.metrics.frechet import FeatureStatistics, frechet_distance
-from keras_dmmd.metrics.streaming import StreamingMetric, array_hash
+from keras_dmmd.metrics.streaming import Note, StreamingMetric
 from keras_dmmd.optional import package
 
 
@@ -14,16 +17,18 @@ class FeatureMetric(StreamingMetric):
     """A comparison of samples with data by features of both.
 
     Args:
-        features: ids `(n, length)` to float features `(n, d)`, such as `ImageFeatures`; its name stands
-            in reports.
+        features: ids `(n, length)` to float features `(n, d)`: a function, or a Keras model such as
+            `ImageFeatures`. Its `description`, or else its name, stands in reports.
         data: real ids `(n, length)`.
         name: of the metric.
     """
 
     def __init__(self, features, data, name):
         super().__init__(name=name)
+        self.feature_name = describe_features(features)
+        if isinstance(features, keras.Model):  # batch by batch, compiled
+            features = functools.partial(features.predict, batch_size=512, verbose=0)
         self.features = features
-        self.feature_name = getattr(features, "name", None) or type(features).__name__
         self.data_features = self._extract(check_ids(data, "data", at_least=2))
         self.reset_state()
 
@@ -52,8 +57,16 @@ class FeatureMetric(StreamingMetric):
         return [*super().fingerprint(), self.feature_name, array_hash(self.data_features)]
 
 
+def describe_features(features):
+    """What features are, in words: their `description`, or the name of a function or a class."""
+    name = getattr(features, "__name__", type(features).__name__)
+    return getattr(features, "description", None) or name
+
+
 class FrechetDistance(FeatureMetric):
     """`frechet_distance` of the features of samples and data. Fewer samples read higher."""
+
+    note = Note("distance to real data in the space of features; lower is better", scale="log")
 
     def __init__(self, features, data, name="frechet_distance"):
         super().__init__(features, data, name)
@@ -85,6 +98,8 @@ class KernelDistance(FeatureMetric):
         features, data, name: see `FeatureMetric`.
         block_size: samples of a block; those that fill none are left out.
     """
+
+    note = Note("distance to real data without bias from the number of samples; lower is better")
 
     def __init__(self, features, data, block_size=250, name="kernel_distance"):
         self.block_size = block_size
@@ -139,6 +154,8 @@ class Mauve(FeatureMetric):
         features, data, name: see `FeatureMetric`.
         **kwargs: of `mauve.compute_mauve`, such as `num_buckets`.
     """
+
+    note = Note("overlap with real data, at most 1; higher is better")
 
     def __init__(self, features, data, name="mauve", **kwargs):
         self._mauve = package("mauve", "Mauve", "mauve-text")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_dmmd.metrics.streaming import StreamingMetric
+from keras_dmmd.metrics.streaming import Note, StreamingMetric
 from keras_dmmd.metrics.text import row_entropies
 
 
@@ -32,6 +32,8 @@ class UnigramEntropy(StreamingMetric):
     It stands beside every perplexity (Zheng et al., arXiv 2409.02908): a sampler that repeats itself
     lowers both.
     """
+
+    note = Note("nats within a sample; as that of data is best")
 
     def __init__(self, name="unigram_entropy"):
         super().__init__(name=name)

@@ -1,62 +1,98 @@
 """A small convolutional classifier whose last hidden layer measures images."""
 
-import json
 import os
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
+from keras_dmmd import presets
 from keras_dmmd.metrics.frechet import FeatureStatistics
-from keras_dmmd.presets import FOLDER
 
 
-class ImageFeatures:
+@keras.saving.register_keras_serializable("keras_dmmd")
+class ImageFeatures(keras.Model):
     """Features for Fréchet distances: a CNN trained to tell the classes of the set apart.
 
     Args:
         grid: `(rows, columns)` of an image.
-        levels: grey levels (or values a channel), K.
+        levels: grey levels (or values of a channel), K.
         channels: 1, or 3 for pixels whose channels are tokens of their own, innermost.
         num_classes: labels of the set.
-        dim: features.
+        dim: number of features.
         width: filters of the first layer.
+        description: what the features are, for reports; by default what can be said of any.
+
+    Call arguments:
+        tokens: ids `(batch, length)`. Returns features `(batch, dim)`.
+
+    Example:
+
+    ```python
+    features = ImageFeatures.from_preset("digits_features")
+    FrechetDistance(features, digits)
+    ```
     """
 
-    def __init__(self, grid, levels, channels=1, num_classes=10, dim=64, width=32):
-        self.config = {
-            "grid": tuple(grid),
-            "levels": levels,
-            "channels": channels,
-            "num_classes": num_classes,
-            "dim": dim,
-            "width": width,
-        }
-        inputs = keras.Input((*grid, channels), dtype="float32")
-        x = layers.Conv2D(width, 3, padding="same", activation="relu")(inputs)
-        x = layers.Conv2D(2 * width, 3, strides=2, padding="same", activation="relu")(x)
-        x = layers.Conv2D(2 * width, 3, strides=2, padding="same", activation="relu")(x)
-        x = layers.Flatten()(x)
-        features = layers.Dense(dim, activation="tanh", name="features")(x)
-        logits = layers.Dense(num_classes)(features)
-        self.classifier = keras.Model(inputs, logits)
-        self.extractor = keras.Model(inputs, features)
+    def __init__(
+        self,
+        grid,
+        levels,
+        channels=1,
+        num_classes=10,
+        dim=64,
+        width=32,
+        description=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.grid, self.levels, self.channels = tuple(grid), levels, channels
+        self.num_classes, self.dim, self.width = num_classes, dim, width
+        self.description = description or (
+            f"the {dim} features of a CNN that tells {num_classes} labels apart, of ids / {levels - 1}"
+        )
+        options = {"padding": "same", "activation": "relu"}
+        self.body = [
+            layers.Conv2D(width, 3, name="convolution_0", **options),
+            layers.Conv2D(2 * width, 3, strides=2, name="convolution_1", **options),
+            layers.Conv2D(2 * width, 3, strides=2, name="convolution_2", **options),
+            layers.Flatten(name="flatten"),
+            layers.Dense(dim, activation="tanh", name="features"),
+        ]
+        self.head = layers.Dense(num_classes, name="head")
+        self.build()
 
-    def _images(self, tokens):
-        shape = (len(tokens), *self.config["grid"], self.config["channels"])
-        return np.asarray(tokens, "float32").reshape(shape) / (self.config["levels"] - 1)
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        shape = (None, *self.grid, self.channels)
+        for layer in self.body:
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+        self.head.build(shape)
+        self.built = True
 
-    def fit(self, tokens, labels, validation_data=None, epochs=30, batch_size=64, verbose="auto"):
-        """Train the classifier on `(n, length)` ids and `(n,)` labels; returns the `History`."""
-        self.classifier.compile(
+    def call(self, tokens):
+        x = ops.reshape(ops.cast(tokens, "float32"), (-1, *self.grid, self.channels))
+        x = x / (self.levels - 1)
+        for layer in self.body:
+            x = layer(x)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.dim)
+
+    def train_classifier(self, tokens, labels, validation_data=None, epochs=30, batch_size=64, verbose="auto"):
+        """Train it as a classifier of `(n, length)` ids by `(n,)` labels; returns the `History`."""
+        inputs = keras.Input(np.shape(tokens)[1:], dtype="int32")
+        classifier = keras.Model(inputs, self.head(self(inputs)))
+        classifier.compile(
             keras.optimizers.AdamW(1e-3, weight_decay=1e-2),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
-        if validation_data is not None:
-            validation_data = (self._images(validation_data[0]), validation_data[1])
-        return self.classifier.fit(
-            self._images(tokens),
+        return classifier.fit(
+            tokens,
             labels,
             epochs=epochs,
             batch_size=batch_size,
@@ -64,38 +100,39 @@ class ImageFeatures:
             verbose=verbose,
         )
 
-    def __call__(self, tokens, batch_size=512):
+    def extract(self, tokens, batch_size=512):
         """Features `(n, dim)` of ids `(n, length)`, float32 numpy."""
-        return self.extractor.predict(self._images(tokens), batch_size=batch_size, verbose=0)
+        return self.predict(np.asarray(tokens), batch_size=batch_size, verbose=0)
 
     def statistics(self, tokens):
         """The `FeatureStatistics` of ids `(n, length)`."""
-        return FeatureStatistics(self(tokens))
+        return FeatureStatistics(self.extract(tokens))
 
-    def save(self, folder, card=None):
-        """Write `features.json`, `weights.npz` (half precision) and `card.json`."""
-        os.makedirs(folder, exist_ok=True)
-        weights = [w.astype("float16") for w in self.classifier.get_weights()]
-        np.savez_compressed(os.path.join(folder, "weights.npz"), *weights)
-        for name, content in (("features.json", self.config), ("card.json", card or {})):
-            with open(os.path.join(folder, name), "w") as file:
-                json.dump(content, file, indent=1)
-                file.write("\n")
+    def save_to_preset(self, folder, card=None):
+        """`keras_dmmd.presets.save_to_preset` of these features."""
+        presets.save_to_preset(self, folder, card=card)
 
     @classmethod
-    def load(cls, preset):
-        """Load from a folder, or by the name of one that ships, such as `"digits_features"`."""
-        folder = preset if os.path.isdir(preset) else os.path.join(FOLDER, preset)
-        if not os.path.exists(os.path.join(folder, "features.json")):
-            raise ValueError(f"There are no image features at {folder!r}.")
-        with open(os.path.join(folder, "features.json")) as file:
-            features = cls(**json.load(file))
-        with np.load(os.path.join(folder, "weights.npz")) as file:
-            weights = [file[f"arr_{i}"].astype("float32") for i in range(len(file.files))]
-        features.classifier.set_weights(weights)
-        config = features.config
-        features.name = (
-            f"{os.path.basename(os.path.normpath(preset))}: the {config['dim']} of a CNN that tells "
-            f"{config['num_classes']} labels apart, of ids / {config['levels'] - 1}"
-        )
+    def from_preset(cls, preset):
+        """From a folder, or by the name of one that ships, such as `"digits_features"`.
+
+        Raises:
+            ValueError: it is another kind of model.
+        """
+        features = presets.from_preset(preset)
+        if not isinstance(features, cls):
+            kind = type(features).__name__
+            raise ValueError(f"The preset {os.fspath(preset)!r} is a {kind}, no image features.")
         return features
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "grid": self.grid,
+            "levels": self.levels,
+            "channels": self.channels,
+            "num_classes": self.num_classes,
+            "dim": self.dim,
+            "width": self.width,
+            "description": self.description,
+        }

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_dmmd.metrics.text import mean_and_error
+from keras_dmmd.metrics.statistics import mean_and_error
 
 
 class FeatureStatistics:

@@ -4,8 +4,9 @@ import numpy as np
 from keras import ops
 
 from keras_dmmd import backend
+from keras_dmmd.fingerprints import array_hash
 from keras_dmmd.metrics.diversity import check_ids
-from keras_dmmd.metrics.streaming import StreamingMetric, array_hash
+from keras_dmmd.metrics.streaming import Note, StreamingMetric
 
 NAME = "gradient_moment"
 
@@ -53,6 +54,7 @@ class GradientMoment(StreamingMetric):
                 f"`model`, as a keras_dmmd.metrics.CausalReference has. Received: {reference!r}"
             )
         self.reference, self.pairs, self.batch_size = reference, int(pairs), int(batch_size)
+        self.judge = owner
         self._variables = list(owner.trainable_variables)
         if not self._variables:
             raise ValueError("The reference model has no trainable weights to differentiate.")
@@ -89,6 +91,17 @@ class GradientMoment(StreamingMetric):
             total = new if total is None else [a + b for a, b in zip(total, new, strict=True)]
         return total
 
+    def notes(self):
+        text = "about 0 where samples are like data in all that the reference knows"
+        found = {"centered": Note(text, title="gradient moment")}
+        found |= {name: Note(chart=False) for name in ("uncentered_samples", "uncentered_data")}
+        return {self._prefix + name: note for name, note in found.items()}
+
+    @property
+    def _prefix(self):
+        """What stands before the names of figures: nothing under the metric's own name."""
+        return "" if self.name == NAME else f"{self.name}_"
+
     def check(self, samples, length, has_data):
         if not has_data:
             raise ValueError(f"{self.name} compares with data: give `reference_data`.")
@@ -120,10 +133,9 @@ class GradientMoment(StreamingMetric):
                 "Samples and data must have one length: the moment depends on it. "
                 f"Received: {g[0].shape[1]} and {q[0].shape[1]} tokens"
             )
-        prefix = "" if self.name == NAME else f"{self.name}_"
         for i in range(0, 2 * self.pairs, 2):
             products = self._products(*map(self._gradient, (g[i], q[i], g[i + 1], q[i + 1])))
-            self.gather(**{prefix + name: value for name, value in products.items()})
+            self.gather(**{self._prefix + name: value for name, value in products.items()})
 
     def _check_vocabulary(self, name, tokens):
         size = getattr(getattr(self.reference, "tokenizer", None), "vocabulary_size", None)

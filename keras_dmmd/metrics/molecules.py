@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from keras_dmmd.metrics.frechet import FeatureStatistics
+from keras_dmmd.metrics.statistics import share_and_error
 from keras_dmmd.optional import package
 
 
@@ -45,20 +46,13 @@ def score_molecules(molecules, train=None, k=1000):
     valid = [text for text in canonical(molecules) if text is not None]
     distinct = set(valid)
     scores = {
-        "validity": _share(len(valid), len(molecules)),
-        f"unique@{k}": _share(len(set(valid[:k])), min(k, len(valid))),
+        "validity": share_and_error(len(valid), len(molecules)),
+        f"unique@{k}": share_and_error(len(set(valid[:k])), min(k, len(valid))),
     }
     if train is not None:
         train = train if isinstance(train, (set, frozenset)) else set(train)
-        scores["novelty"] = _share(len(distinct - train), len(distinct))
+        scores["novelty"] = share_and_error(len(distinct - train), len(distinct))
     return scores
-
-
-def _share(count, total):
-    if not total:
-        return float("nan"), float("nan")
-    share = count / total
-    return share, (share * (1.0 - share) / total) ** 0.5
 
 
 class ChemNetFeatures:

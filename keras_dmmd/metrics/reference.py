@@ -8,8 +8,9 @@ import numpy as np
 from keras import ops
 
 from keras_dmmd import backend, presets
-from keras_dmmd.metrics.streaming import StreamingMetric, weights_hash
-from keras_dmmd.metrics.text import mean_and_error
+from keras_dmmd.fingerprints import weights_hash
+from keras_dmmd.metrics.statistics import ratio_and_error
+from keras_dmmd.metrics.streaming import Note, StreamingMetric
 from keras_dmmd.optional import package
 from keras_dmmd.tokenizers import BytePairTokenizer
 
@@ -127,9 +128,11 @@ class _Judged(StreamingMetric):
         tokenizer: that turns samples, ids `(n, length)`, into texts; `None` if samples are texts.
     """
 
+    note = Note("what a reference model needs; lower is better at equal entropy", against="unigram_entropy")
+
     def __init__(self, reference, tokenizer=None, name=None):
         super().__init__(name=name)
-        self.reference, self.tokenizer = reference, tokenizer
+        self.reference, self.tokenizer, self.judge = reference, tokenizer, reference.model
         self.reset_state()
 
     def update_state(self, samples, data=None):
@@ -211,10 +214,3 @@ def generative_perplexity(texts, reference):
 def _once(metric, texts):
     metric.update_state(texts)
     return tuple(metric.result().values())
-
-
-def ratio_and_error(values, sizes):
-    """`Σ values / Σ sizes` and its standard error, for pairs that are drawn together."""
-    ratio = values.sum() / sizes.sum()
-    _, error = mean_and_error((values - ratio * sizes) / sizes.mean())
-    return float(ratio), error

@@ -1,21 +1,50 @@
 """Metrics that gather batch by batch, on the host, in float64."""
 
-import hashlib
+import dataclasses
 
 import keras
 import numpy as np
+
+from keras_dmmd.fingerprints import code_hash
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """What a report should know of a figure.
+
+    Attributes:
+        text: what it says, and which way is better.
+        title: its name in a report, by default that of the figure.
+        scale: `"linear"`, or `"log"` for what is positive and falls by factors.
+        chart: whether it has a chart of its own.
+        against: the name of a figure beside which alone it means something: there is a chart of both.
+    """
+
+    text: str = ""
+    title: str = None
+    scale: str = "linear"
+    chart: bool = True
+    against: str = None
 
 
 class StreamingMetric(keras.metrics.Metric):
     """A metric of samples whose sums are float64 numpy on every backend.
 
     Keras keeps the sums of its metrics in variables, which are float32 on JAX. A subclass gathers
-    named numbers, one an independent draw, with `gather`; `result` is their means, and under
+    named numbers, one per independent draw, with `gather`; `result` is their means, and under
     `"<name>_error"` the standard errors of these.
 
     Args:
         name: of the metric.
+
+    Attributes:
+        note: the `Note` on its one figure, where there is but one.
+        judge: the model by which it judges, a Keras model that must not be one of those it judges, or
+            `None`.
     """
+
+    note = Note()
+    judge = None
 
     def __init__(self, name=None):
         super().__init__(name=name)
@@ -47,6 +76,10 @@ class StreamingMetric(keras.metrics.Metric):
     def reset_state(self):
         self._gathered = {}
 
+    def notes(self):
+        """A `Note` on each figure, by its name."""
+        return {self.name: self.note}
+
     def check(self, samples, length, has_data):
         """Raise a `ValueError` where so many samples of a length, with data or without, will not do.
 
@@ -61,7 +94,7 @@ class StreamingMetric(keras.metrics.Metric):
         return {"name": self.name}
 
 
-def ask(metrics, samples, data=None):
+def measure(metrics, samples, data=None):
     """The figures of a list of metrics on samples, a dict of floats.
 
     Raises:
@@ -79,20 +112,6 @@ def ask(metrics, samples, data=None):
     return figures
 
 
-def array_hash(*arrays):
-    """A short mark of arrays."""
-    digest = hashlib.sha256()
-    for array in map(np.ascontiguousarray, arrays):
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def weights_hash(model):
-    """A short mark of a model's weights."""
-    return array_hash(*model.get_weights())
-
-
 class SampleScore(StreamingMetric):
     """Any function of all samples as a metric.
 
@@ -101,6 +120,7 @@ class SampleScore(StreamingMetric):
         name: of the metric, and of its number where the function gives no names.
         mark: text that tells one score from another, for sweeps that go on; by default the function's
             code. What the function takes from around it, data for instance, is for `mark` to tell.
+        notes: what reports should say of its figures: a dict of their names to texts or `Note`s.
 
     Example:
 
@@ -110,10 +130,14 @@ class SampleScore(StreamingMetric):
     ```
     """
 
-    def __init__(self, function, name, mark=None):
+    def __init__(self, function, name, mark=None, notes=None):
         super().__init__(name=name)
         self.function = function
-        self.mark = _code_hash(function) if mark is None else mark
+        self._notes = {
+            figure: note if isinstance(note, Note) else Note(note)
+            for figure, note in (notes or {}).items()
+        }
+        self.mark = code_hash(function) if mark is None else mark
         self.reset_state()
 
     def update_state(self, samples, data=None):
@@ -133,18 +157,8 @@ class SampleScore(StreamingMetric):
     def reset_state(self):
         self._parts = []
 
+    def notes(self):
+        return self._notes
+
     def fingerprint(self):
         return [self.name, self.mark]
-
-
-def _code_hash(function):
-    """A short mark of a function's instructions and constants, wherever it stands."""
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    if code is None:
-        return type(function).__name__
-
-    def text(code):
-        constants = (text(c) if hasattr(c, "co_code") else repr(c) for c in code.co_consts)
-        return f"{code.co_code!r} {code.co_names} {' '.join(constants)}"
-
-    return hashlib.sha256(text(code).encode()).hexdigest()[:16]

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_dmmd.metrics.statistics import mean_and_error
+
 
 def unigram_entropy(tokens):
     """Entropy of the tokens of a sample, in nats, the mean over samples and its standard error.
@@ -54,10 +56,3 @@ def known_words(texts, vocabulary):
     if not shares:
         raise ValueError(f"None of the {len(texts)} texts has three words.")
     return mean_and_error(np.array(shares))
-
-
-def mean_and_error(values):
-    """The mean of independent values and its standard error, `nan` for a single one."""
-    values = np.asarray(values, "float64")
-    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-    return float(values.mean()), float(error)

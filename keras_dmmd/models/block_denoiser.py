@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dmmd.models.blocks import attention_dtype
+from keras_dmmd.models.transformer import attention_dtype
 from keras_dmmd.models.denoiser import Denoiser
 
 

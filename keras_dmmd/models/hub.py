@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from keras_dmmd.models import noise as noise_layers
-from keras_dmmd.models.blocks import KnownEmbedding, TimeEmbedding
+from keras_dmmd.models.transformer import KnownEmbedding, TimeEmbedding
 
 try:
     import keras_hub

@@ -1,54 +1,104 @@
-"""The ancestral sampler: one compiled step, reused for every step of every batch."""
+"""The sampler: one compiled step, reused for every call of every batch."""
 
-import contextlib
+import dataclasses
 import functools
+from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 from keras import ops
 
 from keras_dmmd import backend, random
-from keras_dmmd.sampling import truncation
-from keras_dmmd.sampling.conditions import Conditions
+from keras_dmmd.conditions import Conditions
+from keras_dmmd.sampling.network_step import Settings, State, network_step
+from keras_dmmd.sampling.progress import Progress
 
 
-def max_logits():
-    """Elements of the logits that one call may hold.
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked of a sampler.
 
-    On accelerators about 256 MB in float32 with its temporaries. On a CPU what keeps activations in
-    its caches: XLA took half the time of one large batch, with 60 instead of 1,000 digits at once.
+    Attributes:
+        n: number of samples.
+        length: tokens of a sample.
+        size: tokens that are written at once: a block of them, or all.
+        stepper: a `keras_dmmd.samplers.Stepper`.
+        grid: times of the calls, float32 numpy `(calls + 1,)`.
+        conditions: numpy `Conditions` of `n` rows.
+        temperature, top_p, guidance_scale: see `DiffusionModel.generate`.
+        batch_size: samples drawn at once.
+        trajectory: whether to keep every `z_t` on the way.
+        record_entropies: whether to measure the network's predictions.
     """
-    return 2**16 if backend.on_cpu() else 2**24
+
+    n: int
+    length: int
+    size: int
+    stepper: Any
+    grid: np.ndarray
+    conditions: Conditions = Conditions()
+    temperature: float = 1.0
+    top_p: Any = None
+    guidance_scale: Any = None
+    batch_size: int = 1
+    trajectory: bool = False
+    record_entropies: bool = False
+
+    @property
+    def calls(self):
+        """Network calls of a block, at the most."""
+        return len(self.grid) - 1
+
+    @functools.cached_property
+    def blocks(self):
+        """The starts of all blocks, and whether each has something to fill.
+
+        One that every prompt fills needs no call. A sequence of a single block takes the calls that were
+        asked for.
+        """
+        starts = range(0, self.length, self.size)
+        given = {start: self.conditions.are_all_known(start, self.size) for start in starts}
+        return {start: len(given) == 1 or not is_given for start, is_given in given.items()}
 
 
-def time_grid(steps):
-    """`1 = t_k > ... > t_0 = 0`, evenly spaced, `(steps + 1,)` float32 numpy."""
-    return np.linspace(1.0, 0.0, steps + 1, dtype="float32")
+class Samples(NamedTuple):
+    """What a sampler returns, numpy.
+
+    Attributes:
+        tokens: ids `(n, length)`.
+        calls: network calls that each sample took, `(n,)`.
+        trajectory: every `z_t`, `(calls + 1, n, length)` from `z_1` to `z_0`, or `None`.
+        entropies: mean entropy of open tokens' predictions at every call, nats, `(calls,)`, the mean over
+            blocks; `None` where it was not asked for.
+    """
+
+    tokens: np.ndarray
+    calls: np.ndarray
+    trajectory: Any = None
+    entropies: Any = None
 
 
 class Sampler:
-    """Draws from a `DiffusionModel`, teacher or student, by `k` ancestral steps.
+    """Draws from a `DiffusionModel`, teacher or student.
 
-    A step from `t` to `s` draws `x ~ Cat(x̂(z_t, t))` and then `z_s ~ q(z_s | z_t, x)`. The network
-    runs in its dtype policy's precision; log-probabilities, posteriors and draws are float32. The
-    step is compiled once a shape (XLA on JAX and TensorFlow; eager on Torch, `torch.compile` with
-    `jit_compile=True`) and called from a Python loop: on accelerators dispatch runs ahead of the
-    computation, and on CPU it beats a compiled loop.
+    The network runs in its dtype policy's precision; log-probabilities, posteriors and draws are float32.
+    The step is compiled once a shape and a kind of stepper (XLA on JAX and TensorFlow; eager on Torch,
+    `torch.compile` with `jit_compile=True`) and called from a Python loop: on accelerators dispatch runs
+    ahead of the computation, and on CPU it beats a compiled loop.
 
     Given tokens stay what they are, and the others are drawn around them. Where the network can tell
     them from noise (a masked process, or a denoiser that is told), they stand in every `z_t`; where it
     cannot, they take the path of corrupted data, `q(z_s | z_t, given)`, which is what it knows.
 
-    A model of blocks takes its `k` steps block after block; what it keeps of finished ones is a cache
+    A model of blocks takes its calls block after block; what it keeps of finished ones is a cache
     of fixed size, so that the step is compiled once and each block costs the same. A block that is
-    given whole in every row costs no step, nor does any after the last row has ended its text.
+    given whole in every row costs no call, nor does any after the last row has ended its text.
 
     Args:
         model: a built `keras_dmmd.DiffusionModel`.
         jit_compile: `"auto"` (XLA on JAX and TensorFlow, eager on Torch) or a bool.
 
     Attributes:
-        trace_count: how many times a step was traced (JAX, TensorFlow), one a shape.
+        trace_count: how many times a step was traced (JAX, TensorFlow), once for each shape.
     """
 
     def __init__(self, model, jit_compile="auto"):
@@ -57,172 +107,151 @@ class Sampler:
         self.jit_compile = backend.COMPILES if jit_compile == "auto" else jit_compile
         self._compiled = {}
 
-    def _step(self, top_p):
-        model, process = self.model, self.model.process
-
-        def step(z_t, t, s, key, told, temperature, guidance_scale, prediction, blocks):
-            self.trace_count += 1
-            noise_key, token_key, posterior_key = random.split(key, 3)
-            batch_size = ops.shape(z_t)[0]
-            t, s = (ops.broadcast_to(time, (batch_size,)) for time in (t, s))
-            logits = model.logits(
-                z_t,
-                t,
-                labels=told.labels,
-                known=told.known,
-                guidance_scale=guidance_scale,
-                seed=noise_key,
-                prediction=prediction,
-                **blocks,
-            )
-            logits = backend.apart(logits, z_t)
-            broken = ops.isnan(ops.sum(logits))
-            if prediction is not None:
-                prediction = ops.softmax(logits, axis=-1)
-            log_probs = process.log_mean(logits, z_t, t)
-            if told.no_end is not None:
-                end = ops.one_hot(model.tokenizer.end_id, process.vocabulary_size, dtype="float32")
-                ends = ops.logical_and(ops.expand_dims(told.no_end, -1), end > 0)
-                log_probs = ops.where(ends, -float("inf"), log_probs)
-            log_probs = truncation.sharpen(log_probs, temperature, top_p)
-            x = told.hold(random.categorical(log_probs, token_key))
-            z_s = process.sample_posterior(x, z_t, s, t, posterior_key)
-            z_s = told.hold(z_s) if model.shows_known else z_s
-            return z_s, prediction, broken
-
-        return backend.compile_inference(step, model.variables, self.jit_compile)
-
-    def __call__(
-        self,
-        n,
-        steps,
-        length,
-        seed,
-        told=Conditions(),  # noqa: B008
-        temperature=1.0,
-        top_p=None,
-        guidance_scale=None,
-        batch_size=None,
-        trajectory=False,
-        verbose="auto",
-    ):
-        """See `DiffusionModel.generate`; `told` are `Conditions` of `n` rows."""
-        truncation.check(temperature, top_p)
-        for name, value in (("n", n), ("steps", steps), ("length", length)):
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"`{name}` must be an integer of at least 1. Received: {value!r}")
-        if guidance_scale is not None and told.labels is None:
-            raise ValueError("`guidance_scale` strengthens `labels`: pass them too.")
-        if top_p not in self._compiled:
-            self._compiled[top_p] = self._step(top_p)
-        step = self._compiled[top_p]
-        scales = [None if x is None else _scalar(x) for x in (temperature, guidance_scale)]
-        size = self.model.block_size or length
-        limit = max(1, max_logits() // (size * self.model.process.vocabulary_size))
-        if batch_size is None:
-            batch_size = -(-n // -(-n // limit))  # equal parts: what fills up the last one is wasted
-        batch_size = min(n, batch_size)
-        starts = {start: not told.are_all_known(start, size) for start in range(0, length, size)}
-        if size == length:
-            starts[0] = True  # the calls that were asked for
-        progress = _progress(verbose, steps * sum(starts.values()) * -(-n // batch_size))
-        chunks, rest = [], random.as_key(seed)
-        with progress:
-            while sum(chunk.shape[-2] for chunk in chunks) < n:
-                done = sum(chunk.shape[-2] for chunk in chunks)
-                # A chain: a chunk splits its own key, never the one that the next chunks come from.
+    def __call__(self, request, seed, verbose="auto"):
+        """The `Samples` of a `Request`."""
+        n, batch_size = request.n, min(request.n, request.batch_size)
+        settings = Settings.of(
+            request.temperature, request.top_p, request.guidance_scale, request.stepper
+        )
+        calls = request.calls * sum(request.blocks.values()) * -(-n // batch_size)
+        parts, rest, done = [], random.as_key(seed), 0
+        with Progress(verbose, calls) as progress:
+            while done < n:
+                # A chain: a batch splits its own key, never the one that the next batches come from.
                 key, next_rest = random.split(rest, 2)
                 try:
-                    here = told.rows(done, batch_size)
-                    chunk = self._run(
-                        step, key, batch_size, steps, starts, size, here, scales, trajectory, progress
-                    )
+                    conditions = request.conditions.rows(done, batch_size)
+                    batch = _Batch(self, request, settings, conditions, batch_size, progress)
+                    part = batch.draw(key)
                 except Exception as error:
                     if batch_size == 1 or not backend.is_out_of_memory(error):
                         raise
                     batch_size = (batch_size + 1) // 2
                     continue
-                rest = next_rest
-                chunks.append(chunk[..., : n - done, :])
-        return np.concatenate(chunks, axis=-2)
+                rest, done = next_rest, done + batch_size
+                parts.append(part)
+        return _joined(parts, n, request)
 
-    def _run(self, step, key, n, steps, starts, size, told, scales, trajectory, progress):
-        """A batch of `n`; `starts` says of the start of every block whether it is to be filled."""
-        model, length = self.model, size * len(starts)
-        prior_key, *keys = random.split(key, steps * len(starts) + 1)
-        noise = model.process.prior((n, length), prior_key)
-        noise = told.hold(noise) if model.shows_known else noise
-        cache = model.denoiser.empty_cache(n, length) if size < length else None
-        end = None if model.tokenizer is None else model.tokenizer.end_id
-        written, seen, broken, ended = [], [noise], [], np.zeros(n, bool)
-        for i, (start, open_block) in enumerate(starts.items()):
-            here = told.columns(start, size)
-            if ended.all() and not trajectory:  # what follows in every row is no text
-                written.append(here.hold(ops.full((n, size), end, dtype="int32")))
-                continue
-            blocks = {} if cache is None else {"cache": cache, "start": ops.convert_to_tensor(start)}
-            z = canvas = noise[:, start : start + size]
-            if open_block:
-                own_keys = keys[i * steps : (i + 1) * steps]
-                for z, nan in self._canvas(step, canvas, own_keys, here, scales, blocks):
-                    progress.advance(z)
-                    broken.append(nan)
-                    if trajectory:
-                        seen.append(ops.concatenate([*written, z, noise[:, start + size :]], axis=1))
-            written.append(here.hold(z))
-            if start + size < length:
-                cache = self._extend(cache, written[-1], blocks["start"])
-                if end is not None:
-                    ended |= (ops.convert_to_numpy(written[-1]) == end).any(axis=1)
-        if any(bool(ops.convert_to_numpy(nan)) for nan in broken):
-            raise ValueError(
-                "The network's logits are NaN: its training diverged, or what it is told is not finite."
+    def step(self, request):
+        """The compiled step of a request's stepper."""
+        key = (*request.stepper.compile_key(), request.record_entropies)
+        if key not in self._compiled:
+            function = network_step(
+                self.model, request.stepper, request.record_entropies, self._count_trace
             )
-        z = ops.concatenate(written, axis=1)
-        if trajectory:
-            return np.stack([ops.convert_to_numpy(z) for z in [*seen[:-1], z]])
-        return ops.convert_to_numpy(z)
+            self._compiled[key] = backend.compile_inference(
+                function, self.model.variables, self.jit_compile
+            )
+        return self._compiled[key]
 
-    def _canvas(self, step, z, keys, told, scales, blocks):
-        """Yield `z_s` after every step from `z_1`, one step a key, and whether a logit was NaN."""
-        grid, prediction = [_scalar(t) for t in time_grid(len(keys))], None
-        if self.model.self_conditioning:
-            prediction = ops.zeros((*ops.shape(z), self.model.process.vocabulary_size))
-        for key, t, s in zip(keys, grid[:-1], grid[1:], strict=True):
-            z, prediction, broken = step(z, t, s, key, told, *scales, prediction, blocks)
-            yield z, broken
+    def _count_trace(self):
+        self.trace_count += 1
 
     @functools.cached_property
-    def _extend(self):
+    def extend(self):
         """The compiled addition of a finished block to the cache."""
         return backend.compile_inference(
             self.model.denoiser.extend, self.model.variables, self.jit_compile
         )
 
 
-def _scalar(value):
-    return ops.convert_to_tensor(np.float32(value))
+class _Batch:
+    """Samples that are drawn at once; the arguments are those of a `Sampler`, for `n` rows."""
+
+    def __init__(self, sampler, request, settings, conditions, n, progress):
+        self.sampler, self.request, self.settings = sampler, request, settings
+        self.model, self.conditions, self.n, self.progress = sampler.model, conditions, n, progress
+        self.step = sampler.step(request)
+        self.calls = np.zeros(n, "int64")
+        self.broken, self.seen = [], []  # a bool a call; what was measured, a list a block
+        self.frames = []
+
+    def draw(self, key):
+        """The `Samples` of this batch."""
+        request, model, size = self.request, self.model, self.request.size
+        prior_key, *keys = random.split(key, request.calls * len(request.blocks) + 1)
+        noise = model.process.prior((self.n, request.length), prior_key)
+        noise = self.conditions.place(noise) if model.shows_known else noise
+        cache = None
+        if size < request.length:
+            cache = model.denoiser.empty_cache(self.n, request.length)
+        end = None if model.tokenizer is None else model.tokenizer.end_id
+        written, ended = [], np.zeros(self.n, bool)
+        self.frames.append(noise)
+        for i, (start, is_open) in enumerate(request.blocks.items()):
+            here = self.conditions.columns(start, size)
+            if cache is not None:
+                here = here._replace(cache=cache, start=ops.convert_to_tensor(start))
+            if ended.all() and not request.trajectory:  # what follows in every row is no text
+                written.append(here.place(ops.full((self.n, size), end, dtype="int32")))
+                continue
+            z = noise[:, start : start + size]
+            if is_open:
+                own_keys = keys[i * request.calls : (i + 1) * request.calls]
+                z = self._fill(z, own_keys, here, written, noise[:, start + size :])
+            written.append(here.place(z))
+            if start + size < request.length:
+                cache = self.sampler.extend(cache, written[-1], here.start)
+                if end is not None:
+                    ended |= (ops.convert_to_numpy(written[-1]) == end).any(axis=1)
+        if any(bool(ops.convert_to_numpy(nan)) for nan in self.broken):
+            raise ValueError(
+                "The network's logits are NaN: its training diverged, or what it is told is not finite."
+            )
+        tokens = ops.concatenate(written, axis=1)
+        frames = None
+        if request.trajectory:
+            frames = np.stack([ops.convert_to_numpy(z) for z in [*self.frames[:-1], tokens]])
+        entropies = self._entropies() if request.record_entropies else None
+        return Samples(ops.convert_to_numpy(tokens), self.calls, frames, entropies)
+
+    def _fill(self, z, keys, conditions, before, after):
+        """A canvas from `z_1` to `z_0`, one key a call; `before` and `after` are what stands around it."""
+        request, stepper, process = self.request, self.request.stepper, self.model.process
+        prediction = done = None
+        if self.model.capabilities.self_conditioning:
+            prediction = ops.zeros((*ops.shape(z), process.vocabulary_size))
+        if stepper.adaptive:
+            done = ops.zeros((self.n,), "bool")
+        stepper = stepper.with_floats(self.settings.floats)
+        # The first call's key has parts to spare.
+        remembered = stepper.init(process, z, random.split(keys[0], 5)[4])
+        state = State(z, remembered, done, prediction)
+        grid = [ops.convert_to_tensor(np.float32(t)) for t in request.grid]
+        self.seen.append([])
+        active = np.ones(self.n, bool)
+        for key, t, s in zip(keys, grid[:-1], grid[1:], strict=True):
+            if active.any():
+                state, seen = self.step(state, t, s, key, conditions, self.settings)
+                self.calls += active
+                self.broken.append(seen.broken)
+                self.seen[-1].append(seen)
+                if done is not None:
+                    active = ~ops.convert_to_numpy(state.done)
+            self.progress.advance(state.z)
+            if request.trajectory:
+                self.frames.append(ops.concatenate([*before, state.z, after], axis=1))
+            elif not active.any():
+                break
+        return state.z
+
+    def _entropies(self):
+        """Sums of entropies and counts of open tokens, float64 `(blocks, calls, 2)`; NaN for no call."""
+        found = np.full((len(self.seen), self.request.calls, 2), np.nan)
+        for i, block in enumerate(self.seen):
+            for j, seen in enumerate(block):
+                found[i, j] = [float(ops.convert_to_numpy(x)) for x in (seen.entropy, seen.num_open)]
+        return found
 
 
-class _progress(contextlib.AbstractContextManager):
-    """Keras's progress bar, one step a network call; silent for short runs under `"auto"`."""
-
-    def __init__(self, verbose, total):
-        self.bar = None
-        self.total, self.done = total, 0
-        if verbose == "auto":
-            verbose = total >= 256
-        if verbose:
-            self.bar = keras.utils.Progbar(total, unit_name="call")
-
-    def advance(self, z):
-        if self.bar is None:
-            return
-        self.done += 1
-        if self.done % 8 == 0:
-            backend.synchronize(z)  # or the bar would run ahead of the device
-        self.bar.update(min(self.done, self.total))
-
-    def __exit__(self, *error):
-        if self.bar is not None and error[0] is None:
-            self.bar.update(self.total, finalize=True)
+def _joined(parts, n, request):
+    """The `Samples` of several batches, of which the last may have rows that only filled it up."""
+    entropies = frames = None
+    if request.record_entropies:
+        found = np.concatenate([part.entropies for part in parts])
+        sums = np.nansum(found, axis=0)[~np.isnan(found).all(axis=(0, 2))]  # calls that were made
+        entropies = sums[:, 0] / np.maximum(sums[:, 1], 1.0)
+    if request.trajectory:
+        frames = np.concatenate([part.trajectory for part in parts], axis=1)[:, :n]
+    tokens = np.concatenate([part.tokens for part in parts])[:n]
+    return Samples(tokens, np.concatenate([part.calls for part in parts])[:n], frames, entropies)

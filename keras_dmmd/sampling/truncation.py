@@ -2,6 +2,9 @@
 
 from keras import ops
 
+# Divided by it, log-probabilities that float32 tells apart leave no doubt which is the largest.
+TEMPERATURE_FLOOR = 1e-8
+
 
 def nucleus(log_probs, top_p):
     """The smallest set of likeliest tokens whose probability reaches `top_p`, bool, same shape.
@@ -21,20 +24,30 @@ def sharpen(log_probs, temperature=1.0, top_p=None, penalty=float("inf")):
 
     Args:
         log_probs: normalised log-probabilities; `-inf` is allowed.
-        temperature: τ > 0: `log p / τ`, normalised again.
-        top_p: nucleus mass in (0, 1], or `None` for no truncation.
+        temperature: τ: `log p / τ`, normalised again. 0 is greedy: all mass on the likeliest token, or
+            shared by several that are equally likely.
+        top_p: nucleus mass in (0, 1), a number or a tensor, or `None` for no truncation.
         penalty: Δ, what tokens outside the nucleus lose in nats. Infinite truncates, for sampling;
             a few nats keep gradients finite, for distillation (D-MMD, arXiv 2603.20155).
     """
-    log_probs = ops.log_softmax(log_probs / temperature, axis=-1)
-    if top_p is None or top_p >= 1:  # a float32 running sum reaches 1 before the rarest token
+    log_probs = ops.log_softmax(log_probs / ops.maximum(temperature, TEMPERATURE_FLOOR), axis=-1)
+    if top_p is None:
         return log_probs
     return ops.where(nucleus(log_probs, top_p), log_probs, log_probs - penalty)
 
 
-def check(temperature, top_p):
-    """Raise a `ValueError` that names the argument if either is out of range."""
-    if not temperature > 0:
-        raise ValueError(f"`temperature` must be positive. Received: temperature={temperature}")
+def nucleus_mass(top_p):
+    """`top_p`, or `None` for 1: a float32 running sum reaches 1 before the rarest token."""
+    return None if top_p is None or top_p >= 1 else top_p
+
+
+def check(temperature, top_p, greedy=True):
+    """Raise a `ValueError` that names the argument if either is out of range.
+
+    `greedy`: whether a temperature of 0 is allowed.
+    """
+    if not (temperature >= 0 if greedy else temperature > 0):
+        least = "at least 0" if greedy else "positive"
+        raise ValueError(f"`temperature` must be {least}. Received: temperature={temperature}")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"`top_p` must lie in (0, 1] or be None. Received: top_p={top_p}")

@@ -1,5 +1,7 @@
 """What every model that is trained on tokens shares: random streams, `fit`, repeatable evaluation."""
 
+import contextlib
+
 import keras
 import numpy as np
 
@@ -12,11 +14,15 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     Args:
         seed: of training; evaluation takes the next.
+
+    Attributes:
+        in_training: whether what runs now is training, on the host: what is traced meanwhile keeps it.
     """
 
     def __init__(self, seed=0, **kwargs):
         super().__init__(**kwargs)
         self.seed = seed
+        self.in_training = False
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.evaluation_seed = keras.random.SeedGenerator(seed + 1)
 
@@ -35,14 +41,34 @@ class SeededModel(ExactCheckpoints, keras.Model):
         self._assert_compile_called("fit")
         self._check(args, kwargs)
         try:
-            return super().fit(*args, **_with_targets(args, kwargs))
+            with self._phase(training=True):
+                return super().fit(*args, **_with_targets(args, kwargs))
         finally:
             backend.unshare([*self.variables, *self.optimizer.variables])
 
     def evaluate(self, *args, **kwargs):
         """`keras.Model.evaluate`; the same model and data give the same result."""
         self._check(args, kwargs)
-        return super().evaluate(*args, **_with_targets(args, kwargs))
+        with self._phase(training=False):
+            return super().evaluate(*args, **_with_targets(args, kwargs))
+
+    def train_on_batch(self, *args, **kwargs):
+        """See `keras.Model.train_on_batch`."""
+        with self._phase(training=True):
+            return super().train_on_batch(*args, **kwargs)
+
+    def test_on_batch(self, *args, **kwargs):
+        """See `keras.Model.test_on_batch`."""
+        with self._phase(training=False):
+            return super().test_on_batch(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _phase(self, training):
+        before, self.in_training = self.in_training, training
+        try:
+            yield
+        finally:
+            self.in_training = before
 
     def predict(self, *args, **kwargs):
         """What `call` returns for each example; repeats, like `evaluate`."""

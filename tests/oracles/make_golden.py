@@ -13,7 +13,8 @@ import numpy as np
 import keras_dmmd as kd
 
 PATH = pathlib.Path(__file__).parents[1] / "presets" / "golden.npz"
-PRESETS = [name for name in kd.presets.names() if not name.endswith("_reference")]
+JUDGES = ("_reference", "_features")
+PRESETS = [name for name in kd.presets.names() if not name.endswith(JUDGES)]
 
 
 def classes():

@@ -3,12 +3,13 @@
 import json
 import os
 
-import numpy as np
+from keras_dmmd.fingerprints import text_hash
 
-from keras_dmmd.metrics.streaming import array_hash
+# What may grow from one call to the next needs no cell done again.
+GROWING = ("steps", "temperatures", "seeds", "samplers")
 
 
-class Cells:
+class FinishedCells:
     """Finished cells, as files of a folder."""
 
     def __init__(self, folder, settings):
@@ -17,16 +18,15 @@ class Cells:
             return
         os.makedirs(self.folder, exist_ok=True)
         path = os.path.join(self.folder, "settings.json")
-        # What may grow from one call to the next needs no cell done again.
-        fixed = {k: v for k, v in settings.items() if k not in ("steps", "temperatures", "seeds")}
+        fixed = {k: v for k, v in settings.items() if k not in GROWING}
         if os.path.exists(path):
             with open(path) as file:
                 known = json.load(file)
             changed = sorted(k for k in fixed if k != "models" and known.get(k) != fixed[k])
             changed += [
                 f"model {name!r}"
-                for name, mark in fixed["models"].items()
-                if known["models"].get(name, mark) != mark
+                for name, fingerprint in fixed["models"].items()
+                if known["models"].get(name, fingerprint) != fingerprint
             ]
             if changed:
                 raise ValueError(
@@ -37,9 +37,10 @@ class Cells:
         write_json(path, fixed)
 
     def get(self, key, work):
+        """What a cell holds, by `work()` where it is not done yet."""
         if self.folder is None:
             return work()
-        path = os.path.join(self.folder, f"{array_hash(np.array(repr(key)))}.json")
+        path = os.path.join(self.folder, f"{text_hash(repr(key))}.json")
         if not os.path.exists(path):
             write_json(path, work())
         with open(path) as file:
@@ -47,6 +48,7 @@ class Cells:
 
 
 def write_json(path, content):
+    """Write a file whole or not at all."""
     with open(f"{path}.partial", "w") as file:
         json.dump(content, file, indent=1)
     os.replace(f"{path}.partial", path)

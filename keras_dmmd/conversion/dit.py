@@ -14,7 +14,7 @@ from keras_dmmd import schedules
 from keras_dmmd.diffusion import MaskedDiffusion, UniformDiffusion
 from keras_dmmd.models.denoiser import Denoiser
 from keras_dmmd.optional import package
-from keras_dmmd.presets import hub
+from keras_dmmd.presets import handles
 from keras_dmmd.training.diffusion_model import DiffusionModel
 
 WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -138,7 +138,7 @@ def _find(denoiser, path):
 
 def read_weights(path, ema=True):
     """Arrays by their name within the network, float32 numpy."""
-    path = _weights_file(hub.download(path) if hub.is_handle(path) else os.fspath(path))
+    path = _weights_file(handles.download(path) if handles.is_handle(path) else os.fspath(path))
     if path.endswith(".safetensors"):
         arrays = _read_safetensors(path)
     else:

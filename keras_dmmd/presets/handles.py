@@ -1,4 +1,4 @@
-"""Presets at Hugging Face and Kaggle, or in a folder that stands for them."""
+"""Handles of presets at Hugging Face and Kaggle, or in a folder that stands for them."""
 
 import os
 import shutil

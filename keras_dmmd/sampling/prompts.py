@@ -1,11 +1,11 @@
-"""What a sample is told before it is drawn: a class, and tokens that are given."""
+"""Prompts: strings, ids and gaps to given tokens."""
 
 import dataclasses
 import numbers
-from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
+
+from keras_dmmd.conditions import Conditions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,65 +17,6 @@ class Gap:
     def __post_init__(self):
         if not isinstance(self.tokens, numbers.Integral) or self.tokens < 1:
             raise ValueError(f"A Gap needs at least 1 token. Received: {self.tokens!r}")
-
-
-class Conditions(NamedTuple):
-    """One row a sample; `None` where there is nothing.
-
-    Attributes:
-        labels: classes `(n,)`.
-        given: ids `(n, length)`; they count where `known`.
-        known: which positions are given, bool `(n, length)`.
-        no_end: which positions must not end the text, since given ones follow, bool `(n, length)`.
-    """
-
-    labels: Any = None
-    given: Any = None
-    known: Any = None
-    no_end: Any = None
-
-    def rows(self, start, size):
-        """Rows from `start` as tensors, the last ones repeated up to `size`: one shape compiles."""
-
-        def cut(values):
-            if values is None:
-                return None
-            part = values[start : start + size]
-            return ops.convert_to_tensor(np.resize(part, (size, *part.shape[1:])))
-
-        return Conditions(*(cut(values) for values in self))
-
-    def columns(self, start, size):
-        """Positions from `start`, of what is said of positions."""
-        parts = [None if v is None else v[:, start : start + size] for v in self[1:]]
-        return Conditions(self.labels, *parts)
-
-    def are_all_known(self, start, size):
-        """Whether the positions from `start` are given in every row; of numpy conditions."""
-        return self.known is not None and bool(self.known[:, start : start + size].all())
-
-    def check_order(self, size):
-        """Refuse what a model of blocks cannot heed: given tokens after a block that has a gap."""
-        if self.known is None:
-            return
-        blocks = self.known.reshape(len(self.known), -1, size)
-        gap_before = np.cumsum(~blocks.all(axis=2), axis=1) - ~blocks.all(axis=2) > 0
-        wrong = (gap_before & blocks.any(axis=2)).any(axis=1)
-        if wrong.any():
-            raise ValueError(
-                f"This model writes blocks of {size} tokens one after the other: what is given in a "
-                "later one would have no part in an earlier block with a gap. Received: such a prompt "
-                f"at index {int(np.argmax(wrong))}"
-            )
-
-    def hold(self, tokens):
-        """`tokens` with the given ones in their places."""
-        return hold(self.known, self.given, tokens)
-
-
-def hold(known, given, tokens):
-    """`given` where `known`, `tokens` elsewhere; `tokens` where `known` is `None`."""
-    return tokens if known is None else ops.where(known, given, tokens)
 
 
 def count(n, prompts):
@@ -111,7 +52,7 @@ def read_labels(labels, n, num_classes):
 
 
 def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
-    """`given, known, no_end`, each `(n, length)` or `None`, and whether the prompts are text.
+    """Numpy `Conditions` of given tokens, and whether the prompts are text.
 
     Args:
         prompts: a list of prompts (see `DiffusionModel.generate`), or ids `(n, length)` with `known`.
@@ -121,7 +62,7 @@ def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
     if prompts is None:
         if known is not None:
             raise ValueError("`known` says which tokens of `prompts` are given: pass both.")
-        return None, None, None, False
+        return Conditions(), False
     if known is not None:
         given, known = np.asarray(prompts), np.asarray(known)
         if given.shape[-1:] != (length,) or known.shape != given.shape or known.dtype != bool:
@@ -133,7 +74,7 @@ def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
         texts = False
     else:
         rows = [_pieces(prompt, i, tokenizer) for i, prompt in enumerate(prompts)]
-        sizes = [sum(_size(piece) for piece in row) for row in rows]
+        sizes = [sum(_tokens_of(piece) for piece in row) for row in rows]
         over = [i for i, size in enumerate(sizes) if size > length]
         if over:
             raise ValueError(
@@ -142,12 +83,12 @@ def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
             )
         given, known = np.zeros((len(rows), length), "int32"), np.zeros((len(rows), length), bool)
         for i, row in enumerate(rows):
-            place = 0
+            start = 0
             for piece in row:
                 if not isinstance(piece, Gap):
-                    given[i, place : place + len(piece)] = piece
-                    known[i, place : place + len(piece)] = True
-                place += _size(piece)
+                    given[i, start : start + len(piece)] = piece
+                    known[i, start : start + len(piece)] = True
+                start += _tokens_of(piece)
         texts = any(_has_text(prompt) for prompt in prompts)
     if given.size and not 0 <= given.min() <= given.max() < vocabulary_size:
         raise ValueError(
@@ -159,14 +100,15 @@ def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
     if tokenizer is not None and tokenizer.end_id is not None:
         followed = np.flip(np.maximum.accumulate(np.flip(known, 1), axis=1), 1)
         no_end = followed & ~known
-    return given, known, (no_end if no_end is not None and no_end.any() else None), texts
+        no_end = no_end if no_end.any() else None
+    return Conditions(known=known, given=given, no_end=no_end), texts
 
 
 def _has_text(prompt):
     return isinstance(prompt, str) or any(isinstance(piece, str) for piece in prompt)
 
 
-def _size(piece):
+def _tokens_of(piece):
     return piece.tokens if isinstance(piece, Gap) else len(piece)
 
 

@@ -1,0 +1,136 @@
+"""What a network is told beside corrupted tokens and a time: one type for training and sampling."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+# What a batch of training data may hold beside its tokens.
+INPUTS = ("labels", "known")
+
+
+class Conditions(NamedTuple):
+    """What is known of a batch of sequences; `None` where there is nothing.
+
+    A tuple, so that compiled functions of every backend take it as it is. `_replace` makes another one.
+
+    Attributes:
+        labels: classes `(batch,)`.
+        known: which tokens are given, bool `(batch, length)`.
+        given: ids `(batch, length)`; they count where `known`.
+        no_end: which tokens must not end the text, since given ones follow, bool `(batch, length)`.
+        context: clean ids `(batch, length)`, of which a network of blocks is shown those before each block.
+        prediction: the network's last prediction, probabilities `(batch, length, K)`, for
+            self-conditioning.
+        cache: what a network of blocks keeps of finished ones.
+        start: the position of the block that is written, an integer tensor.
+    """
+
+    labels: Any = None
+    known: Any = None
+    given: Any = None
+    no_end: Any = None
+    context: Any = None
+    prediction: Any = None
+    cache: Any = None
+    start: Any = None
+
+    @classmethod
+    def from_inputs(cls, inputs):
+        """Clean tokens, int32 `(batch, length)`, and the conditions of a batch of training data.
+
+        Args:
+            inputs: ids `(batch, length)`, or a dict with them as `"tokens"` and, as far as there are such,
+                `"labels"`, `(batch,)`, and `"known"`, bool `(batch, length)`.
+
+        Raises:
+            ValueError: an entry or a shape is another one.
+        """
+        tokens, told = inputs, {}
+        if isinstance(inputs, dict):
+            if "tokens" not in inputs or not set(inputs) <= {"tokens", *INPUTS}:
+                raise ValueError(
+                    "Inputs given as a dict need the entry 'tokens', and may have 'labels' and 'known'. "
+                    f"Received: {sorted(inputs)}"
+                )
+            tokens = inputs["tokens"]
+            told = {name: inputs[name] for name in INPUTS if inputs.get(name) is not None}
+        if len(tokens.shape) != 2:
+            raise ValueError(
+                "Tokens must have shape (batch, length): flatten images to one row each. "
+                f"Received: shape {tuple(tokens.shape)}"
+            )
+        if tokens.shape[1] is None:
+            raise ValueError(
+                "The length of token sequences must be known before they are read: pad them to one "
+                f"length. Received: shape {tuple(tokens.shape)}"
+            )
+        tokens = ops.cast(tokens, "int32")
+        if "known" in told:
+            if tuple(told["known"].shape[1:]) != tuple(tokens.shape[1:]):
+                raise ValueError(
+                    "'known' says of every token whether it is given. Received: shape "
+                    f"{tuple(told['known'].shape)} for tokens {tuple(tokens.shape)}"
+                )
+            told["known"], told["given"] = ops.cast(told["known"], "bool"), tokens
+        return tokens, cls(**told)
+
+    @property
+    def unknown(self):
+        """Which tokens are not given, bool `(batch, length)`, or `None`, which is all of them."""
+        return None if self.known is None else ops.logical_not(self.known)
+
+    def place(self, tokens):
+        """`tokens` with the given ones in their places."""
+        return tokens if self.known is None else ops.where(self.known, self.given, tokens)
+
+    # Of numpy conditions, before sampling ---------------------------------------------------------
+
+    def rows(self, start, size):
+        """Rows from `start` as tensors, the last ones repeated up to `size`: one shape compiles."""
+
+        def cut(values):
+            if values is None:
+                return None
+            part = values[start : start + size]
+            return ops.convert_to_tensor(np.resize(part, (size, *part.shape[1:])))
+
+        return Conditions(*(cut(values) for values in self))
+
+    def columns(self, start, size):
+        """Positions from `start`, of what is said of positions."""
+        names = ("known", "given", "no_end")
+        parts = {name: getattr(self, name) for name in names}
+        return self._replace(
+            **{k: None if v is None else v[:, start : start + size] for k, v in parts.items()}
+        )
+
+    def are_all_known(self, start, size):
+        """Whether the positions from `start` are given in every row."""
+        return self.known is not None and bool(self.known[:, start : start + size].all())
+
+    def check_order(self, size):
+        """Refuse what a model of blocks cannot heed: given tokens after a block that has a gap.
+
+        Raises:
+            ValueError: there are such.
+        """
+        if self.known is None:
+            return
+        blocks = self.known.reshape(len(self.known), -1, size)
+        gap_before = np.cumsum(~blocks.all(axis=2), axis=1) - ~blocks.all(axis=2) > 0
+        wrong = (gap_before & blocks.any(axis=2)).any(axis=1)
+        if wrong.any():
+            raise ValueError(
+                f"This model writes blocks of {size} tokens one after the other: what is given in a "
+                "later one would have no part in an earlier block with a gap. Received: such a prompt "
+                f"at index {int(np.argmax(wrong))}"
+            )
+
+
+def open_tokens(inputs):
+    """Tokens of an example that are not given: an integer, or float32 `(batch,)`, at least 1."""
+    tokens, conditions = Conditions.from_inputs(inputs)
+    if conditions.known is None:
+        return tokens.shape[1]
+    return ops.maximum(ops.sum(ops.cast(conditions.unknown, "float32"), axis=-1), 1.0)

@@ -1,0 +1,25 @@
+"""Means and their standard errors."""
+
+import numpy as np
+
+
+def mean_and_error(values):
+    """The mean of independent values and its standard error, `nan` for a single one."""
+    values = np.asarray(values, "float64")
+    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    return float(values.mean()), float(error)
+
+
+def ratio_and_error(values, sizes):
+    """`Σ values / Σ sizes` and its standard error, for pairs that are drawn together."""
+    ratio = values.sum() / sizes.sum()
+    _, error = mean_and_error((values - ratio * sizes) / sizes.mean())
+    return float(ratio), error
+
+
+def share_and_error(count, number):
+    """`count / number` and its binomial standard error; `nan` where there is nothing to count."""
+    if not number:
+        return float("nan"), float("nan")
+    share = count / number
+    return share, (share * (1.0 - share) / number) ** 0.5

@@ -1,0 +1,87 @@
+"""What a denoiser can do: read once, in one place, from the layer that it is."""
+
+import dataclasses
+import inspect
+from typing import Any
+
+# The contract's names, with what is taken for an attribute that a layer lacks; docs/extending.md.
+DEFAULTS = {
+    "num_classes": None,
+    "prompts": False,
+    "self_conditioning": False,
+    "block_size": None,
+    "grid": None,
+}
+BLOCK_METHODS = ("empty_cache", "extend")
+
+
+@dataclasses.dataclass(frozen=True)
+class Capabilities:
+    """What a `DiffusionModel` may ask of its denoiser.
+
+    Attributes:
+        vocabulary_size: K, the number of clean tokens that it predicts.
+        num_states: ids that its input may have.
+        num_classes: labels that it can be told, or `None`.
+        prompts: whether it is told which tokens are given.
+        self_conditioning: whether it is shown its last prediction.
+        block_size: tokens that it writes at once, block after block, or `None`, which is all of them.
+        grid: `(rows, columns)` of an image, or `None`.
+        noise: whether it has a random input.
+        takes_noise: whether it can be copied with one.
+        noise_layer: the layer that projects it, whose weights a copy with another one leaves out, or `None`.
+        training_argument: whether it is told that it is trained.
+        dtype_policy: its precision, or `None`.
+    """
+
+    vocabulary_size: int
+    num_states: int
+    num_classes: Any = None
+    prompts: bool = False
+    self_conditioning: bool = False
+    block_size: Any = None
+    grid: Any = None
+    noise: bool = False
+    takes_noise: bool = False
+    noise_layer: Any = None
+    training_argument: bool = False
+    dtype_policy: Any = None
+
+    @classmethod
+    def of(cls, denoiser, process):
+        """Of a Keras layer `denoiser(z_t, t)`, for a process, whose sizes it has where it says nothing.
+
+        Raises:
+            ValueError: it lacks a part that another one of its parts calls for, or does not fit the process.
+        """
+        found = {name: getattr(denoiser, name, default) for name, default in DEFAULTS.items()}
+        found["prompts"] = bool(found["prompts"])
+        found["self_conditioning"] = bool(found["self_conditioning"])
+        for name in ("vocabulary_size", "num_states"):
+            found[name] = getattr(denoiser, name, getattr(process, name))
+        if found["vocabulary_size"] != process.vocabulary_size or (
+            found["num_states"] < process.num_states
+        ):
+            raise ValueError(
+                f"The denoiser takes {found['num_states']} ids and predicts "
+                f"{found['vocabulary_size']}, but the process has {process.num_states} and "
+                f"{process.vocabulary_size}."
+            )
+        if found["block_size"]:
+            missing = [name for name in BLOCK_METHODS if not hasattr(denoiser, name)]
+            if missing:
+                raise ValueError(
+                    f"A denoiser with a `block_size` needs the methods {', '.join(BLOCK_METHODS)}. "
+                    f"{type(denoiser).__name__} lacks {', '.join(missing)}."
+                )
+        # A layer may have the argument `noise` and be made without it: its attribute is then `None`.
+        layer = getattr(denoiser, "noise", None)
+        absent = hasattr(denoiser, "noise") and layer is None
+        return cls(
+            **found,
+            noise=hasattr(denoiser, "sample_noise") and not absent,
+            takes_noise=hasattr(denoiser, "noise"),
+            noise_layer=layer,
+            training_argument="training" in inspect.signature(denoiser.call).parameters,
+            dtype_policy=getattr(denoiser, "dtype_policy", None),
+        )

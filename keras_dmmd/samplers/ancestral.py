@@ -1,0 +1,23 @@
+"""The ancestral sampler."""
+
+import keras
+
+from keras_dmmd import random
+from keras_dmmd.samplers.stepper import Step, Stepper
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class Ancestral(Stepper):
+    """`x ~ Cat(x̂(z_t, t))`, then `z_s ~ q(z_s | z_t, x)`: the default, for every process.
+
+    Exact as the number of calls grows. Under masked diffusion which tokens open is left to chance.
+
+    Reference:
+        - [Structured Denoising Diffusion Models](https://arxiv.org/abs/2107.03006)
+        - [Simple and Effective Masked Diffusion Language Models](https://arxiv.org/abs/2406.07524)
+    """
+
+    def step(self, process, log_probs, z_t, s, t, state, keys):
+        token_key, position_key, _ = keys
+        x = random.categorical(log_probs, token_key)
+        return Step(process.sample_posterior(x, z_t, s, t, position_key), state)

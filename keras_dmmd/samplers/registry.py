@@ -1,0 +1,35 @@
+"""Samplers by their names."""
+
+import keras
+
+from keras_dmmd.samplers.ancestral import Ancestral
+from keras_dmmd.samplers.confidence import Confidence
+from keras_dmmd.samplers.entropy_bound import EntropyBound
+from keras_dmmd.samplers.first_hitting import FirstHitting
+from keras_dmmd.samplers.psi import Psi
+from keras_dmmd.samplers.remasking import Remasking
+from keras_dmmd.samplers.stepper import Stepper, name_of
+from keras_dmmd.samplers.threshold import Threshold
+
+SHIPPED = (Ancestral, Confidence, Threshold, EntropyBound, Remasking, Psi, FirstHitting)
+BY_NAME = {name_of(cls): cls for cls in SHIPPED}
+
+
+def names():
+    """The names of the samplers that ship."""
+    return list(BY_NAME)
+
+
+def get(sampler):
+    """A `Stepper` from itself, from its name, from its serialised form, or `None`, which is ancestral."""
+    if sampler is None:
+        return Ancestral()
+    if isinstance(sampler, dict):
+        sampler = keras.saving.deserialize_keras_object(sampler)
+    if isinstance(sampler, str) and sampler in BY_NAME:
+        return BY_NAME[sampler]()
+    if isinstance(sampler, Stepper):
+        return sampler
+    raise ValueError(
+        f"`sampler` must be one of {names()} or a keras_dmmd.samplers.Stepper. Received: {sampler!r}"
+    )

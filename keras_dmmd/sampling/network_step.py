@@ -1,0 +1,131 @@
+"""One compiled step of a sampler: the network's call, and what the stepper makes of it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from keras_dmmd import backend, random
+from keras_dmmd.sampling import truncation
+from keras_dmmd.tensors import certain, entropies
+
+
+class Settings(NamedTuple):
+    """Numbers that are tensors in a compiled step: other values need no other step.
+
+    Attributes:
+        temperature: of the predictions.
+        top_p: nucleus mass, or `None`.
+        guidance_scale: of classifier-free guidance, or `None`.
+        floats: those of the stepper, a dict.
+    """
+
+    temperature: Any
+    top_p: Any
+    guidance_scale: Any
+    floats: dict
+
+    @classmethod
+    def of(cls, temperature, top_p, guidance_scale, stepper):
+        """From numbers on the host."""
+
+        def scalar(value):
+            return None if value is None else ops.convert_to_tensor(np.float32(value))
+
+        floats = {name: scalar(value) for name, value in stepper.floats().items()}
+        top_p = truncation.nucleus_mass(top_p)
+        return cls(scalar(temperature), scalar(top_p), scalar(guidance_scale), floats)
+
+
+class State(NamedTuple):
+    """What goes from one call to the next.
+
+    Attributes:
+        z: ids `(batch, length)`.
+        stepper: what the stepper remembers.
+        done: which rows need no more calls, bool `(batch,)`, or `None` where none ever is.
+        prediction: the network's last one, for self-conditioning, `(batch, length, K)`, or `None`.
+    """
+
+    z: Any
+    stepper: Any
+    done: Any
+    prediction: Any
+
+
+class Seen(NamedTuple):
+    """What is read of a call.
+
+    Attributes:
+        broken: whether a logit was NaN.
+        entropy: the sum of entropies of the open tokens' predictions, nats, or `None`.
+        num_open: how many these are, or `None`.
+    """
+
+    broken: Any
+    entropy: Any = None
+    num_open: Any = None
+
+
+def network_step(model, stepper, record_entropies, on_trace):
+    """A function `(state, t, s, key, conditions, settings) -> state, seen`, to be compiled.
+
+    Args:
+        model: a built `DiffusionModel`.
+        stepper: a `keras_dmmd.samplers.Stepper`; its floats come with the settings.
+        record_entropies: whether to measure the predictions of open tokens.
+        on_trace: called whenever the function's body runs in Python.
+    """
+    process = model.process
+
+    def step(state, t, s, key, conditions, settings):
+        on_trace()
+        noise_key, *keys = random.split(key, 4)
+        z_t, batch_size = state.z, ops.shape(state.z)[0]
+        t, s = (ops.broadcast_to(time, (batch_size,)) for time in (t, s))
+        own = stepper.with_floats(settings.floats)
+        told_time = own.time(process, z_t, t, state.stepper)
+        logits = model.logits(
+            z_t,
+            told_time,
+            conditions._replace(prediction=state.prediction),
+            guidance_scale=settings.guidance_scale,
+            seed=noise_key,
+        )
+        logits = backend.keep_unfused(logits, z_t)
+        seen = Seen(ops.isnan(ops.sum(logits)))
+        prediction = None if state.prediction is None else ops.softmax(logits, axis=-1)
+        log_probs = process.log_mean(logits, z_t, told_time)
+        if record_entropies:
+            is_open = process.is_open(z_t)
+            if conditions.known is not None:
+                is_open = ops.logical_and(is_open, conditions.unknown)
+            counted = ops.cast(is_open, "float32")
+            entropy = ops.sum(ops.where(is_open, entropies(log_probs), 0.0))
+            seen = seen._replace(entropy=entropy, num_open=ops.sum(counted))
+        log_probs = truncation.sharpen(
+            _with_conditions(log_probs, conditions, model), settings.temperature, settings.top_p
+        )
+        found = own.step(process, log_probs, z_t, s, t, state.stepper, keys)
+        z_s = conditions.place(found.z) if model.shows_known else found.z
+        done = found.done
+        if state.done is not None:  # such a row stays as it is, whatever the stepper does
+            z_s = ops.where(ops.expand_dims(state.done, -1), z_t, z_s)
+            done = ops.logical_or(state.done, done)
+        return State(z_s, found.state, done, prediction), seen
+
+    return step
+
+
+def _with_conditions(log_probs, conditions, model):
+    """Predictions that end no text before a given part, and are certain of what is given."""
+    K = model.process.vocabulary_size
+    if conditions.no_end is not None:
+        end = ops.one_hot(model.tokenizer.end_id, K, dtype="float32")
+        ends = ops.logical_and(ops.expand_dims(conditions.no_end, -1), end > 0)
+        log_probs = ops.where(ends, -float("inf"), log_probs)
+    # An absorbing process is certain of every token that it sees.
+    if conditions.known is not None and not model.process.absorbing:
+        known = ops.expand_dims(conditions.known, -1)
+        log_probs = ops.where(known, certain(conditions.given, K), log_probs)
+    return log_probs

@@ -1,0 +1,141 @@
+"""Sampling from a model: what is asked is checked here, and drawn by a `Sampler`."""
+
+import numpy as np
+
+from keras_dmmd import backend, samplers
+from keras_dmmd.sampling import prompts as reading
+from keras_dmmd.sampling import truncation
+from keras_dmmd.sampling.grids import calls_of
+from keras_dmmd.sampling.sampler import Request, Sampler
+
+
+def max_logits():
+    """Elements of the logits that one call may hold.
+
+    On accelerators about 256 MB in float32 with its temporaries. On a CPU what keeps activations in
+    its caches: XLA took half the time of one large batch, with 60 instead of 1,000 digits at once.
+    """
+    return 2**16 if backend.on_cpu() else 2**24
+
+
+class Generation:
+    """Mixin of `DiffusionModel`: `generate`."""
+
+    def generate(
+        self,
+        n=None,
+        steps=None,
+        seed=0,
+        length=None,
+        prompts=None,
+        known=None,
+        labels=None,
+        guidance_scale=None,
+        temperature=1.0,
+        top_p=None,
+        sampler=None,
+        times=None,
+        batch_size=None,
+        trajectory=False,
+        return_calls=False,
+        return_entropies=False,
+        jit_compile="auto",
+        verbose="auto",
+    ):
+        """Sample `n` sequences.
+
+        Args:
+            n: number of samples; by default that of the prompts, or 1.
+            steps: k, network calls per sample, or per block of it, at least 1; by default the model's own
+                `steps`. Of a sampler that may end early, the most calls, by default one per token.
+            seed: an integer, a `keras.random.SeedGenerator` or a key: the same gives the same samples.
+            length: tokens per sample; by default that of the training data.
+            prompts: a list of one prompt per sample, or of one for all. A prompt is how the sample
+                begins: a string, ids `(m,)`, or a list of such parts with `keras_dmmd.Gap`s between
+                them, `["We, the ", Gap(12), " of the"]`. What is given is never altered.
+            known: which tokens of `prompts` are given, bool `(n, length)`; `prompts` are then ids
+                `(n, length)`.
+            labels: one class for all, or `(n,)` of them.
+            guidance_scale: strength of classifier-free guidance by the labels, in two network passes per
+                call; `None` or 1 is none.
+            temperature: of the predictions, at least 0; 0 takes the likeliest token.
+            top_p: nucleus in (0, 1], or `None`.
+            sampler: a `keras_dmmd.samplers.Stepper` or its name, `"entropy_bound"`; by default the model's
+                own.
+            times: at which the network is called: `"linear"`, the default, `"cosine"`, or a sequence that
+                falls from 1 to 0, with one entry more than there are calls.
+            batch_size: samples drawn at once; by default as many as fit a fixed budget, halved if the
+                device still runs out of memory.
+            trajectory: whether to return every `z_t` on the way.
+            return_calls: whether to return the number of calls that each sample took, too.
+            return_entropies: whether to return, too, how sure the network was: the mean entropy of its
+                prediction of an open token at every call, in nats.
+            jit_compile: `"auto"` is XLA on JAX and TensorFlow, eager on Torch.
+            verbose: Keras's progress bar: 0, 1, or `"auto"`, for long runs only.
+
+        Returns:
+            int32 numpy `(n, length)`; with `trajectory`, `(calls + 1, n, length)` from `z_1` to `z_0`.
+            For prompts that are text, a list of `n` strings, each up to its first end token; with
+            `trajectory` ids all the same. With `return_calls` or `return_entropies` a tuple of that and
+            what was asked for: int64 `(n,)`, float64 `(calls,)`.
+        """
+        length = self.length if length is None else length
+        if length is None:
+            raise ValueError("This model has seen no data yet: pass `length` to `generate`.")
+        n = reading.count(n, prompts)
+        for name, value in (("n", n), ("steps", steps), ("length", length)):
+            if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
+                raise ValueError(f"`{name}` must be an integer of at least 1. Received: {value!r}")
+        self.check_length(length)
+        truncation.check(temperature, top_p)
+        if guidance_scale is not None and labels is None:
+            raise ValueError("`guidance_scale` strengthens `labels`: pass them too.")
+        conditions, are_texts = reading.read_prompts(
+            prompts, known, n, length, self.process.vocabulary_size, self.tokenizer
+        )
+        labels = reading.read_labels(labels, n, self.capabilities.num_classes)
+        conditions = conditions._replace(labels=labels)
+        if self.capabilities.block_size:
+            conditions.check_order(self.capabilities.block_size)
+        if not self.built:
+            self.build((None, length))
+        size = self.capabilities.block_size or length
+        stepper = self.sampler if sampler is None else samplers.get(sampler)
+        if batch_size is None:
+            limit = max(1, max_logits() // (size * self.process.vocabulary_size))
+            batch_size = -(-n // -(-n // limit))  # equal parts: what fills up the last one is wasted
+        request = Request(
+            n=n,
+            length=length,
+            size=size,
+            stepper=stepper,
+            grid=self._grid(stepper, steps, times, conditions, size),
+            conditions=conditions,
+            temperature=temperature,
+            top_p=top_p,
+            guidance_scale=guidance_scale,
+            batch_size=batch_size,
+            trajectory=trajectory,
+            record_entropies=return_entropies,
+        )
+        if jit_compile not in self._samplers:
+            self._samplers[jit_compile] = Sampler(self, jit_compile)
+        found = self._samplers[jit_compile](request, seed, verbose)
+        samples = found.tokens if found.trajectory is None else found.trajectory
+        if are_texts and not trajectory:
+            samples = self.tokenizer.decode(samples)
+        more = [(return_calls, found.calls), (return_entropies, found.entropies)]
+        more = [value for is_asked, value in more if is_asked]
+        return (samples, *more) if more else samples
+
+    def _grid(self, stepper, steps, times, conditions, size):
+        """The times of the calls, by the stepper."""
+        stepper.check(self.process)
+        if times is not None and not stepper.uses_times:
+            raise ValueError(f"{type(stepper).__name__} has times of its own: leave out `times`.")
+        num_open = size
+        if conditions.known is not None:
+            blocks = (~conditions.known).reshape(len(conditions.known), -1, size)
+            num_open = int(blocks.sum(axis=2).max())
+        asked = calls_of(times) if steps is None else steps
+        return stepper.grid(self.process, stepper.steps(asked, self.steps, num_open), times)
