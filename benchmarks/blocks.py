@@ -33,7 +33,7 @@ def build(size, hidden, layers):
 
 def without_cache(model, steps):
     """The same sampler, which reads all that is written anew at every step."""
-    size = model.block_size
+    size = model.capabilities.block_size
 
     def step(z, written, t, s, key):
         noise_key, token_key, posterior_key = random.split(key, 3)

@@ -145,7 +145,7 @@ class Run:
             return {"accuracy": history["val_accuracy"][-1]}
 
         self.stage("features", work)
-        return kd.ImageFeatures.load(self.path("features"))
+        return kd.ImageFeatures.from_preset(self.path("features"))
 
     def fit(self, model, name, epochs, **kwargs):
         """`fit` that resumes; a log beside it."""

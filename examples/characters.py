@@ -59,7 +59,7 @@ print(f"{len(rows):,} rows of {teacher.length} characters; held out, {bits:.3f} 
 
 # %%
 prompts = ["the president said "]
-if not teacher.block_size:  # which writes on and does not look ahead
+if not teacher.capabilities.block_size:  # which writes on and does not look ahead
     prompts.append(["we must ", kd.Gap(40), " for the people"])
 for text in teacher.generate(prompts=prompts, steps=64, seed=SEED):
     print(repr(text))

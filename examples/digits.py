@@ -90,7 +90,7 @@ kd.presets.save_to_preset(student, place)
 
 # %%
 shipped = kd.from_preset(f"digits_{PROCESS}_student")
-features = kd.ImageFeatures.load("digits_features")
+features = kd.ImageFeatures.from_preset("digits_features")
 real = np.concatenate([x_train, x_test])
 reference = features.statistics(real)
 

@@ -45,7 +45,7 @@ keras.config.set_dtype_policy(POLICY)
 def digits():
     (train, _), (test, _) = kd.datasets.load_digits()
     real = np.concatenate([train, test])
-    features = kd.metrics.ImageFeatures.load("digits_features")
+    features = kd.ImageFeatures.from_preset("digits_features")
     names = [f"{process} {who}" for process in ("masked", "uniform") for who in ("teacher", "student")]
     return {
         "title": "Digits: Fréchet distance by network calls",

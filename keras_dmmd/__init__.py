@@ -13,9 +13,9 @@ from keras_dmmd.diffusion import DiffusionProcess as DiffusionProcess
 from keras_dmmd.diffusion import HybridDiffusion as HybridDiffusion
 from keras_dmmd.diffusion import MaskedDiffusion as MaskedDiffusion
 from keras_dmmd.diffusion import UniformDiffusion as UniformDiffusion
+from keras_dmmd.distillation import Distiller as Distiller
 from keras_dmmd.distillation import DMMDDistiller as DMMDDistiller
 from keras_dmmd.distillation import annealed_optimizers as annealed_optimizers
-from keras_dmmd.distillation import Distiller as Distiller
 from keras_dmmd.evaluation import evaluate as evaluate
 from keras_dmmd.metrics import ImageFeatures as ImageFeatures
 from keras_dmmd.models import BlockDenoiser as BlockDenoiser

@@ -19,7 +19,8 @@ class Conditions(NamedTuple):
         known: which tokens are given, bool `(batch, length)`.
         given: ids `(batch, length)`; they count where `known`.
         no_end: which tokens must not end the text, since given ones follow, bool `(batch, length)`.
-        context: clean ids `(batch, length)`, of which a network of blocks is shown those before each block.
+        context: clean ids `(batch, length)`, of which a network of blocks is shown those before each
+            block.
         prediction: the network's last prediction, probabilities `(batch, length, K)`, for
             self-conditioning.
         cache: what a network of blocks keeps of finished ones.
@@ -40,8 +41,8 @@ class Conditions(NamedTuple):
         """Clean tokens, int32 `(batch, length)`, and the conditions of a batch of training data.
 
         Args:
-            inputs: ids `(batch, length)`, or a dict with them as `"tokens"` and, as far as there are such,
-                `"labels"`, `(batch,)`, and `"known"`, bool `(batch, length)`.
+            inputs: ids `(batch, length)`, or a dict with them as `"tokens"` and, as far as there are
+                such, `"labels"`, `(batch,)`, and `"known"`, bool `(batch, length)`.
 
         Raises:
             ValueError: an entry or a shape is another one.
@@ -50,8 +51,8 @@ class Conditions(NamedTuple):
         if isinstance(inputs, dict):
             if "tokens" not in inputs or not set(inputs) <= {"tokens", *INPUTS}:
                 raise ValueError(
-                    "Inputs given as a dict need the entry 'tokens', and may have 'labels' and 'known'. "
-                    f"Received: {sorted(inputs)}"
+                    "Inputs given as a dict need the entry 'tokens', and may have 'labels' and "
+                    f"'known'. Received: {sorted(inputs)}"
                 )
             tokens = inputs["tokens"]
             told = {name: inputs[name] for name in INPUTS if inputs.get(name) is not None}
@@ -126,6 +127,10 @@ class Conditions(NamedTuple):
                 "later one would have no part in an earlier block with a gap. Received: such a prompt "
                 f"at index {int(np.argmax(wrong))}"
             )
+
+
+# Nothing is known.
+NOTHING = Conditions()
 
 
 def open_tokens(inputs):

@@ -6,8 +6,9 @@ from keras import ops
 SIGNAL_FLOOR = 1e-12
 # The NELBO's weight has a pole where α = 0: it is cut off here.
 WEIGHT_FLOOR = 1e-3
-# Below these a probability counts as 0 where its logarithm is taken: far above float32's smallest normal
-# number, 1.2e-38, so that nothing is flushed to zero, and far below what a softmax of logits gives.
+# Below these a probability counts as 0 where its logarithm is taken: far above float32's smallest
+# normal number, 1.2e-38, so that nothing is flushed to zero, and far below what a softmax of logits
+# gives.
 PROBABILITY_FLOOR = 1e-30
 LIKELIHOOD_FLOOR = 1e-20
 # A log-probability below this contributes nothing to an entropy, and -inf would make it NaN.

@@ -9,8 +9,8 @@ import pytest
 import keras_dmmd as kd
 from keras_dmmd import metrics
 from keras_dmmd.callbacks import SampleAndScore
+from tests.builders import small_model
 from tests.oracles import toy
-from tests.training.test_diffusion_model import small_model
 
 DATA = toy.samples(*toy.random_modes(0), 32, 0)
 

@@ -63,7 +63,7 @@ def test_distill_and_evaluate(teacher, text, tmp_path, capsys):
     common = ["--data", text, "--lines"]
     run("distill", teacher, *common, "--steps", 2, "--rounds", 2, "--batch-size", 4, "--out", student)
     model = kd.from_preset(str(student))
-    assert model.steps == 2 and model.takes_noise
+    assert model.steps == 2 and model.capabilities.noise
     card = json.loads((student / "card.json").read_text())
     assert card["rounds"] == 2 and card["model"] == teacher
     report = tmp_path / "report"

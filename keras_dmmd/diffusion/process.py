@@ -17,6 +17,11 @@ from keras_dmmd.tensors import (
     total,
 )
 
+# Weights and posteriors have poles at the ends of time: training times stay this far inside.
+TIME_EPSILON = 1e-4
+# The least noise `1 - α` that costs count with, a hundredth of the earliest training time, so that
+# nothing divides by 0 at `t = 0`.
+NOISE_FLOOR = 1e-2 * TIME_EPSILON
 # Halvings of [0, 1] that find a time: all that float32 can tell apart there.
 TIME_BITS = 24
 
@@ -50,8 +55,7 @@ class DiffusionProcess(abc.ABC):
     prediction = "mean"
     absorbing = False
     constant_prior = False
-    # Weights and posteriors have poles at the ends of time: training times stay this far inside.
-    time_epsilon = 1e-4
+    time_epsilon = TIME_EPSILON
 
     def __init__(self, vocabulary_size, schedule="linear", prediction="mean"):
         if not isinstance(vocabulary_size, numbers.Integral) or vocabulary_size < 2:
@@ -161,7 +165,7 @@ class DiffusionProcess(abc.ABC):
         return ops.ones_like(z_t, dtype="bool")
 
     def _as_states(self, x):
-        """Ids or probabilities of clean tokens as probabilities of states, `(batch, length, num_states)`."""
+        """Ids or probabilities of clean tokens as those of states, `(batch, length, num_states)`."""
         if len(x.shape) == 2:
             return ops.one_hot(x, self.num_states, dtype="float32")
         more = self.num_states - self.vocabulary_size
@@ -173,7 +177,7 @@ class DiffusionProcess(abc.ABC):
     def log_likelihood(self, z_t, t):
         """`log q(z_t | x = k)` for every clean token k, `(batch, length, K)`."""
         alpha = self.signal(t).alpha
-        noise = per_token(1.0 - alpha) * self.noise(t)
+        noise = per_token(ops.maximum(1.0 - alpha, NOISE_FLOOR)) * self.noise(t)
         noise = ops.expand_dims(ops.take_along_axis(noise, z_t, axis=-1), -1)
         same = ops.one_hot(z_t, self.num_states, dtype="float32")[..., : self.vocabulary_size]
         return ops.log(ops.maximum(per_state(alpha) * same + noise, PROBABILITY_FLOOR))
@@ -186,7 +190,10 @@ class DiffusionProcess(abc.ABC):
         return ops.log_softmax(log_probs + self.log_likelihood(z_t, t), axis=-1)
 
     def log_loo(self, logits, z_t, t):
-        """`log E[x^l | z_t without l]`, normalised, `(batch, length, K)`: `loo ∝ mean / q(z_t^l | x^l)`."""
+        """`log E[x^l | z_t without l]`, normalised, `(batch, length, K)`.
+
+        The two are tied by `loo ∝ mean / q(z_t^l | x^l)`.
+        """
         logits = ops.cast(logits, "float32")
         if self.prediction == "mean":
             logits = ops.log_softmax(logits, axis=-1) - self.log_likelihood(z_t, t)
@@ -206,36 +213,37 @@ class DiffusionProcess(abc.ABC):
         return self.nelbo_cost(logits, z_t, t)
 
     def nelbo_cost(self, logits, z_t, t):
-        """The NELBO's integrand for every possible clean token, `(batch, length, K)`, before its weight.
+        """The NELBO's integrand for every possible clean token, `(batch, length, K)`, before its
+        weight.
 
-        A token's noise sets in at the rate `λ [π_t + (1 - α_t) π'_t / λ]`, `λ = -α'/α`. Under it, of the
-        paths that lead to `z_t`, the bound compares those from `x` with those from the prediction: with
-        `q_k` the marginal of the clean token k, `q̂` that of the leave-one-out prediction, `i = z_t`,
-        the rate's share ρ_i and all logarithms natural,
+        A token's noise sets in at the rate `λ [π_t + (1 - α_t) π'_t / λ]`, `λ = -α'/α`. Under it, of
+        the paths that lead to `z_t`, the bound compares those from `x` with those from the prediction:
+        with `q_k` the marginal of the clean token k, `q̂` that of the leave-one-out prediction, `i =
+        z_t`, the rate's share ρ_i and all logarithms natural,
 
             ρ_i { 1/q̂_i - 1/q_k,i + 1/q_k,i [ Σ_j q_k,j log(q_k,j / q̂_j) - log(q_k,i / q̂_i) ] }
 
         (generalised interpolating diffusion, arXiv 2503.04482, theorem 3.2; UDLM, arXiv 2412.10193,
-        eq. 13, for uniform noise.) `q_k` differs from `(1 - α) π` at k alone, so the sum over j is closed
-        and the table costs O(K).
+        eq. 13, for uniform noise.) `q_k` differs from `(1 - α) π` at k alone, so the sum over j is
+        closed and the table costs O(K).
         """
-        level = self.signal(t)
-        decay = self.nelbo_weight(t)
-        alpha, scale = per_token(level.alpha), per_token(1.0 - level.alpha)
-        rate = self.noise(t) + scale * self.noise_derivative(t) / per_token(decay)
+        alpha = per_token(ops.maximum(self.signal(t).alpha, 0.0))  # rounding may take it below 0
+        scale = ops.maximum(1.0 - alpha, NOISE_FLOOR)
+        decay = per_token(ops.maximum(self.nelbo_weight(t), SIGNAL_FLOOR))
+        rate = self.noise(t) + scale * self.noise_derivative(t) / decay
         noise = ops.maximum(scale * self.noise(t), PROBABILITY_FLOOR)  # (batch, num_states)
         clean_noise = noise[..., : self.vocabulary_size]
-        q_hat = self.marginal(ops.exp(self.log_loo(logits, z_t, t)), t)
-        log_q_hat = ops.log(ops.maximum(q_hat, PROBABILITY_FLOOR))
+        loo = self._as_states(ops.exp(self.log_loo(logits, z_t, t)))
+        log_q_hat = ops.log(ops.expand_dims(alpha, -1) * loo + ops.expand_dims(noise, 1))
         log_q_hat_i = ops.expand_dims(gather(log_q_hat, z_t), -1)
         # Σ_j q_k,j log q_k,j and Σ_j q_k,j log q̂_j: what noise gives, and the rest at j = k.
         with_signal = alpha + clean_noise
         own = ops.sum(noise * ops.log(noise), axis=-1, keepdims=True)
         own = own + with_signal * ops.log(with_signal) - clean_noise * ops.log(clean_noise)
         cross = ops.sum(ops.expand_dims(noise, 1) * log_q_hat, axis=-1, keepdims=True)
-        cross = cross + per_token(alpha) * log_q_hat[..., : self.vocabulary_size]
+        cross = cross + ops.expand_dims(alpha, -1) * log_q_hat[..., : self.vocabulary_size]
         same = ops.one_hot(z_t, self.num_states, dtype="float32")[..., : self.vocabulary_size]
-        q_i = per_token(alpha) * same + ops.expand_dims(ops.take_along_axis(noise, z_t, axis=-1), -1)
+        q_i = ops.expand_dims(alpha, -1) * same + ops.expand_dims(ops.take_along_axis(noise, z_t, axis=-1), -1)
         divergence = ops.expand_dims(own, 1) - cross - ops.log(q_i) + log_q_hat_i
         rate_i = ops.expand_dims(ops.take_along_axis(rate, z_t, axis=-1), -1)
         return rate_i * (ops.exp(-log_q_hat_i) + (divergence - 1.0) / q_i)

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import random
-from keras_dmmd.diffusion.process import DiffusionProcess
+from keras_dmmd.diffusion.process import NOISE_FLOOR, DiffusionProcess
 from keras_dmmd.tensors import (
     LIKELIHOOD_FLOOR,
     PROBABILITY_FLOOR,
@@ -13,10 +13,6 @@ from keras_dmmd.tensors import (
     per_state,
     per_token,
 )
-
-# The least noise `1 - α` that costs count with: a hundredth of that of the earliest training time, so that
-# nothing divides by 0 at `t = 0`.
-NOISE_FLOOR = 1e-2 * DiffusionProcess.time_epsilon
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")

@@ -45,7 +45,9 @@ def check_model(name, model, teacher):
             f"{wanted.vocabulary_size}."
         )
     own, wanted_config = process.get_config(), wanted.get_config()
-    differ = sorted(key for key in own.keys() | wanted_config.keys() if own.get(key) != wanted_config.get(key))
+    differ = sorted(
+        key for key in own.keys() | wanted_config.keys() if own.get(key) != wanted_config.get(key)
+    )
     if type(process) is not type(wanted) or differ:
         raise ValueError(
             f"The {name} has the process {process!r}, but the teacher {wanted!r}"

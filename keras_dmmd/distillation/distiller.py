@@ -1,4 +1,4 @@
-"""What every distillation shares: a frozen teacher, roles that are trained in turn, their optimizers."""
+"""What every distillation shares: a frozen teacher, roles trained in turn, their optimizers."""
 
 import keras
 from keras import ops
@@ -14,9 +14,9 @@ COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution")
 class Distiller(backend.StatefulTrainStep, SeededModel):
     """A frozen teacher, and networks that are trained from it, each in a role.
 
-    One `train_step` is one round: every role in the order of `roles` is updated, as often as `updates` says.
-    Each update draws its own noise and runs only its own branch, and has an optimizer of its own. A method
-    subclasses this, names its roles and writes `losses`.
+    One `train_step` is one round: every role in the order of `roles` is updated, as often as `updates`
+    says. Each update draws its own noise and runs only its own branch, and has an optimizer of its own.
+    A method subclasses this, names its roles and writes `losses`.
 
     Args:
         teacher: a built `keras_dmmd.DiffusionModel`; it is frozen.
@@ -25,9 +25,10 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         seed: of all the draws.
 
     Attributes:
-        roles: names of attributes that are trained models, in the order of their updates. Those whose model
-            is `None` are left out.
-        statistics: names of the scalars that `losses` reports beside them; their means stand in the logs.
+        roles: names of attributes that are trained models, in the order of their updates. Those whose
+            model is `None` are left out.
+        statistics: names of the scalars that `losses` reports beside them; their means stand in the
+            logs.
     """
 
     roles = ("critic", "student")
@@ -140,7 +141,8 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
                 for role, optimizer in optimizers.items()
             }
         parts = [
-            (optimizer, self.model_of(role).trainable_variables) for role, optimizer in optimizers.items()
+            (optimizer, self.model_of(role).trainable_variables)
+            for role, optimizer in optimizers.items()
         ]
         super().compile(optimizer=AlternatingOptimizer(parts), auto_scale_loss=False, **options)
         self.optimizer.build(self.trainable_variables)
@@ -187,8 +189,8 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         for name, value in logs.items():
             if name not in self.trackers:
                 raise ValueError(
-                    f"`losses` of {type(self).__name__} reports {name!r}: name it in `statistics`, which "
-                    f"has {self.statistics}."
+                    f"`losses` of {type(self).__name__} reports {name!r}: name it in `statistics`, "
+                    f"which has {self.statistics}."
                 )
             self.trackers[name].update_state(ops.stop_gradient(value))
         if "student_loss" in logs:

@@ -179,7 +179,7 @@ class DMMDDistiller(Distiller):
         return self.critic_steps if role == "critic" else 1
 
     def draw(self, inputs, key):
-        """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`; returns a `Draw`."""
+        """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`: a `Draw`."""
         s_key, gap_key, corrupt_key, noise_key, x_key, renoise_key = random.split(key, 6)
         batch_size = batch_size_of(inputs)
         s = self.process.training_times(batch_size, s_key)
@@ -301,14 +301,15 @@ class DMMDDistiller(Distiller):
 
 
 def default_renoise(process):
-    """`"posterior"` where open tokens carry no trace of `z_t`, `"mixed"` elsewhere (benchmarks/toy.py)."""
+    """`"posterior"` where open tokens carry no trace of `z_t`, else `"mixed"` (benchmarks/toy.py)."""
     return "posterior" if process.absorbing else "mixed"
 
 
 def default_noise(teacher):
     """`"pyramid"`, `"gaussian"` or `None`, by the teacher's process and the shape of its data.
 
-    From a constant start a student without a random input has one prediction for all samples: in one call
+    From a constant start a student without a random input has one prediction for all samples: in one
+        call
     it can only draw each token on its own.
     """
     if not teacher.process.constant_prior:

@@ -34,8 +34,8 @@ def check_metrics(metrics, models):
     for metric in metrics:
         if not isinstance(metric, StreamingMetric):
             raise ValueError(
-                "A metric must be a keras_dmmd.metrics.StreamingMetric; for a function of samples there "
-                f"is SampleScore. Received: {metric!r}"
+                "A metric must be a keras_dmmd.metrics.StreamingMetric; for a function of samples "
+                f"there is SampleScore. Received: {metric!r}"
             )
     judges = {m.name: weights_hash(m.judge) for m in metrics if m.judge is not None}
     for name, model in models.items() if judges else ():

@@ -33,8 +33,8 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
     parts = 4 if features is not None else 2
     if data is not None and len(data) < parts * samples:
         raise ValueError(
-            f"There are {len(data)} rows of data: take at most {len(data) // parts} samples, so that some "
-            "rows stand in the place of samples."
+            f"There are {len(data)} rows of data: take at most {len(data) // parts} samples, so that "
+            "some rows stand in the place of samples."
         )
     found = [metrics.UnigramEntropy(), metrics.Diversity(), metrics.Repetition()]
     if features is not None:

@@ -70,7 +70,7 @@ def _charts(report):
 
 
 def _entropies(report):
-    """Entropy of the predictions by step, a chart for each model and a line for each number of calls."""
+    """Entropy of the predictions by step, a chart per model and a line per number of calls."""
     lines = {}
     for row in report.base_rows:
         entropies = row.get("step_entropies") or []

@@ -30,8 +30,8 @@ class Report:
         settings: what was asked for, with a fingerprint of every model's weights and of the data.
         machine: device, backend, versions, policy.
         rows: a dict for each model, sampler, number of steps and temperature: `"model"`, `"sampler"`,
-            `"steps"`, `"calls"` (those that samples took, the mean), `"temperature"`, `"seeds"`, of every
-            figure its mean and `"<figure>_error"`, `"seconds_per_sample"`, `"step_entropies"`.
+            `"steps"`, `"calls"` (those that samples took, the mean), `"temperature"`, `"seeds"`, of
+            every figure its mean and `"<figure>_error"`, `"seconds_per_sample"`, `"step_entropies"`.
         shown: samples to look at.
         notes: of every figure what its metric says of it, a dict with the entries of
             `keras_dmmd.metrics.Note`.

@@ -59,8 +59,8 @@ def evaluate(
 
     Args:
         models: a dict of names to built `DiffusionModel`s, teachers and students.
-        steps: numbers of network calls per sample (of a model of blocks: per block); of samplers that may
-            end early the most. What they took is in the report.
+        steps: numbers of network calls per sample (of a model of blocks: per block); of samplers that
+            may end early the most. What they took is in the report.
         metrics: a list of `keras_dmmd.metrics.StreamingMetric`s.
         temperatures: of the predictions.
         samplers: a list of names or `keras_dmmd.samplers.Stepper`s, or a dict of names of one's own to
@@ -174,8 +174,9 @@ class _Measurement:
         model, n = self.models[cell.model], self.n
         options = {**self.generate, "temperature": cell.temperature, "verbose": 0}
         options |= {"seed": cell.seed, "steps": cell.steps, "sampler": self.samplers[cell.sampler]}
-        # Compiled, before the clock starts.
-        model.generate(n, **{**options, "steps": self._fewest_steps(cell)})
+        stepper = options["sampler"] or model.sampler
+        fewest = 1 if stepper.one_call_is_enough else cell.steps
+        model.generate(n, **{**options, "steps": fewest})  # compiled, before the clock starts
         start = time.perf_counter()
         tokens, calls = model.generate(n, return_calls=True, **options)
         seconds = time.perf_counter() - start
@@ -189,10 +190,6 @@ class _Measurement:
         if cell.temperature == self.base.temperature:
             found["entropies"] = step_entropies(model, samples=min(n, ENTROPY_SAMPLES), **options)
         return found
-
-    def _fewest_steps(self, cell):
-        """One call, or as many as the sampler cannot do without."""
-        return cell.steps if isinstance(self.samplers[cell.sampler], all_samplers.FirstHitting) else 1
 
     def of_data(self, seed):
         """Real sequences in the place of samples, beside others to compare with."""

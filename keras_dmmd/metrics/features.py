@@ -82,7 +82,9 @@ class ImageFeatures(keras.Model):
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.dim)
 
-    def train_classifier(self, tokens, labels, validation_data=None, epochs=30, batch_size=64, verbose="auto"):
+    def train_classifier(
+        self, tokens, labels, validation_data=None, epochs=30, batch_size=64, verbose="auto"
+    ):
         """Train it as a classifier of `(n, length)` ids by `(n,)` labels; returns the `History`."""
         inputs = keras.Input(np.shape(tokens)[1:], dtype="int32")
         classifier = keras.Model(inputs, self.head(self(inputs)))

@@ -128,7 +128,9 @@ class _Judged(StreamingMetric):
         tokenizer: that turns samples, ids `(n, length)`, into texts; `None` if samples are texts.
     """
 
-    note = Note("what a reference model needs; lower is better at equal entropy", against="unigram_entropy")
+    note = Note(
+        "what a reference model needs; lower is better at equal entropy", against="unigram_entropy"
+    )
 
     def __init__(self, reference, tokenizer=None, name=None):
         super().__init__(name=name)

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dmmd.models.transformer import attention_dtype
 from keras_dmmd.models.denoiser import Denoiser
+from keras_dmmd.models.transformer import attention_dtype
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")

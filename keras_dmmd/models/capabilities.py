@@ -29,7 +29,8 @@ class Capabilities:
         grid: `(rows, columns)` of an image, or `None`.
         noise: whether it has a random input.
         takes_noise: whether it can be copied with one.
-        noise_layer: the layer that projects it, whose weights a copy with another one leaves out, or `None`.
+        noise_layer: the layer that projects it, whose weights a copy with another one leaves out, or
+            `None`.
         training_argument: whether it is told that it is trained.
         dtype_policy: its precision, or `None`.
     """
@@ -52,7 +53,8 @@ class Capabilities:
         """Of a Keras layer `denoiser(z_t, t)`, for a process, whose sizes it has where it says nothing.
 
         Raises:
-            ValueError: it lacks a part that another one of its parts calls for, or does not fit the process.
+            ValueError: it lacks a part that another one of its parts calls for, or does not fit the
+                process.
         """
         found = {name: getattr(denoiser, name, default) for name, default in DEFAULTS.items()}
         found["prompts"] = bool(found["prompts"])

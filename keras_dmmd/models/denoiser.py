@@ -4,8 +4,8 @@ import keras
 from keras import layers, ops
 
 from keras_dmmd.models import noise as noise_layers
-from keras_dmmd.models.transformer import KnownEmbedding, TimeEmbedding, TransformerBlock, modulate
 from keras_dmmd.models.positions import rotary_angles
+from keras_dmmd.models.transformer import KnownEmbedding, TimeEmbedding, TransformerBlock, modulate
 
 SIZES = {
     "tiny": {"hidden_dim": 128, "num_layers": 4, "num_heads": 4, "cond_dim": 64},

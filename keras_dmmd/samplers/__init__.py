@@ -1,7 +1,7 @@
 """Samplers: how a canvas of noise becomes a sample, call by call.
 
-Each is a `Stepper`, given to `generate(sampler=…)`, `DiffusionModel(sampler=…)` or `compile(sampler=…)` as an
-object or by its name in snake case.
+Each is a `Stepper`, given to `generate(sampler=…)`, `DiffusionModel(sampler=…)` or `compile(sampler=…)`
+as an object or by its name in snake case.
 """
 
 from keras_dmmd.samplers.ancestral import Ancestral as Ancestral

@@ -14,9 +14,9 @@ SCORES = ("probability", "margin", "entropy")
 class Confidence(MaskStepper):
     """Opens at each call the masked tokens of which the network is surest, as many as the grid says.
 
-    After a call from t to s the share `1 - α_s` of the tokens that were to be filled is left open, rounded;
-    at least one is opened, so that no call is wasted. What is sure comes first, so samples are likelier
-    and less varied than ancestral ones: rare beginnings are put off until they are ruled out.
+    After a call from t to s the share `1 - α_s` of the tokens that were to be filled is left open,
+    rounded; at least one is opened, so that no call is wasted. What is sure comes first, so samples are
+    likelier and less varied than ancestral ones: rare beginnings are put off until they are ruled out.
 
     Args:
         score: by what tokens are ranked. `"probability"`: that of the token which was drawn (MaskGIT,

@@ -14,22 +14,24 @@ from keras_dmmd.tensors import entropies
 class EntropyBound(MaskStepper):
     """Opens at each call the surest tokens, as long as what they can know of each other is bounded.
 
-    Tokens that are drawn at once are drawn apart. What that loses is at most `Σ H_l - max H_l`, the sum of
-    their entropies but for the largest. So tokens are taken in the order of their entropy while this sum
-    stays within the bound; with a bound of 0 one token opens at each call, with an infinite one all do.
+    Tokens that are drawn at once are drawn apart. What that loses is at most `Σ H_l - max H_l`, the sum
+    of their entropies but for the largest. So tokens are taken in the order of their entropy while this
+    sum stays within the bound; with a bound of 0 one token opens at each call, with an infinite one all
+    do.
 
     A row also ends once the network is sure of all the rest: the mean entropy of open tokens is below
     `confidence_threshold`, and the likeliest tokens have not changed for `stability_threshold` calls.
 
-    `steps` is the most calls a sample may take; the last one fills all that is open. The network is told
-    the time by the share of tokens that are open.
+    `steps` is the most calls a sample may take; the last one fills all that is open. The network is
+    told the time by the share of tokens that are open.
 
     Args:
         entropy_bound: γ, nats.
         confidence_threshold: nats per token; 0 switches that end off.
         stability_threshold: calls.
-        start_temperature, end_temperature: of the predictions at the first call and at the end, a straight
-            line between, times the temperature of `generate`. DiffusionGemma goes from 0.8 to 0.4.
+        start_temperature, end_temperature: of the predictions at the first call and at the end, a
+            straight line between, times the temperature of `generate`. DiffusionGemma goes from 0.8 to
+            0.4.
 
     Reference:
         - [Accelerated Sampling from Masked Diffusion Models via Entropy Bounded Unmasking](https://arxiv.org/abs/2505.24857)
@@ -55,7 +57,7 @@ class EntropyBound(MaskStepper):
         self.end_temperature = check_range("end_temperature", end_temperature, 0.0)
 
     def init(self, process, z_1, key):
-        """The count of open tokens, the likeliest tokens, and for how many calls they have been those."""
+        """The count of open tokens, the likeliest tokens, and for how many calls they were those."""
         (number,) = super().init(process, z_1, key)
         return number, ops.full_like(z_1, -1), ops.zeros_like(number)
 
@@ -80,7 +82,7 @@ class EntropyBound(MaskStepper):
         return self.open_tokens(process, x, z_t, chosen, s, (number, likeliest, stable))
 
     def _within_bound(self, entropy, is_open):
-        """Which tokens are taken: those before each, in the order of entropy, sum to the bound at most."""
+        """Which tokens are taken: those before them, in the order of entropy, sum to the bound."""
         rank = ranks(-entropy, is_open)
         ordered = ops.take_along_axis(entropy, ops.argsort(rank, axis=-1), axis=-1)
         # The running sum less the largest, which in this order is the last: exactly 0 for the first.

@@ -12,15 +12,16 @@ class FirstHitting(MaskStepper):
     """Masked diffusion in continuous time, exactly, with one network call for each token.
 
     Of n masked tokens the next one opens when the noise `1 - α` has fallen by the factor `u^(1/n)`,
-    `u ~ U(0, 1)`, and each is as likely to be it. So no time has to be cut into steps, and with the exact
-    denoiser samples have exactly the distribution of the data. There is nothing to gain from more calls
-    than tokens, and there is no way to use fewer.
+    `u ~ U(0, 1)`, and each is as likely to be it. So no time has to be cut into steps, and with the
+    exact denoiser samples have exactly the distribution of the data. There is nothing to gain from more
+    calls than tokens, and there is no way to use fewer.
 
     Reference:
         - [Masked Diffusion Models are Secretly Time-Agnostic Masked Models](https://arxiv.org/abs/2409.02908)
     """
 
     uses_times = False
+    one_call_is_enough = False
 
     def steps(self, asked, default, num_open):
         if asked is not None and asked < num_open:

@@ -12,7 +12,8 @@ class Psi(Stepper):
     """`z_s ~ κ q(z_s | z_t, x) + (1 - κ) q(z_s | x)` with `x ~ Cat(x̂(z_t, t))`, for every process.
 
     With κ = 1 it is the ancestral sampler. A smaller κ forgets part of `z_t` at every step and draws it
-    anew, so that mistakes do not stay: under masked diffusion this is a kind of remasking. The marginals
+    anew, so that mistakes do not stay: under masked diffusion this is a kind of remasking. The
+        marginals
     are those of the process for every κ, and samples go on gaining with more calls.
 
     Args:

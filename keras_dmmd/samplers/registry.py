@@ -21,7 +21,7 @@ def names():
 
 
 def get(sampler):
-    """A `Stepper` from itself, from its name, from its serialised form, or `None`, which is ancestral."""
+    """A `Stepper` from itself, its name, its serialised form, or `None`, which is ancestral."""
     if sampler is None:
         return Ancestral()
     if isinstance(sampler, dict):

@@ -21,10 +21,10 @@ class Remasking(Stepper):
     samples these go on gaining with more calls than there are tokens.
 
     Args:
-        strategy: `"cap"`: `σ = min(η, σ_max)`. `"rescale"`: `σ = η σ_max`. `"loop"`: none of it until the
-            share `loop_alpha` of tokens is open; then, at a signal that stands still, `σ = min(η, σ_max)`;
-            and none of it at last. The grid is stretched for that: the loop begins at `loop_start` and ends
-            at `loop_end`.
+        strategy: `"cap"`: `σ = min(η, σ_max)`. `"rescale"`: `σ = η σ_max`. `"loop"`: none of it until
+            the share `loop_alpha` of tokens is open; then, at a signal that stands still, `σ = min(η,
+            σ_max)`; and none of it at last. The grid is stretched for that: the loop begins at
+            `loop_start` and ends at `loop_end`.
         eta: η; by default 0.04, and 0.02 for `"loop"`.
         loop_start, loop_end: between 1 and 0.
         loop_alpha: α at which the loop stands.

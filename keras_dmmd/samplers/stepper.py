@@ -16,8 +16,8 @@ class Step(NamedTuple):
     Attributes:
         z: the ids at the next time, `(batch, length)`.
         state: what the stepper remembers, of the same structure and shapes as before.
-        done: which rows need no more network calls, bool `(batch,)`, or `None` where none ever is before
-            the last one.
+        done: which rows need no more network calls, bool `(batch,)`, or `None` where none ever is
+            before the last one.
     """
 
     z: Any
@@ -28,11 +28,11 @@ class Step(NamedTuple):
 class Stepper:
     """Base class: how samples move from one time to the next.
 
-    A sampler calls the network on a grid of times `1 = t_k > … > t_0 = 0`; after each call a stepper says
-    which tokens take what the network predicted. Its methods `init`, `time` and `step` are pure functions
-    of tensors, compiled together with the network's call. What `get_config` returns decides what is
-    compiled; floats in it are the exception, for which tensors stand in the compiled step, so that they
-    may be swept without compiling again.
+    A sampler calls the network on a grid of times `1 = t_k > … > t_0 = 0`; after each call a stepper
+    says which tokens take what the network predicted. Its methods `init`, `time` and `step` are pure
+    functions of tensors, compiled together with the network's call. What `get_config` returns decides
+    what is compiled; floats in it are the exception, for which tensors stand in the compiled step, so
+    that they may be swept without compiling again.
 
     Write `step`, and `get_config` where there are arguments. The rest is for steppers that remember
     something, that have times of their own, or that end early.
@@ -40,14 +40,16 @@ class Stepper:
     Attributes:
         absorbing_only: whether the stepper is for masked diffusion alone.
         adaptive: whether rows may be done before the last call. `steps` is then how many calls a sample
-            takes at most, by default as many as there are tokens to fill, and the sampler looks after every
-            call whether all are done.
+            takes at most, by default as many as there are tokens to fill, and the sampler looks after
+            every call whether all are done.
         uses_times: whether `times` of `generate` has a meaning.
+        one_call_is_enough: whether `steps` may be 1.
     """
 
     absorbing_only = False
     adaptive = False
     uses_times = True
+    one_call_is_enough = True
 
     # On the host, before anything runs ------------------------------------------------------------
 
@@ -55,7 +57,7 @@ class Stepper:
         """Raise a `ValueError` where a process cannot have this stepper."""
         if self.absorbing_only and not process.absorbing:
             raise ValueError(
-                f"The sampler {name_of(type(self))!r} opens masks for good, so it is for masked diffusion: "
+                f"The sampler {name_of(type(self))!r} opens masks, so it is for masked diffusion: "
                 f"{type(process).__name__} has tokens that change again. Use 'ancestral' or 'psi'."
             )
 
@@ -99,11 +101,11 @@ class Stepper:
 
         Args:
             process: a `keras_dmmd.DiffusionProcess`.
-            log_probs: `log E[x | z_t]` as the network predicts it, at the wanted temperature and nucleus,
-                `(batch, length, K)`; certain where a token is given.
+            log_probs: `log E[x | z_t]` as the network predicts it, at the wanted temperature and
+                nucleus, `(batch, length, K)`; certain where a token is given.
             z_t: ids `(batch, length)`.
-            s, t: the next time and this one, `(batch,)`. The last call has `s = 0`: after it nothing may
-                be open.
+            s, t: the next time and this one, `(batch,)`. The last call has `s = 0`: after it nothing
+                may be open.
             state: what `init` or the last `step` returned.
             keys: three independent keys: for tokens, for positions, and one more.
 
@@ -144,8 +146,8 @@ class Stepper:
 class MaskStepper(Stepper):
     """Base class of steppers that open masked tokens for good, as many at a time as they like.
 
-    What they remember begins with the number of tokens that were open at first, `(batch,)`: the share of
-    these that still is says what time it is.
+    What they remember begins with the number of tokens that were open at first, `(batch,)`: the share
+    of these that still is says what time it is.
     """
 
     absorbing_only = True
@@ -207,4 +209,3 @@ def check_range(name, value, low, high=float("inf")):
         bounds = f"in [{low}, {high}]" if high < float("inf") else f"of at least {low}"
         raise ValueError(f"`{name}` must be a number {bounds}. Received: {name}={value!r}")
     return float(value)
-

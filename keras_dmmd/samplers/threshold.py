@@ -10,10 +10,11 @@ from keras_dmmd.tensors import gather
 
 @keras.saving.register_keras_serializable("keras_dmmd")
 class Threshold(MaskStepper):
-    """Opens at each call every masked token that is likelier than a threshold, and the likeliest at least.
+    """Opens at each call every masked token that is likelier than a threshold, and the likeliest at
+    least.
 
-    `steps` is the most calls a sample may take; the last one fills all that is open. The network is told
-    the time by the share of tokens that are open.
+    `steps` is the most calls a sample may take; the last one fills all that is open. The network is
+    told the time by the share of tokens that are open.
 
     Args:
         threshold: in [0, 1], of the probability of the token that was drawn.

@@ -10,9 +10,9 @@ def time_grid(steps, times=None):
 
     Args:
         steps: k, the number of calls.
-        times: `None` or `"linear"`, evenly spaced; `"cosine"`, `t = cos(π/2 (1 - u))` of an even u, which
-            opens few tokens at first (MD4, arXiv 2406.04329; MaskGIT, arXiv 2202.04200); or the times
-            themselves, a sequence of `steps + 1`.
+        times: `None` or `"linear"`, evenly spaced; `"cosine"`, `t = cos(π/2 (1 - u))` of an even u,
+            which opens few tokens at first (MD4, arXiv 2406.04329; MaskGIT, arXiv 2202.04200); or the
+            times themselves, a sequence of `steps + 1`.
 
     Raises:
         ValueError: they do not fall from 1 to 0, or are another number.
@@ -29,7 +29,12 @@ def time_grid(steps, times=None):
             grid[0], grid[-1] = 1.0, 0.0
         return grid
     grid = np.asarray(times, "float32")
-    if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) < 0).all() or (grid[0], grid[-1]) != (1, 0):
+    if (
+        grid.ndim != 1
+        or len(grid) < 2
+        or not (np.diff(grid) < 0).all()
+        or (grid[0], grid[-1]) != (1, 0)
+    ):
         raise ValueError(
             f"`times` must fall from 1 to 0, every one below the one before. Received: {times!r}"
         )

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_dmmd import backend, random
-from keras_dmmd.conditions import Conditions
+from keras_dmmd.conditions import NOTHING, Conditions
 from keras_dmmd.sampling.network_step import Settings, State, network_step
 from keras_dmmd.sampling.progress import Progress
 
@@ -35,7 +35,7 @@ class Request:
     size: int
     stepper: Any
     grid: np.ndarray
-    conditions: Conditions = Conditions()
+    conditions: Conditions = NOTHING
     temperature: float = 1.0
     top_p: Any = None
     guidance_scale: Any = None
@@ -52,8 +52,8 @@ class Request:
     def blocks(self):
         """The starts of all blocks, and whether each has something to fill.
 
-        One that every prompt fills needs no call. A sequence of a single block takes the calls that were
-        asked for.
+        One that every prompt fills needs no call. A sequence of a single block takes the calls that
+        were asked for.
         """
         starts = range(0, self.length, self.size)
         given = {start: self.conditions.are_all_known(start, self.size) for start in starts}
@@ -67,8 +67,8 @@ class Samples(NamedTuple):
         tokens: ids `(n, length)`.
         calls: network calls that each sample took, `(n,)`.
         trajectory: every `z_t`, `(calls + 1, n, length)` from `z_1` to `z_0`, or `None`.
-        entropies: mean entropy of open tokens' predictions at every call, nats, `(calls,)`, the mean over
-            blocks; `None` where it was not asked for.
+        entropies: mean entropy of open tokens' predictions at every call, nats, `(calls,)`, the mean
+            over blocks; `None` where it was not asked for.
     """
 
     tokens: np.ndarray
@@ -80,10 +80,10 @@ class Samples(NamedTuple):
 class Sampler:
     """Draws from a `DiffusionModel`, teacher or student.
 
-    The network runs in its dtype policy's precision; log-probabilities, posteriors and draws are float32.
-    The step is compiled once a shape and a kind of stepper (XLA on JAX and TensorFlow; eager on Torch,
-    `torch.compile` with `jit_compile=True`) and called from a Python loop: on accelerators dispatch runs
-    ahead of the computation, and on CPU it beats a compiled loop.
+    The network runs in its dtype policy's precision; log-probabilities, posteriors and draws are
+    float32. The step is compiled once a shape and a kind of stepper (XLA on JAX and TensorFlow; eager
+    on Torch, `torch.compile` with `jit_compile=True`) and called from a Python loop: on accelerators
+    dispatch runs ahead of the computation, and on CPU it beats a compiled loop.
 
     Given tokens stay what they are, and the others are drawn around them. Where the network can tell
     them from noise (a masked process, or a denoiser that is told), they stand in every `z_t`; where it
@@ -206,7 +206,7 @@ class _Batch:
         return Samples(ops.convert_to_numpy(tokens), self.calls, frames, entropies)
 
     def _fill(self, z, keys, conditions, before, after):
-        """A canvas from `z_1` to `z_0`, one key a call; `before` and `after` are what stands around it."""
+        """A canvas from `z_1` to `z_0`, a key per call; `before` and `after` stand around it."""
         request, stepper, process = self.request, self.request.stepper, self.model.process
         prediction = done = None
         if self.model.capabilities.self_conditioning:
@@ -236,7 +236,7 @@ class _Batch:
         return state.z
 
     def _entropies(self):
-        """Sums of entropies and counts of open tokens, float64 `(blocks, calls, 2)`; NaN for no call."""
+        """Sums of entropies, and counts of open tokens, `(blocks, calls, 2)`; NaN for no call."""
         found = np.full((len(self.seen), self.request.calls, 2), np.nan)
         for i, block in enumerate(self.seen):
             for j, seen in enumerate(block):

@@ -15,8 +15,8 @@ def copy_denoiser(model, noise):
         config["noise"] = noise
     elif noise is not None:
         raise ValueError(
-            f"{type(denoiser).__name__} has no random input to copy it with `noise={noise!r}`: give the "
-            "student yourself, or pass `noise=None`."
+            f"{type(denoiser).__name__} has no random input to copy it with `noise={noise!r}`: give "
+            "the student yourself, or pass `noise=None`."
         )
     try:
         return type(denoiser).from_config(config)

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend, presets, random, samplers, tokenizers
-from keras_dmmd.conditions import Conditions, open_tokens
+from keras_dmmd.conditions import NOTHING, open_tokens
 from keras_dmmd.diffusion import DiffusionProcess
 from keras_dmmd.models.capabilities import Capabilities
 from keras_dmmd.training.copying import copy_denoiser, copy_weights
@@ -33,7 +33,8 @@ class DiffusionModel(Generation, SeededModel):
             `(batch, length, vocabulary)`; what else it may be told, docs/extending.md says.
         process: a `keras_dmmd.MaskedDiffusion`, `UniformDiffusion` or `HybridDiffusion`.
         length: tokens of a sequence; by default that of the data seen first.
-        steps: network calls per sample where `generate` is not told: of a student, those it was made for.
+        steps: network calls per sample where `generate` is not told: of a student, those it was made
+            for.
         sampler: a `keras_dmmd.samplers.Stepper` or its name, what `generate` samples by; by default
             ancestral sampling.
         tokenizer: a `keras_dmmd.tokenizers.Tokenizer`, or `None`: kept with the model, and what reads
@@ -136,9 +137,7 @@ class DiffusionModel(Generation, SeededModel):
                 f"Received: length={length}"
             )
 
-    def logits(
-        self, z_t, t, conditions=Conditions(), guidance_scale=None, seed=None, training=False
-    ):
+    def logits(self, z_t, t, conditions=NOTHING, guidance_scale=None, seed=None, training=False):
         """Logits over clean tokens, `(batch, length, K)`, float32.
 
         Args:
@@ -307,4 +306,3 @@ class DiffusionModel(Generation, SeededModel):
 
     def build_from_config(self, config):
         self.build(tuple(config["input_shape"]))
-

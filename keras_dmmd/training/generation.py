@@ -46,8 +46,8 @@ class Generation:
 
         Args:
             n: number of samples; by default that of the prompts, or 1.
-            steps: k, network calls per sample, or per block of it, at least 1; by default the model's own
-                `steps`. Of a sampler that may end early, the most calls, by default one per token.
+            steps: k, network calls per sample, or per block of it, at least 1; by default the model's
+                own `steps`. Of a sampler that may end early, the most calls, by default one per token.
             seed: an integer, a `keras.random.SeedGenerator` or a key: the same gives the same samples.
             length: tokens per sample; by default that of the training data.
             prompts: a list of one prompt per sample, or of one for all. A prompt is how the sample
@@ -56,14 +56,14 @@ class Generation:
             known: which tokens of `prompts` are given, bool `(n, length)`; `prompts` are then ids
                 `(n, length)`.
             labels: one class for all, or `(n,)` of them.
-            guidance_scale: strength of classifier-free guidance by the labels, in two network passes per
-                call; `None` or 1 is none.
+            guidance_scale: strength of classifier-free guidance by the labels, in two network passes
+                per call; `None` or 1 is none.
             temperature: of the predictions, at least 0; 0 takes the likeliest token.
             top_p: nucleus in (0, 1], or `None`.
-            sampler: a `keras_dmmd.samplers.Stepper` or its name, `"entropy_bound"`; by default the model's
-                own.
-            times: at which the network is called: `"linear"`, the default, `"cosine"`, or a sequence that
-                falls from 1 to 0, with one entry more than there are calls.
+            sampler: a `keras_dmmd.samplers.Stepper` or its name, `"entropy_bound"`; by default the
+                model's own.
+            times: at which the network is called: `"linear"`, the default, `"cosine"`, or a sequence
+                that falls from 1 to 0, with one entry more than there are calls.
             batch_size: samples drawn at once; by default as many as fit a fixed budget, halved if the
                 device still runs out of memory.
             trajectory: whether to return every `z_t` on the way.
@@ -127,6 +127,11 @@ class Generation:
         more = [(return_calls, found.calls), (return_entropies, found.entropies)]
         more = [value for is_asked, value in more if is_asked]
         return (samples, *more) if more else samples
+
+    @property
+    def trace_count(self):
+        """How many times a step of `generate` was traced (JAX, TensorFlow): once for each shape and kind."""
+        return sum(sampler.trace_count for sampler in self._samplers.values())
 
     def _grid(self, stepper, steps, times, conditions, size):
         """The times of the calls, by the stepper."""

@@ -23,5 +23,5 @@ def test_the_updates_of_a_step_take_turns_in_memory():
 @pytest.mark.parametrize("norm", [0.0, 3.0, np.inf, np.nan])
 def test_a_key_that_waits_is_the_same_key(norm):
     key = random.as_key(7)
-    waited = backend.after(key, keras.ops.convert_to_tensor(np.float32(norm)))
+    waited = backend.wait_for(key, keras.ops.convert_to_tensor(np.float32(norm)))
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(waited), keras.ops.convert_to_numpy(key))

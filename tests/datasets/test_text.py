@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_dmmd import datasets
-from keras_dmmd.datasets import places, text
+from keras_dmmd.datasets import locations, text
 from keras_dmmd.tokenizers import ByteTokenizer, CharacterTokenizer
 
 pytestmark = pytest.mark.plain
@@ -266,7 +266,7 @@ def test_moses(tmp_path):
 
 
 def test_moses_of_the_package_is_not_imported():
-    if places.package_folder("moses") is None:
+    if locations.package_folder("moses") is None:
         pytest.skip("the package molsets is not installed")
     train, test, scaffolds = datasets.load_moses()
     assert [len(part) for part in (train, test, scaffolds)] == [1_584_663, 176_074, 176_225]

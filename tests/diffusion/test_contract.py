@@ -1,118 +1,19 @@
-"""What a process promises: arguments are checked, configs round-trip, a third process fits one file."""
+"""Arguments are checked, configs round-trip, and the traits say what they promise."""
 
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 import keras_dmmd as kd
-from keras_dmmd import losses, random
-from keras_dmmd.diffusion.process import DiffusionProcess, gather, per_token
-from tests.oracles.toy import ToyDenoiser
+from tests.builders import distiller, numpy, small_model
 
 PROCESSES = {
     "masked": lambda: kd.MaskedDiffusion(5, "cosine"),
     "uniform": lambda: kd.UniformDiffusion(5, kd.schedules.PolynomialSchedule(3.0)),
     "uniform-loo": lambda: kd.UniformDiffusion(5, "log_linear", prediction="loo"),
+    "hybrid": lambda: kd.HybridDiffusion(5, "cosine", 0.3, 0.1, prediction="loo"),
 }
 every_process = pytest.mark.parametrize("name", PROCESSES)
-
-
-def numpy(x):
-    return ops.convert_to_numpy(x)
-
-
-@keras.saving.register_keras_serializable("keras_dmmd_tests")
-class FadeToZero(DiffusionProcess):
-    """Tokens turn into token 0, which is also a clean token, and stay 0."""
-
-    renoise = "posterior"
-
-    def is_open(self, z_t):
-        return ops.equal(z_t, 0)
-
-    def corrupt(self, x, t, seed):
-        keep = random.uniform(ops.shape(x), seed) < per_token(self.signal(t).alpha)
-        return ops.where(keep, ops.cast(x, "int32"), 0)
-
-    def prior(self, shape, seed):
-        return ops.zeros(shape, dtype="int32")
-
-    def posterior(self, x, z_t, s, t):
-        x = ops.one_hot(x, self.vocabulary_size) if len(x.shape) == 2 else x
-        stay = ops.expand_dims(per_token(self._stay(s, t)), -1)
-        zero = ops.one_hot(ops.zeros_like(z_t), self.vocabulary_size)
-        known = ops.one_hot(z_t, self.vocabulary_size)
-        return ops.where(self.is_open(z_t)[..., None], stay * zero + (1.0 - stay) * x, known)
-
-    def sample_posterior(self, x, z_t, s, t, seed):
-        reveal = random.uniform(ops.shape(z_t), seed) >= per_token(self._stay(s, t))
-        return ops.where(ops.logical_and(self.is_open(z_t), reveal), ops.cast(x, "int32"), z_t)
-
-    def _stay(self, s, t):
-        return (1.0 - self.signal(s).alpha) / (1.0 - self.signal(t).alpha)
-
-    def log_mean(self, logits, z_t, t):
-        known = ops.one_hot(z_t, self.vocabulary_size) * 60.0
-        return ops.log_softmax(ops.where(self.is_open(z_t)[..., None], logits, known), axis=-1)
-
-    def cost(self, logits, z_t, t):
-        return -self.log_mean(logits, z_t, t)
-
-    def nelbo(self, logits, x, z_t, t):
-        return self.weight(t) * ops.sum(gather(self.cost(logits, z_t, t), x), axis=-1)
-
-
-def third_model():
-    return kd.DiffusionModel(ToyDenoiser(4, 4, 3, width=8), FadeToZero(4), length=3)
-
-
-def test_a_third_process_corrupts_and_has_a_loss():
-    process, x = FadeToZero(4, "cosine"), np.array([[1, 2, 3], [3, 0, 1]])
-    t = np.array([0.2, 0.9], "float32")
-    z = process.corrupt(x, t, seed=1)
-    assert ((numpy(z) == x) | (numpy(z) == 0)).all()
-    logits = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
-    loss = numpy(process.loss(logits, x, z, t))
-    np.testing.assert_allclose(loss, numpy(process.nelbo(logits, x, z, t)), rtol=1e-5)
-
-
-def test_a_third_process_matches_moments():
-    process, t = FadeToZero(4), np.array([0.7], "float32")
-    z = np.array([[0, 0, 2]])
-    logits = np.random.default_rng(0).normal(size=(2, 1, 3, 4)).astype("float32")
-    student = ops.exp(process.log_mean(logits[0], z, t))
-    costs = [process.cost(table, z, t) for table in logits]
-    assert np.isfinite(numpy(losses.student_loss(student, *costs))).all()
-    # Where the token is known both costs agree: no loss from there.
-    np.testing.assert_allclose(numpy(costs[0])[0, 2], numpy(costs[1])[0, 2])
-
-
-def test_a_third_process_has_a_model_that_measures_and_samples():
-    model = third_model()
-    nelbo = numpy(model(np.array([[1, 2, 3]])))
-    assert nelbo.shape == (1,) and np.isfinite(nelbo).all()
-    samples = model.generate(5, steps=2, jit_compile=False)
-    assert samples.shape == (5, 3) and samples.min() >= 0 and samples.max() < 4
-
-
-def test_a_third_process_says_how_it_is_distilled():
-    assert kd.DMMDDistiller(third_model()).renoise == "posterior"
-    assert kd.DMMDDistiller(third_model(), renoise="forward").renoise == "forward"
-
-
-def test_a_third_process_is_saved_with_its_model(tmp_path):
-    model = third_model()
-    model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(again.process) is FadeToZero and again.process.vocabulary_size == 4
-
-
-@every_process
-def test_config_round_trip(name):
-    process = PROCESSES[name]()
-    again = type(process).from_config(process.get_config())
-    assert again.get_config() == process.get_config() and repr(again) == repr(process)
 
 
 @every_process
@@ -125,10 +26,22 @@ def test_serialisation_round_trip(name):
 
 
 def test_states():
-    masked, uniform = PROCESSES["masked"](), PROCESSES["uniform"]()
+    masked, uniform, hybrid = (PROCESSES[name]() for name in ("masked", "uniform", "hybrid"))
     assert (masked.num_states, masked.mask_id, uniform.num_states) == (6, 5, 5)
-    assert masked.needs_noise and masked.soft_target
-    assert not uniform.needs_noise and not uniform.soft_target
+    assert (hybrid.num_states, hybrid.mask_id) == (6, 5)
+    assert [p.absorbing for p in (masked, uniform, hybrid)] == [True, False, False]
+    assert masked.constant_prior and not uniform.constant_prior and not hybrid.constant_prior
+    assert kd.HybridDiffusion(5).constant_prior
+
+
+def test_what_a_distiller_makes_of_them():
+    """Students that start from a constant need a random input; only open tokens hide `z_t`."""
+    masked, uniform, hybrid = (
+        distiller(process) for process in (None, kd.UniformDiffusion(3), kd.HybridDiffusion(3))
+    )
+    assert [d.renoise for d in (masked, uniform, hybrid)] == ["posterior", "mixed", "mixed"]
+    noise = [d.student.capabilities.noise for d in (masked, uniform, hybrid)]
+    assert noise == [True, False, True]
 
 
 def test_open_tokens():
@@ -137,7 +50,36 @@ def test_open_tokens():
     assert numpy(PROCESSES["uniform"]().is_open(np.array([[0, 1, 2]]))).all()
 
 
-@pytest.mark.parametrize("process", [kd.MaskedDiffusion, kd.UniformDiffusion])
+def test_hybrid_contains_both_others():
+    """Their posteriors, and their bounds, are its own at the ends of its shares."""
+    rng = np.random.default_rng(0)
+    s, t = np.array([0.2, 0.5], "float32"), np.array([0.6, 0.7], "float32")
+    x, logits = rng.integers(3, size=(2, 4)), rng.normal(size=(2, 4, 3)).astype("float32")
+    for share, other in ((0.0, kd.MaskedDiffusion(3)), (1.0, kd.UniformDiffusion(3, prediction="loo"))):
+        hybrid = kd.HybridDiffusion(3, "linear", share, share, prediction="loo")
+        z = numpy(other.corrupt(x, t, 0))
+        states = other.num_states
+        found = numpy(hybrid.posterior(x, z, s, t))[..., :states]
+        np.testing.assert_allclose(found, numpy(other.posterior(x, z, s, t)), atol=1e-6)
+        bound = numpy(other.nelbo(logits, x, z, t))
+        np.testing.assert_allclose(numpy(hybrid.nelbo(logits, x, z, t)), bound, rtol=1e-4, atol=1e-4)
+
+
+def test_the_two_weights_are_two():
+    """Of plain cross-entropy one is 1, and the bound's is not."""
+    t = np.array([0.25, 0.5], "float32")
+    uniform = kd.UniformDiffusion(3)
+    np.testing.assert_allclose(numpy(uniform.loss_weight(t)), [1, 1])
+    np.testing.assert_allclose(numpy(uniform.nelbo_weight(t)), [4 / 3, 2], rtol=1e-6)
+    x = np.zeros((64, 5), "int32")
+    losses = []
+    for weighting in ("constant", "nelbo"):
+        model = kd.DMMDDistiller(small_model(uniform), steps=2, time_weighting=weighting)
+        losses.append(model.predict(x, verbose=0)["critic_loss"])
+    assert np.abs(losses[0] - losses[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("process", [kd.MaskedDiffusion, kd.UniformDiffusion, kd.HybridDiffusion])
 @pytest.mark.parametrize("size", [1, 0, -3, 4.0, "4", None, True])
 def test_vocabulary_size_must_be_an_integer_of_at_least_2(process, size):
     with pytest.raises(ValueError, match="`vocabulary_size`"):
@@ -149,15 +91,48 @@ def test_prediction_must_be_known():
         kd.UniformDiffusion(5, prediction="score")
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.5, "half", None, True])
+@pytest.mark.parametrize("name", ["uniform_share", "final_uniform_share"])
+def test_shares_lie_between_0_and_1(name, share):
+    with pytest.raises(ValueError, match=f"`{name}` must be a number"):
+        kd.HybridDiffusion(5, **{name: share})
+
+
 @every_process
 def test_schedule_must_be_known(name):
     with pytest.raises(ValueError, match="`schedule`"):
         type(PROCESSES[name]())(5, schedule="exponential")
 
 
-@pytest.mark.parametrize("method", ["corrupt", "prior", "posterior", "cost", "nelbo"])
-def test_the_base_class_leaves_the_mathematics_open(method):
-    process = DiffusionProcess(5)
-    arguments = {"prior": 2, "corrupt": 3, "posterior": 4, "nelbo": 4}.get(method, 3)
-    with pytest.raises(NotImplementedError):
-        getattr(process, method)(*[None] * arguments)
+def test_the_base_class_is_abstract():
+    with pytest.raises(TypeError, match="noise"):
+        kd.DiffusionProcess(5)
+
+
+@keras.saving.register_keras_serializable("keras_dmmd_tests")
+def square_root(t):
+    """A schedule that is a plain function."""
+    root = (1.0 - t) ** 0.5
+    return kd.schedules.SignalLevel(root, -0.5 / keras.ops.maximum(root, 1e-3))
+
+
+def test_a_function_is_a_schedule(tmp_path):
+    """It trains, is distilled, and comes back from a file; two different ones do not match."""
+    process = kd.MaskedDiffusion(3, square_root)
+    teacher = small_model(process)
+    model = kd.DMMDDistiller(teacher, steps=2)
+    model.compile()
+    model.fit(np.zeros((32, 5), "int32"), verbose=0)
+    model.student.save(tmp_path / "student.keras")
+    student = keras.saving.load_model(tmp_path / "student.keras")
+    assert student.process.get_config() == process.get_config()
+    assert "square_root" in repr(process)
+    with pytest.raises(ValueError, match="differ in schedule"):
+        kd.DMMDDistiller(teacher, student=small_model(kd.MaskedDiffusion(3)))
+
+
+def test_processes_are_equal_in_every_parameter():
+    teacher = small_model(kd.HybridDiffusion(3, uniform_share=0.5))
+    other = small_model(kd.HybridDiffusion(3, uniform_share=0.25))
+    with pytest.raises(ValueError, match="differ in uniform_share"):
+        kd.DMMDDistiller(teacher, critic=other)

@@ -7,13 +7,9 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd import backend
+from tests.builders import PROCESSES, batches, distiller, key, numpy, small_model, tokens
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
-from tests.training.test_diffusion_model import PROCESSES, batches, small_model, tokens
-
-
-def distiller(process=None, dtype=None, **kwargs):
-    return kd.DMMDDistiller(small_model(process, dtype=dtype), steps=2, **kwargs)
 
 
 def sgd(rate=0.1):
@@ -49,7 +45,11 @@ def test_trains_both_and_leaves_the_teacher(process, renoise):
 
 @pytest.mark.parametrize(
     ("process", "expected"),
-    [(kd.MaskedDiffusion(4), "posterior"), (kd.UniformDiffusion(4), "mixed")],
+    [
+        (kd.MaskedDiffusion(4), "posterior"),
+        (kd.UniformDiffusion(4), "mixed"),
+        (kd.HybridDiffusion(4), "mixed"),
+    ],
     ids=repr,
 )
 def test_renoising_follows_the_process(process, expected):
@@ -104,14 +104,17 @@ def test_temperature_is_distilled():
         critic=kd.DiffusionModel(toy.ToyDenoiser(3, 4, 1, width=16), process, length=1),
         temperature=0.5,
     )
-    z, s = np.full((1, 1), 3, "int32"), np.ones(1, "float32")
-    draw = kd.distillation.dmmd.Draw(None, None, None, z, s, {})
-    probs = ops.convert_to_numpy(ops.softmax(model.teacher_logits(draw)))[0, 0]
-    np.testing.assert_allclose(probs, probabilities**2 / (probabilities**2).sum(), rtol=1e-5)
+    draw = model.draw(np.zeros((64, 1), "int32"), key())
+    open_s = numpy(draw.z_s)[:, 0] == process.mask_id
+    probs = numpy(ops.softmax(model.teacher_logits(draw)))[open_s, 0]
+    np.testing.assert_allclose(
+        probs, [probabilities**2 / (probabilities**2).sum()] * len(probs), rtol=1e-5
+    )
     model.temperature, model.top_p, model.top_p_penalty = 1.0, 0.8, 2.0
     lowered = probabilities * np.array([1, 1, np.exp(-2.0)])
-    probs = ops.convert_to_numpy(ops.softmax(model.teacher_logits(draw)))[0, 0]
-    np.testing.assert_allclose(probs, lowered / lowered.sum(), rtol=1e-5)
+    probs = numpy(ops.softmax(model.teacher_logits(draw)))[open_s, 0]
+    np.testing.assert_allclose(probs, [lowered / lowered.sum()] * len(probs), rtol=1e-5)
+    assert len(probs) > 8
 
 
 def test_torch_compile_trains_like_eager(monkeypatch):
@@ -137,7 +140,7 @@ def test_draw_is_what_the_method_says():
     """Times, carried-over tokens and re-noised samples of one draw."""
     model = kd.DMMDDistiller(small_model(), steps=4)
     x = tokens(512)
-    draw = model.draw(x, kd.random.split(0, 2)[0])
+    draw = model.draw(x, key())
     z_t, z_s, sample = (ops.convert_to_numpy(a) for a in (draw.z_t, draw.z_s, draw.x))
     mask = model.process.mask_id
     kept = z_t != mask
@@ -154,14 +157,14 @@ def test_draw_is_what_the_method_says():
 def test_a_draw_goes_one_of_the_students_steps_back(steps, expected):
     """`t = min(1, s + δ)`: the share of masks in `z_t` is `E[t] = 1 - E[(1 - s - δ)+]`, an integral."""
     model = kd.DMMDDistiller(small_model(), steps=steps)
-    draw = model.draw(tokens(4096), kd.random.split(0, 2)[0])
+    draw = model.draw(tokens(4096), key())
     masked = (ops.convert_to_numpy(draw.z_t) == model.process.mask_id).mean(axis=1)
     assert abs(masked.mean() - expected) < 5 * masked.std() / 4096**0.5
 
 
 def test_forward_renoising_forgets_z_t():
     model = distiller(renoise="forward")
-    draw = model.draw(tokens(512), kd.random.split(0, 2)[0])
+    draw = model.draw(tokens(512), key())
     z_t, z_s = ops.convert_to_numpy(draw.z_t), ops.convert_to_numpy(draw.z_s)
     assert (z_s[z_t != model.process.mask_id] == model.process.mask_id).any()
 
@@ -171,7 +174,7 @@ def test_mixed_renoising_is_a_coin_an_example():
     model = distiller(renoise="mixed")
     x, z_t = ops.zeros((4096, 8), "int32"), ops.zeros((4096, 8), "int32")
     s, t = ops.full((4096,), 0.9), ops.full((4096,), 0.95)
-    z_s = ops.convert_to_numpy(model._renoise(x, z_t, s, t, kd.random.split(0, 2)[0]))
+    z_s = ops.convert_to_numpy(model.renoised(x, z_t, s, t, key()))
     masked = (z_s == model.process.mask_id).sum(axis=1)
     forward = masked > 0  # but for one in 10^8
     assert abs(forward.mean() - 0.5) < 5 * 0.5 / 4096**0.5
@@ -210,9 +213,9 @@ def test_mixed_precision_trains(policy):
     assert 1e-3 < history["critic_grad_norm"][0] < 1e2
 
 
-def hashed(key, shape):
+def hashed(seed, shape):
     """Numbers in [0, 1) by integer arithmetic, the same however they are compiled."""
-    bits = ops.arange(int(np.prod(shape)), dtype="int32") * 747796405 + key[0] + key[1] * 31
+    bits = ops.arange(int(np.prod(shape)), dtype="int32") * 747796405 + seed[0] + seed[1] * 31
     for shift in (16, 15):
         bits = ops.bitwise_xor(bits, ops.right_shift(bits, shift)) * 73244475
     bits = ops.bitwise_and(ops.right_shift(bits, 7), 2**24 - 1)
@@ -328,7 +331,7 @@ def other(vocabulary_size=4):
         (lambda: distiller(max_log_ratio=0), "`max_log_ratio` must"),
         (lambda: distiller(noise="pyramid"), "is for images"),
         (lambda: distiller(student=small_model(), noise="gaussian"), "brings its own"),
-        (lambda: distiller(student=small_model(kd.MaskedDiffusion(3, "cosine"))), "equal schedules"),
+        (lambda: distiller(student=small_model(kd.MaskedDiffusion(3, "cosine"))), "differ in schedule"),
         (lambda: distiller(critic=small_model().copy(noise="gaussian")), "critic has a random input"),
         (lambda: distill_a_student(), "teacher has a random input"),
         (lambda: exact_without_student(), "no weights to copy"),

@@ -3,6 +3,7 @@ import pytest
 from keras import ops
 
 import keras_dmmd as kd
+from tests.builders import distiller, tokens
 
 
 def rate(optimizer, step):
@@ -27,8 +28,6 @@ def test_rates_fall_and_a_trained_student_waits():
 
 
 def test_they_train():
-    from tests.distillation.test_dmmd import distiller, tokens
-
     model = distiller()
     model.compile(**kd.annealed_optimizers(4, warmup=1))
     before = model.student.get_weights()

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_dmmd import metrics
-from tests.metrics.test_reference import TABLE, Bigrams, reference
+from tests.builders import TABLE, Bigrams, reference
 
 # Rows of TABLE are what follows a, b, c and the start.
 START = 3
@@ -81,7 +81,7 @@ def test_any_reference_with_weights():
     found = metrics.GradientMoment(judge, name="second")
     known = metrics.GradientMoment(reference())
     g, q = draw(0, 8, 5, TABLE[::-1]), draw(10, 12, 5)
-    both = metrics.ask([found, known], g, q)
+    both = metrics.measure([found, known], g, q)
     assert both["second_centered"] == pytest.approx(both["centered"], rel=1e-5)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from keras_dmmd.datasets.places import package_folder
+from keras_dmmd.datasets.locations import package_folder
 from keras_dmmd.metrics.molecules import ChemNetFeatures, canonical, score_molecules
 
 pytestmark = pytest.mark.plain

@@ -2,35 +2,13 @@
 
 import math
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from keras_dmmd import metrics
 from keras_dmmd.tokenizers import CharacterTokenizer
-
-ALPHABET = "abc"
-# p(next | last), of a, b, c and the end token that stands before a text; rows add up to 1.
-TABLE = np.array(
-    [[0.5, 0.2, 0.2, 0.1], [0.1, 0.1, 0.7, 0.1], [0.25, 0.25, 0.25, 0.25], [0.6, 0.3, 0.05, 0.05]]
-)
-
-
-class Bigrams(keras.Model):
-    """Logits of the next token from the last, shifted by a constant, which must not matter."""
-
-    def __init__(self):
-        super().__init__()
-        self.table = self.add_weight(shape=TABLE.shape, initializer="zeros")
-        self.table.assign(np.log(TABLE) + 3.0)
-
-    def call(self, inputs):
-        return ops.take(self.table, inputs["token_ids"], axis=0)
-
-
-def reference(**kwargs):
-    return metrics.CausalReference(Bigrams(), CharacterTokenizer(ALPHABET, end=True), **kwargs)
+from tests.builders import ALPHABET, TABLE, Bigrams, reference
 
 
 def nats(text, window=10**6):

@@ -4,8 +4,7 @@ import pytest
 from keras import ops
 
 import keras_dmmd as kd
-from tests.models import randomise
-from tests.models.test_denoiser import SMALL, K
+from tests.builders import SMALL, K, randomise
 
 SIZE, LENGTH = 3, 9  # three blocks
 

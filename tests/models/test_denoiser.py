@@ -5,10 +5,7 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd.models.positions import rotary_angles, rotate
-from tests.models import randomise
-
-K = 5
-SMALL = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "cond_dim": 8}
+from tests.builders import SMALL, K, randomise
 
 
 def denoiser(random=True, **kwargs):

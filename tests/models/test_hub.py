@@ -12,7 +12,7 @@ import keras_dmmd as kd
 
 keras_hub = pytest.importorskip("keras_hub")
 
-from keras_dmmd.datasets.places import package_folder  # noqa: E402
+from keras_dmmd.datasets.locations import package_folder  # noqa: E402
 from keras_dmmd.models.hub import HubDenoiser  # noqa: E402
 from keras_dmmd.tokenizers import HubTokenizer  # noqa: E402
 

@@ -4,7 +4,7 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd.models import GaussianNoise, PyramidNoise, TokenNoise
-from tests.models import randomise
+from tests.builders import randomise
 
 K, GRID, LENGTH = 5, (2, 3), 6
 every_noise = pytest.mark.parametrize("noise", ["gaussian", "pyramid", "token"])
@@ -27,7 +27,7 @@ def logits(model, seed):
 def test_a_fresh_student_gives_its_teachers_logits_whatever_the_noise(noise):
     original = teacher()
     student = original.copy(noise=noise)
-    assert student.takes_noise and not original.takes_noise
+    assert student.capabilities.noise and not original.capabilities.noise
     for seed in (1, 2):
         np.testing.assert_allclose(logits(student, seed), logits(original, seed), atol=1e-6)
 
@@ -46,7 +46,7 @@ def test_a_copy_without_noise_of_a_noisy_student(noise):
     student = original.copy(noise=noise)
     randomise(student.denoiser.noise)
     plain = student.copy()
-    assert not plain.takes_noise
+    assert not plain.capabilities.noise
     np.testing.assert_allclose(logits(plain, 1), logits(original, 1), atol=1e-6)
 
 

@@ -12,7 +12,7 @@ class ExactDenoiser(layers.Layer):
     Args:
         support: the sequences with mass, ids `(m, length)`.
         probabilities: their probabilities, `(m,)`.
-        process: a `keras_dmmd.MaskedDiffusion` or `UniformDiffusion`.
+        process: a `keras_dmmd.DiffusionProcess`.
         prompts: whether it is told which tokens are given, and so clean.
     """
 
@@ -35,12 +35,9 @@ class ExactDenoiser(layers.Layer):
         `fits`, `(batch, m, 1)`, is what else is known of each of its items, a log-likelihood.
         """
         alpha = ops.reshape(self.process.signal(t).alpha, (-1, 1, 1))
-        noise = 1.0 - alpha
         same = ops.cast(ops.equal(z_t[:, None, :], support[None]), "float32")
-        if self.num_states > self.vocabulary_size:
-            noise = noise * ops.cast(ops.equal(z_t, self.vocabulary_size), "float32")[:, None, :]
-        else:
-            noise = noise / self.vocabulary_size
+        noise = ops.take_along_axis(self.process.noise(t), z_t, axis=-1)
+        noise = (1.0 - alpha) * noise[:, None, :]
         if known is not None:
             known = ops.cast(known, "float32")[:, None, :]
             alpha, noise = ops.maximum(alpha, known), noise * (1.0 - known)

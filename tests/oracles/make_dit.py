@@ -1,4 +1,4 @@
-"""Make tests/presets/{mdlm,duo,sdtt}.{safetensors,npz}: random weights, inputs, their code's logits.
+"""Make tests/conversion/{mdlm,duo,sdtt}.{safetensors,npz}: random weights, inputs, their code's logits.
 
     python tests/oracles/make_dit.py mdlm PATH/TO/mdlm/models/dit.py
     python tests/oracles/make_dit.py duo PATH/TO/duo/models/dit.py
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-FOLDER = pathlib.Path(__file__).parent.parent / "presets"
+FOLDER = pathlib.Path(__file__).parent.parent / "conversion"
 HIDDEN, HEADS, BLOCKS, COND, VOCABULARY, LENGTH = 16, 2, 2, 12, 11, 7
 
 

@@ -3,8 +3,8 @@ import pytest
 
 import keras_dmmd as kd
 from examples.train_digits_teacher import bits
-from tests.models import randomise
-from tests.training.test_diffusion_model import small_model
+from tests.builders import randomise, small_model
+from tests.oracles import make_golden
 
 
 @pytest.mark.parametrize("noise", [None, "gaussian", "token"])
@@ -13,12 +13,12 @@ def test_round_trip_of_a_student(noise, tmp_path):
     randomise(student)
     kd.presets.save_to_preset(student, tmp_path / "one", card={"note": "hello"}, dtype="float32")
     loaded = kd.from_preset(str(tmp_path / "one"))
-    assert loaded.takes_noise == (noise is not None)
+    assert loaded.capabilities.noise == (noise is not None)
     assert (loaded.generate(32, steps=3, seed=1) == student.generate(32, steps=3, seed=1)).all()
     assert kd.presets.read_card(str(tmp_path / "one")) == {"note": "hello"}
 
 
-SAMPLERS = [name for name in kd.presets.names() if not name.endswith("_reference")]
+SAMPLERS = make_golden.PRESETS
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -98,7 +98,7 @@ def test_handles_of_hugging_face_and_kaggle(tmp_path, monkeypatch):
         ("kaggle://user/model/keras/tiny", "user/model/keras/tiny", "model_upload"),
     ):
         recorder = Recorder(folder)
-        monkeypatch.setattr(kd.presets.hub, "_package", lambda package, recorder=recorder: recorder)
+        monkeypatch.setattr(kd.presets.handles, "_package", lambda package, recorder=recorder: recorder)
         kd.presets.upload_to_hub(handle, folder)
         last, args, kwargs = recorder.calls[-1]
         assert last == upload and {*args, *kwargs.values()} == {name, folder}

@@ -5,12 +5,10 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from keras_dmmd.sampling import Sampler
-from tests.models import randomise
+from tests.builders import PROCESSES, randomise
 from tests.oracles import toy
 from tests.oracles.exact_blocks import ExactBlockDenoiser
 from tests.oracles.exact_denoiser import ExactDenoiser
-from tests.training.test_diffusion_model import PROCESSES
 
 SIZE, LENGTH = 2, 6
 SUPPORT, PROBABILITIES = toy.random_modes(1, length=LENGTH)
@@ -54,29 +52,24 @@ def test_prompts(process):
 
 
 def test_given_blocks_cost_no_call():
-    model, calls = network(), []
-    sampler = Sampler(model, jit_compile=False)
-    compiled = sampler._step(None)
-    sampler._compiled[None] = lambda *args: calls.append(args[1]) or compiled(*args)
-    model._samplers["auto"] = sampler
-    model.generate(4, steps=3)
-    assert len(calls) == 9
-    calls.clear()
-    result = model.generate(prompts=[[0, 1, 2, 2], [1, 1, 0, 0]], steps=3)
-    assert len(calls) == 3
-    np.testing.assert_array_equal(result[:, :4], [[0, 1, 2, 2], [1, 1, 0, 0]])
-    calls.clear()
-    model.generate(prompts=[[0, 1, 2], [1]], steps=3)  # one row has yet to fill its first block
-    assert len(calls) == 9
+    model = network()
+    _, calls = model.generate(4, steps=3, return_calls=True)
+    assert (calls == 9).all()
+    prompts = [[0, 1, 2, 2], [1, 1, 0, 0]]
+    result, calls = model.generate(prompts=prompts, steps=3, return_calls=True)
+    assert (calls == 3).all()
+    np.testing.assert_array_equal(result[:, :4], prompts)
+    # One row has yet to fill its first block.
+    _, calls = model.generate(prompts=[[0, 1, 2], [1]], steps=3, return_calls=True)
+    assert (calls == 9).all()
 
 
 def test_longer_than_in_training_and_traced_once():
     model = network()
-    sampler = Sampler(model)
-    assert sampler(3, 2, 20, 0).shape == (3, 20)
+    assert model.generate(3, steps=2, length=20).shape == (3, 20)
     if keras.backend.backend() != "torch":
-        assert sampler.trace_count == 1  # ten blocks
-    assert sampler(3, 2, SIZE, 0).shape == (3, SIZE)
+        assert model.trace_count == 1  # ten blocks
+    assert model.generate(3, steps=2, length=SIZE).shape == (3, SIZE)
 
 
 @every_process
@@ -112,7 +105,9 @@ def test_distillation_takes_blocks_to_blocks(process, self_conditioning):
     logs = distiller.fit(x, epochs=2, batch_size=32, verbose=0).history
     assert np.isfinite([v for values in logs.values() for v in values]).all()
     assert any((a != b).any() for a, b in zip(before, distiller.student.get_weights(), strict=True))
-    assert distiller.student.block_size == SIZE and distiller.student.generate(4).shape == (4, LENGTH)
+    assert distiller.student.capabilities.block_size == SIZE and distiller.student.generate(
+        4
+    ).shape == (4, LENGTH)
     with pytest.raises(ValueError, match="student.*blocks of 6.*of 2"):
         other = kd.BlockDenoiser(
             3, process.num_states, block_size=6, hidden_dim=16, num_layers=1, num_heads=2
@@ -149,20 +144,16 @@ def test_after_every_text_has_ended_there_are_no_calls():
     denoiser = kd.BlockDenoiser(3, 4, block_size=2, hidden_dim=8, num_layers=1, num_heads=1)
     model = kd.DiffusionModel(denoiser, process, length=6, tokenizer=tokenizer)
     model.build((None, 6))
-    calls, sampler = [], Sampler(model, jit_compile=False)
-    compiled = sampler._step(None)
-    sampler._compiled[None] = lambda *args: calls.append(args[1]) or compiled(*args)
-    model._samplers["auto"] = sampler
     end = tokenizer.end_id
 
     def run(bias):
-        calls.clear()
         denoiser.head.bias.assign(bias)
-        return model.generate(3, steps=3, seed=0, length=10)
+        return model.generate(3, steps=3, seed=0, length=10, return_calls=True)
 
-    assert (run([-9.0, -9.0, 9.0]) == end).all() and len(calls) == 3
-    assert (run([9.0, -9.0, -9.0]) == 0).all() and len(calls) == 15
-    calls.clear()
+    draws, calls = run([-9.0, -9.0, 9.0])
+    assert (draws == end).all() and (calls == 3).all()
+    draws, calls = run([9.0, -9.0, -9.0])
+    assert (draws == 0).all() and (calls == 15).all()
     denoiser.head.bias.assign([-9.0, -9.0, 9.0])
-    texts = model.generate(prompts=["", "abba"], steps=3, length=10)
-    assert texts == ["", "abba"] and len(calls) == 9  # until the longer prompt has ended too
+    texts, calls = model.generate(prompts=["", "abba"], steps=3, length=10, return_calls=True)
+    assert texts == ["", "abba"] and (calls == 9).all()  # until the longer prompt has ended too

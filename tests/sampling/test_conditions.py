@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from keras import ops
 
 import keras_dmmd as kd
-from keras_dmmd.sampling.conditions import read_prompts
+from keras_dmmd.conditions import Conditions
+from keras_dmmd.sampling.prompts import read_prompts
+from keras_dmmd.training.corruption import corrupt_batch, given_prefixes
+from tests.builders import PROCESSES, key, small_model
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
-from tests.training.test_diffusion_model import PROCESSES, small_model
 
 LENGTH = 5
 SUPPORT, PROBABILITIES = toy.random_modes(2)
@@ -26,7 +28,7 @@ def exact_model(process, told=False, tokenizer=None):
 
 
 def conditional(known, x):
-    """The data's distribution where they agree with `x` in the known places."""
+    """The data's distribution where they agree with `x` where it is known."""
     p = PROBABILITIES * (SUPPORT == x)[:, known].all(axis=1)
     return p / p.sum()
 
@@ -55,7 +57,7 @@ def test_what_is_given_is_never_altered(process, rows, steps, told):
     result = model.generate(steps=steps, prompts=prompts, known=known, jit_compile=False)
     np.testing.assert_array_equal(result[known], prompts[known])
     assert ((0 <= result) & (result < 3)).all()
-    if process.shows_known or told:  # they stand from the beginning
+    if process.absorbing or told:  # they stand from the beginning
         path = model.generate(
             steps=steps, prompts=prompts, known=known, trajectory=True, jit_compile=False
         )
@@ -199,8 +201,6 @@ def test_more_wrong_prompts():
 
 @pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
 def test_given_prefixes(rate):
-    from keras_dmmd.training.inputs import given_prefixes
-
     known = ops.convert_to_numpy(given_prefixes(4000, LENGTH, rate, 0))
     sizes = known.sum(axis=1)
     assert (known == (np.arange(LENGTH) < sizes[:, None])).all() and sizes.max() < LENGTH
@@ -257,8 +257,8 @@ def test_guidance_is_an_extrapolation_of_log_probabilities(process):
     z = np.array([[0, 1, 2, 0, 1], [2, 1, 0, 0, 0]])
     t, labels = np.array([0.3, 0.8], "float32"), np.array([0, 1])
 
-    def logits(**conditions):
-        return np.float64(ops.convert_to_numpy(model.logits(z, t, **conditions)))
+    def logits(labels=None, **options):
+        return np.float64(ops.convert_to_numpy(model.logits(z, t, Conditions(labels), **options)))
 
     def log_softmax(a):
         return a - np.log(np.exp(a).sum(axis=-1, keepdims=True))
@@ -310,12 +310,11 @@ def test_guidance_strengthens_a_class_and_is_distilled():
 def test_hidden_labels():
     model = small_model(num_classes=2)
     model = kd.DiffusionModel(model.denoiser, PROCESSES[0], length=LENGTH, label_dropout=0.25)
-    told, key = model.told(
-        np.zeros((4000, LENGTH), "int32"), {"labels": np.ones(4000, "int32")}, kd.random.split(0, 2)[0]
-    )
-    labels = ops.convert_to_numpy(told["labels"])
+    data = {"tokens": np.zeros((4000, LENGTH), "int32"), "labels": np.ones(4000, "int32")}
+    conditions = corrupt_batch(model, data, np.full(4000, 0.5, "float32"), key()).conditions
+    labels = ops.convert_to_numpy(conditions.labels)
     assert set(labels) == {1, 2} and abs((labels == 2).mean() - 0.25) < 5 * 0.43 / 4000**0.5
-    assert "known" not in told
+    assert conditions.known is None
 
 
 # Keeping it ---------------------------------------------------------------------------------------

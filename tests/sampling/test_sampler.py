@@ -1,50 +1,34 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 import keras_dmmd as kd
-from keras_dmmd import backend, random
-from keras_dmmd.sampling import Sampler
-from keras_dmmd.sampling.sampler import time_grid
+from keras_dmmd import backend
+from keras_dmmd.sampling.grids import time_grid
+from tests.builders import PROCESSES, exact_model, randomise, small_model
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
-from tests.training.test_diffusion_model import PROCESSES, small_model
 
-
-def exact_model(process, seed=2):
-    support, probabilities = toy.random_modes(seed)
-    denoiser = ExactDenoiser(support, probabilities, process)
-    return kd.DiffusionModel(denoiser, process, length=5), support, probabilities
-
-
-def randomised(model):
-    """A small network whose output depends on everything."""
-    rng = np.random.default_rng(0)
-    model.set_weights([rng.normal(size=w.shape) * 0.3 for w in model.get_weights()])
-    return model
+SUPPORT, PROBABILITIES = toy.random_modes(2)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("process", PROCESSES, ids=repr)
 def test_many_steps_of_the_exact_denoiser_draw_from_the_data(process):
-    model, support, probabilities = exact_model(process)
-    draws = model.generate(20_000, steps=128, seed=0, verbose=0)
+    draws = exact_model(process).generate(20_000, steps=128, seed=0, verbose=0)
     # 8 modes, 20,000 draws: about 0.01 by chance; 128 factorised steps leave about as much.
-    assert kd.metrics.total_variation(draws, support, probabilities) < 0.04
+    assert kd.metrics.total_variation(draws, SUPPORT, PROBABILITIES) < 0.04
 
 
 def test_one_step_of_the_exact_denoiser_draws_from_the_marginals():
-    process = kd.MaskedDiffusion(3)
-    model, support, probabilities = exact_model(process)
-    draws = model.generate(20_000, steps=1, seed=0)
-    marginals = np.stack([(probabilities[:, None] * (support == k)).sum(0) for k in range(3)])
+    draws = exact_model().generate(20_000, steps=1, seed=0)
+    marginals = np.stack([(PROBABILITIES[:, None] * (SUPPORT == k)).sum(0) for k in range(3)])
     frequencies = np.stack([(draws == k).mean(0) for k in range(3)])
     assert np.abs(frequencies - marginals).max() < 5 * 0.5 / 20_000**0.5
 
 
 def test_same_seed_same_samples_and_seeds_matter():
-    model = randomised(small_model())
+    model = randomise(small_model())
     first = model.generate(32, steps=4, seed=1)
     assert first.dtype == np.int32
     assert first.shape == (32, 5)
@@ -56,19 +40,22 @@ def test_same_seed_same_samples_and_seeds_matter():
 def test_a_step_is_traced_once_a_shape():
     if keras.backend.backend() == "torch":
         pytest.skip("torch runs eagerly: nothing is compiled")
-    model = randomised(small_model())
-    sampler = Sampler(model)
-    for steps, seed, temperature in ((4, 0, 1.0), (7, 1, 1.0), (4, 2, 0.5)):
-        sampler(16, steps, 5, seed, temperature=temperature)
-    assert sampler.trace_count == 1
-    sampler(40, 3, 5, 0, batch_size=16)  # a shorter last batch is padded, not compiled
-    assert sampler.trace_count == 1
-    sampler(17, 3, 5, 0)
-    assert sampler.trace_count == 2
+    model = randomise(small_model())
+    for steps, seed, temperature, top_p in ((4, 0, 1.0, 0.9), (7, 1, 1.0, 0.5), (4, 2, 0.5, 0.8)):
+        model.generate(16, steps=steps, seed=seed, temperature=temperature, top_p=top_p)
+    assert model.trace_count == 1
+    model.generate(
+        40, steps=3, batch_size=16, top_p=0.7
+    )  # a shorter last batch is padded, not compiled
+    assert model.trace_count == 1
+    model.generate(17, steps=3, top_p=0.7)
+    assert model.trace_count == 2
+    model.generate(17, steps=3, top_p=1.0)  # no nucleus is another computation
+    assert model.trace_count == 3
 
 
 def test_new_weights_reach_a_compiled_step():
-    model = randomised(small_model())
+    model = randomise(small_model())
     before = model.generate(64, steps=2, seed=0)
     model.set_weights([w * 0 for w in model.get_weights()])
     head_bias = model.denoiser.head.bias
@@ -78,7 +65,7 @@ def test_new_weights_reach_a_compiled_step():
 
 
 def test_trajectory_goes_from_noise_to_the_samples():
-    model = randomised(small_model())
+    model = randomise(small_model())
     path = model.generate(8, steps=5, seed=3, trajectory=True)
     assert path.shape == (6, 8, 5)
     assert (path[0] == model.process.mask_id).all()
@@ -88,60 +75,61 @@ def test_trajectory_goes_from_noise_to_the_samples():
 
 
 def test_low_temperature_and_small_nucleus_take_the_mode():
+    """A temperature of 0 too: it is greedy."""
     process = kd.MaskedDiffusion(3)
     support = np.arange(3)[:, None].astype("int32")
     exact = ExactDenoiser(support, np.array([0.5, 0.3, 0.2]), process)
     model = kd.DiffusionModel(exact, process, length=1)
-    assert (model.generate(500, steps=1, temperature=0.02) == 0).all()
+    for temperature in (0.02, 0.0, 0):
+        assert (model.generate(500, steps=1, temperature=temperature) == 0).all()
     assert (model.generate(500, steps=1, top_p=0.4) == 0).all()
     two = model.generate(4000, steps=1, top_p=0.6)
     assert (two != 2).all()
     assert abs((two == 0).mean() - 0.625) < 5 * 0.5 / 4000**0.5
 
 
+class Device:
+    """Counts the rows of every batch that starts, and is full at more than it has room for."""
+
+    def __init__(self, monkeypatch, model, room=10**9):
+        self.sizes, prior = [], model.process.prior
+
+        def limited(shape, seed):
+            self.sizes.append(shape[0])
+            if shape[0] > room:
+                raise RuntimeError("full")
+            return prior(shape, seed)
+
+        monkeypatch.setattr(model.process, "prior", limited)
+        monkeypatch.setattr(backend, "is_out_of_memory", lambda error: "full" in str(error))
+
+
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
-    model = randomised(small_model())
-    sampler = Sampler(model)
-    run, sizes = sampler._run, []
-
-    def small_device(step, key, n, *args):
-        sizes.append(n)
-        if n > 5:
-            raise RuntimeError("full")
-        return run(step, key, n, *args)
-
-    monkeypatch.setattr(sampler, "_run", small_device)
-    monkeypatch.setattr(backend, "is_out_of_memory", lambda error: "full" in str(error))
-    draws = sampler(12, 2, 5, 0)
-    assert draws.shape == (12, 5)
-    assert sizes[:3] == [12, 6, 3]
+    model = randomise(small_model())
+    device = Device(monkeypatch, model, room=5)
+    assert model.generate(12, steps=2, batch_size=12).shape == (12, 5)
+    assert device.sizes == [12, 6, 3, 3, 3, 3]
 
 
-def test_chunks_use_no_key_twice(monkeypatch):
-    """Were a chunk's key among those that another chunk splits off, their draws would agree."""
-    sampler, seen = Sampler(small_model()), []
-
-    def run(step, key, n, steps, starts, size, *args):
-        seen.extend(random.split(key, steps + 1))
-        return np.zeros((n, size), "int32")
-
-    monkeypatch.setattr(sampler, "_run", run)
-    sampler(12, 4, 5, 0, batch_size=3)
-    draws = [float(ops.convert_to_numpy(random.uniform((1,), key))[0]) for key in seen]
-    assert len(draws) == 4 * 5 and len(set(draws)) == len(draws)
+def test_batches_share_no_draws():
+    """Were a batch's key among those that another batch splits off, their draws would agree."""
+    model = kd.DiffusionModel(small_model(kd.UniformDiffusion(3)).denoiser, kd.UniformDiffusion(3), 64)
+    draws = model.generate(12, steps=4, length=64, batch_size=3)
+    rows = {row.tobytes() for row in draws}
+    assert len(rows) == 12
 
 
 def test_other_errors_are_not_swallowed(monkeypatch):
-    sampler = Sampler(small_model())
-    monkeypatch.setattr(sampler, "_run", lambda *args: 1 / 0)
+    model = small_model()
+    monkeypatch.setattr(model.process, "prior", lambda shape, seed: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        sampler(12, 2, 5, 0)
+        model.generate(12, steps=2)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision_draws_from_the_same_distribution(policy):
     """Two samplers of 20,000 draws each over 27 outcomes, weights equal."""
-    reference = randomised(small_model())
+    reference = randomise(small_model())
     half = small_model(dtype=policy)
     half.set_weights(reference.get_weights())
     histograms = []
@@ -154,12 +142,40 @@ def test_half_precision_draws_from_the_same_distribution(policy):
 
 
 def test_any_length_for_a_rotary_network():
-    assert randomised(small_model()).generate(4, steps=2, length=9).shape == (4, 9)
+    assert randomise(small_model()).generate(4, steps=2, length=9).shape == (4, 9)
 
 
 def test_the_grid_of_times():
     np.testing.assert_allclose(time_grid(4), [1, 0.75, 0.5, 0.25, 0])
     np.testing.assert_allclose(time_grid(1), [1, 0])
+    np.testing.assert_allclose(time_grid(2, "cosine"), [1, 0.5**0.5, 0], rtol=1e-6)
+    np.testing.assert_allclose(time_grid(2, [1.0, 0.3, 0.0]), [1, 0.3, 0])
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ("sine", "`times` must be one of"),
+        ([1.0, 0.5], "fall from 1 to 0"),
+        ([1.0, 0.5, 0.5, 0.0], "fall from 1 to 0"),
+        ([0.9, 0.0], "fall from 1 to 0"),
+        ([[1.0, 0.0]], "fall from 1 to 0"),
+    ],
+)
+def test_times_that_are_none(times, message):
+    with pytest.raises(ValueError, match=message):
+        small_model().generate(2, times=times)
+
+
+def test_times_say_how_many_calls_there_are():
+    model = randomise(small_model())
+    times = [1.0, 0.75, 0.5, 0.25, 0.0]
+    draws, calls = model.generate(6, times=times, return_calls=True)
+    np.testing.assert_array_equal(draws, model.generate(6, steps=4))
+    assert (calls == 4).all()
+    with pytest.raises(ValueError, match="5 entries make 4 calls. Received: steps=3"):
+        model.generate(6, times=times, steps=3)
+    assert (model.generate(6, steps=4, times="cosine") != draws).any()
 
 
 def test_progress_bar_when_asked(capsys):
@@ -171,22 +187,17 @@ def test_progress_bar_when_asked(capsys):
 
 def test_many_samples_are_drawn_in_equal_parts(monkeypatch):
     """100 samples in batches of at most 60 are two of 50, not 60 and 40 that are filled up."""
-    sampler, sizes = Sampler(small_model()), []
-
-    def run(step, key, n, steps, starts, size, *args):
-        sizes.append(n)
-        return np.zeros((n, size), "int32")
-
-    monkeypatch.setattr(sampler, "_run", run)
-    monkeypatch.setattr("keras_dmmd.sampling.sampler.max_logits", lambda: 60 * 5 * 3)
-    assert sampler(100, 2, 5, 0).shape == (100, 5)
-    assert sizes == [50, 50]
-    sampler(121, 2, 5, 0)
-    assert sizes[2:] == [41, 41, 41]
+    model = small_model()
+    device = Device(monkeypatch, model)
+    monkeypatch.setattr("keras_dmmd.training.generation.max_logits", lambda: 60 * 5 * 3)
+    assert model.generate(100, steps=2).shape == (100, 5)
+    assert device.sizes == [50, 50]
+    model.generate(121, steps=2)
+    assert device.sizes[2:] == [41, 41, 41]
 
 
 def test_logits_that_are_not_numbers_are_named():
-    model = randomised(small_model())
+    model = randomise(small_model())
     model.denoiser.head.bias.assign(np.array([np.nan] + [0] * (model.denoiser.head.bias.shape[0] - 1)))
     with pytest.raises(ValueError, match="logits are NaN"):
         model.generate(3, steps=2)

@@ -3,59 +3,10 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from keras_dmmd.training.inputs import unpack
+from keras_dmmd.conditions import Conditions
+from tests.builders import PROCESSES, batches, small_model, tokens
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
-
-PROCESSES = [
-    kd.MaskedDiffusion(3),
-    kd.UniformDiffusion(3),
-    kd.UniformDiffusion(3, prediction="loo"),
-]
-
-
-def small_model(process=None, dtype=None, **kwargs):
-    process = process or kd.MaskedDiffusion(3)
-    denoiser = kd.Denoiser(
-        process.vocabulary_size,
-        num_states=process.num_states,
-        hidden_dim=16,
-        num_layers=1,
-        num_heads=2,
-        cond_dim=8,
-        dtype=dtype,
-        **kwargs,
-    )
-    return kd.DiffusionModel(denoiser, process, length=5)
-
-
-def tokens(n=64, seed=0):
-    return toy.samples(*toy.random_modes(0), n, seed)
-
-
-def batches(kind, x, batch_size):
-    """The same data as each of the inputs that `fit` accepts."""
-    if kind == "numpy":
-        return x
-    if kind == "tf.data":
-        tf = pytest.importorskip("tensorflow")
-        return tf.data.Dataset.from_tensor_slices(x).batch(batch_size)
-    if kind == "DataLoader":
-        torch = pytest.importorskip("torch")
-        dataset = torch.utils.data.TensorDataset(torch.as_tensor(x))
-        return torch.utils.data.DataLoader(dataset, batch_size=batch_size)
-    if kind == "Grain":
-        grain = pytest.importorskip("grain")
-        return grain.MapDataset.source(x).to_iter_dataset().batch(batch_size)
-
-    class Rows(keras.utils.PyDataset):
-        def __len__(self):
-            return len(x) // batch_size
-
-        def __getitem__(self, i):
-            return (x[i * batch_size : (i + 1) * batch_size],)
-
-    return Rows()
 
 
 @pytest.mark.parametrize("kind", ["numpy", "tf.data", "PyDataset", "DataLoader", "Grain"])
@@ -135,7 +86,7 @@ def test_labels_for_a_network_without_classes_are_refused():
 def test_a_length_that_is_not_known_is_refused():
     inputs = keras.KerasTensor((None, None), dtype="int32")
     with pytest.raises(ValueError, match="pad them to one length"):
-        unpack(inputs)
+        Conditions.from_inputs(inputs)
 
 
 def test_sample_weights_may_be_a_column():
@@ -217,7 +168,7 @@ def test_labels_condition_training_and_sampling():
         (lambda: small_model().predict(np.zeros((2, 2, 2)), verbose=0), "flatten images"),
         (lambda: small_model().generate(0), "`n` must be"),
         (lambda: small_model().generate(2, steps=0), "`steps` must be"),
-        (lambda: small_model().generate(2, temperature=0), "`temperature` must be"),
+        (lambda: small_model().generate(2, temperature=-0.1), "`temperature` must be"),
         (lambda: small_model().generate(2, top_p=1.5), "`top_p` must lie"),
         (lambda: small_model().generate(2, labels=[1, 2, 3]), "`labels` must be"),
         (lambda: small_model().copy(noise="loud"), "`noise` must be"),

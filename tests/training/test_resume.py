@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
+from tests.builders import small_model
 from tests.oracles import toy
-from tests.training.test_diffusion_model import small_model
 
 EPOCHS = 4
 

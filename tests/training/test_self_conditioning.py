@@ -6,8 +6,7 @@ import pytest
 from keras import ops
 
 import keras_dmmd as kd
-from tests.models import randomise
-from tests.training.test_diffusion_model import PROCESSES, small_model, tokens
+from tests.builders import PROCESSES, randomise, small_model, tokens
 
 
 def model_of(process, **kwargs):

@@ -13,7 +13,7 @@ import pytest
 from keras import ops
 
 import keras_dmmd as kd
-from keras_dmmd.presets.published import load_dit, read_weights
+from keras_dmmd.conversion.dit import load_dit, read_weights
 
 pytest.importorskip("safetensors")
 HERE = pathlib.Path(__file__).parent

@@ -1,0 +1,118 @@
+"""Small models and data that many tests share."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_dmmd as kd
+from keras_dmmd import metrics
+from keras_dmmd.tokenizers import CharacterTokenizer
+from tests.oracles import toy
+from tests.oracles.exact_denoiser import ExactDenoiser
+
+K = 5
+SMALL = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "cond_dim": 8}
+PROCESSES = [
+    kd.MaskedDiffusion(3),
+    kd.UniformDiffusion(3),
+    kd.UniformDiffusion(3, prediction="loo"),
+    kd.HybridDiffusion(3),
+]
+
+
+def small_model(process=None, dtype=None, seed=0, **kwargs):
+    """A model of one small block over 5 tokens."""
+    process = process or kd.MaskedDiffusion(3)
+    denoiser = kd.Denoiser(
+        process.vocabulary_size,
+        num_states=process.num_states,
+        dtype=dtype,
+        **{**SMALL, **kwargs},
+    )
+    return kd.DiffusionModel(denoiser, process, length=5, seed=seed)
+
+
+def exact_model(process=None, seed=2, length=5, **kwargs):
+    """The exact model of `toy.random_modes(seed)`."""
+    process = process or kd.MaskedDiffusion(3)
+    support, probabilities = toy.random_modes(seed)
+    denoiser = ExactDenoiser(support, probabilities, process)
+    return kd.DiffusionModel(denoiser, process, length=length, **kwargs)
+
+
+def distiller(process=None, dtype=None, **kwargs):
+    """A distiller of a small model for two calls."""
+    return kd.DMMDDistiller(small_model(process, dtype=dtype), steps=2, **kwargs)
+
+
+def tokens(n=64, seed=0):
+    """Rows of `toy.random_modes(0)`, ids `(n, 5)`."""
+    return toy.samples(*toy.random_modes(0), n, seed)
+
+
+def randomise(layer, seed=0, scale=0.3):
+    """Give every weight random values, zero-initialised ones too, and return the layer."""
+    rng = np.random.default_rng(seed)
+    for weight in layer.weights:
+        if "seed" not in weight.path:
+            weight.assign(rng.normal(size=weight.shape).astype("float32") * scale)
+    return layer
+
+
+def key(seed=0):
+    """A key for what takes one."""
+    return kd.random.split(seed, 2)[0]
+
+
+def numpy(x):
+    return ops.convert_to_numpy(x)
+
+
+def batches(kind, x, batch_size):
+    """The same data as each of the inputs that `fit` accepts."""
+    if kind == "numpy":
+        return x
+    if kind == "tf.data":
+        tf = pytest.importorskip("tensorflow")
+        return tf.data.Dataset.from_tensor_slices(x).batch(batch_size)
+    if kind == "DataLoader":
+        torch = pytest.importorskip("torch")
+        dataset = torch.utils.data.TensorDataset(torch.as_tensor(x))
+        return torch.utils.data.DataLoader(dataset, batch_size=batch_size)
+    if kind == "Grain":
+        grain = pytest.importorskip("grain")
+        return grain.MapDataset.source(x).to_iter_dataset().batch(batch_size)
+
+    class Rows(keras.utils.PyDataset):
+        def __len__(self):
+            return len(x) // batch_size
+
+        def __getitem__(self, i):
+            return (x[i * batch_size : (i + 1) * batch_size],)
+
+    return Rows()
+
+
+ALPHABET = "abc"
+# p(next | last), of a, b, c and the end token that stands before a text; rows add up to 1.
+TABLE = np.array(
+    [[0.5, 0.2, 0.2, 0.1], [0.1, 0.1, 0.7, 0.1], [0.25, 0.25, 0.25, 0.25], [0.6, 0.3, 0.05, 0.05]]
+)
+
+
+class Bigrams(keras.Model):
+    """Logits of the next token from the last, shifted by a constant, which must not matter."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = self.add_weight(shape=TABLE.shape, initializer="zeros")
+        self.table.assign(np.log(TABLE) + 3.0)
+
+    def call(self, inputs):
+        return ops.take(self.table, inputs["token_ids"], axis=0)
+
+
+def reference(**kwargs):
+    """A judge whose likelihoods are sums over `TABLE`."""
+    return metrics.CausalReference(Bigrams(), CharacterTokenizer(ALPHABET, end=True), **kwargs)
