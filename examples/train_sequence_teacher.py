@@ -67,7 +67,7 @@ def build(process, tokenizer, length, size, dropout, block_size=None):
 
 
 def start_from(teacher, other):
-    """Give a network the weights of another one, by their paths; what the other lacks stays as it is."""
+    """Give a network the weights of another one, by their paths; what that lacks stays as it is."""
     weights = {v.path.split("/", 1)[-1]: v for v in other.weights}
     own = {v.path.split("/", 1)[-1]: v for v in teacher.weights}
     if not weights.keys() <= own.keys():

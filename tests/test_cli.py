@@ -38,7 +38,7 @@ def test_info(teacher, capsys):
     run("info")
     assert "digits_masked_teacher" in capsys.readouterr().out.split()
     run("info", "digits_features")
-    assert "evaluate --features digits_features" in capsys.readouterr().out
+    assert "for evaluate --reference or --features" in capsys.readouterr().out
     run("info", teacher)
     shown = capsys.readouterr().out
     assert "MaskedDiffusion" in shown and '"task": "a to c"' in shown and "parameters" in shown
@@ -108,15 +108,19 @@ def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, capsys):
         (["info", "nothing"], "'nothing'"),
         (["generate", "digits_masked_teacher", "--prompt", "a"], "no tokenizer"),
         (["generate", teacher, "--prompt", "xyz"], "symbol"),
-        (["generate", teacher, "--temperature", "0"], "temperature"),
+        (["generate", teacher, "--temperature", "-1"], "temperature"),
+        (["generate", teacher, "--sampler", "best"], "entropy_bound"),
         (["distill", teacher, "--data", "nowhere.txt", "--out", "o"], "nowhere.txt"),
         (["distill", teacher, "--data", str(tmp_path / "wrong.npy"), "--out", "o"], r"(n, 8)"),
         (["distill", "digits_masked_teacher", "--data", text, "--out", "o"], ".npy file of ids"),
         (["distill", teacher, "--data", text, "--rounds", "0", "--out", "o"], "--rounds must be"),
-        (["evaluate", teacher, "--data", text, "--lines", "--out", "o"], "pass --samples of at most"),
+        (["evaluate", teacher, "--data", text, "--lines", "--out", "o"], "take at most"),
         (["evaluate", teacher, teacher, "--out", "o"], "different names"),
-        (["evaluate", teacher, "--features", "digits_features", "--out", "o"], "--data"),
-        (["evaluate", "digits_masked_teacher", "--reference", "r", "--out", "o"], "no tokenizer"),
+        (["evaluate", teacher, "--features", "digits_features", "--out", "o"], "give data too"),
+        (
+            ["evaluate", "digits_masked_teacher", "--reference", "sotu_chars_reference", "--out", "o"],
+            "no tokenizer",
+        ),
         (["evaluate", teacher, "--reference", "r", "--out", "o"], "no reference model"),
     ):
         assert cli.main(arguments) == 2

@@ -243,7 +243,9 @@ class DiffusionProcess(abc.ABC):
         cross = ops.sum(ops.expand_dims(noise, 1) * log_q_hat, axis=-1, keepdims=True)
         cross = cross + ops.expand_dims(alpha, -1) * log_q_hat[..., : self.vocabulary_size]
         same = ops.one_hot(z_t, self.num_states, dtype="float32")[..., : self.vocabulary_size]
-        q_i = ops.expand_dims(alpha, -1) * same + ops.expand_dims(ops.take_along_axis(noise, z_t, axis=-1), -1)
+        q_i = ops.expand_dims(alpha, -1) * same + ops.expand_dims(
+            ops.take_along_axis(noise, z_t, axis=-1), -1
+        )
         divergence = ops.expand_dims(own, 1) - cross - ops.log(q_i) + log_q_hat_i
         rate_i = ops.expand_dims(ops.take_along_axis(rate, z_t, axis=-1), -1)
         return rate_i * (ops.exp(-log_q_hat_i) + (divergence - 1.0) / q_i)

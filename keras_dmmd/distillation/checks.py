@@ -44,7 +44,7 @@ def check_model(name, model, teacher):
             f"The {name}'s vocabulary has {process.vocabulary_size} tokens, but the teacher's "
             f"{wanted.vocabulary_size}."
         )
-    own, wanted_config = process.get_config(), wanted.get_config()
+    own, wanted_config = (_own_settings(each.get_config()) for each in (process, wanted))
     differ = sorted(
         key for key in own.keys() | wanted_config.keys() if own.get(key) != wanted_config.get(key)
     )
@@ -53,6 +53,13 @@ def check_model(name, model, teacher):
             f"The {name} has the process {process!r}, but the teacher {wanted!r}"
             + (f"; they differ in {', '.join(differ)}." if differ else ".")
         )
+
+
+def _own_settings(config):
+    """A config without what Keras adds in a file, the identities of objects that are shared there."""
+    if isinstance(config, dict):
+        return {k: _own_settings(v) for k, v in config.items() if k != "shared_object_id"}
+    return config
 
 
 def check_teacher(teacher, target, guidance_scale):

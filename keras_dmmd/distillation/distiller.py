@@ -108,15 +108,18 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
     # Training -------------------------------------------------------------------------------------
 
-    def compile(self, **kwargs):
+    def compile(self, student_optimizer=None, critic_optimizer=None, **kwargs):
         """Configure training.
 
         Args:
-            student_optimizer, critic_optimizer: one for each role, Keras optimizers or their names; by
-                default those of `default_optimizer`. For an EMA of the student give its optimizer
-                `use_ema=True`; for clipping, `global_clipnorm`.
-            run_eagerly, jit_compile, steps_per_execution: as in `keras.Model.compile`.
+            student_optimizer, critic_optimizer: Keras optimizers or their names, and so on for each
+                role; by default those of `default_optimizer`. For an EMA of the student give its
+                optimizer `use_ema=True`; for clipping, `global_clipnorm`.
+            **kwargs: `<role>_optimizer` of further roles; `run_eagerly`, `jit_compile` and
+                `steps_per_execution` as in `keras.Model.compile`.
         """
+        own = {"student_optimizer": student_optimizer, "critic_optimizer": critic_optimizer}
+        kwargs |= {name: optimizer for name, optimizer in own.items() if optimizer is not None}
         names = [f"{role}_optimizer" for role in reversed(self.roles)]
         unknown = sorted(set(kwargs) - {*names, *COMPILE_OPTIONS})
         if unknown:

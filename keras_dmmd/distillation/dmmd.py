@@ -227,8 +227,7 @@ class DMMDDistiller(Distiller):
         logits = self.teacher.logits(draw.z_s, draw.s, draw.conditions, self.guidance_scale)
         if self.temperature == 1.0 and self.top_p is None:
             return logits
-        top_p = truncation.nucleus_mass(self.top_p)
-        return truncation.sharpen(logits, self.temperature, top_p, self.top_p_penalty)
+        return truncation.sharpen(logits, self.temperature, self.top_p, self.top_p_penalty)
 
     def _critic_losses(self, inputs, key):
         with backend.no_gradient():

@@ -44,6 +44,10 @@ class Report:
     shown: dict
     notes: dict = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self):
+        for row in self.rows:  # of a file from before there were samplers
+            row.setdefault("calls", row["steps"])
+
     @property
     def figures(self):
         """Names of what was measured, in order."""
@@ -111,10 +115,7 @@ class Report:
     def load(cls, folder):
         """From a folder that `save` wrote."""
         with open(os.path.join(folder, "report.json")) as file:
-            report = cls(**json.load(file))
-        for row in report.rows:  # a file from before there were samplers
-            row.setdefault("calls", row["steps"])
-        return report
+            return cls(**json.load(file))
 
     def plot(self, figure, axis=None):
         """Draw a figure against the number of network calls, a line for each model; returns the axis.

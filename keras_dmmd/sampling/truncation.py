@@ -1,5 +1,7 @@
 """Temperature and nucleus (top-p) truncation of log-probabilities."""
 
+import numbers
+
 from keras import ops
 
 # Divided by it, log-probabilities that float32 tells apart leave no doubt which is the largest.
@@ -31,14 +33,15 @@ def sharpen(log_probs, temperature=1.0, top_p=None, penalty=float("inf")):
             a few nats keep gradients finite, for distillation (D-MMD, arXiv 2603.20155).
     """
     log_probs = ops.log_softmax(log_probs / ops.maximum(temperature, TEMPERATURE_FLOOR), axis=-1)
+    top_p = nucleus_mass(top_p)
     if top_p is None:
         return log_probs
     return ops.where(nucleus(log_probs, top_p), log_probs, log_probs - penalty)
 
 
 def nucleus_mass(top_p):
-    """`top_p`, or `None` for 1: a float32 running sum reaches 1 before the rarest token."""
-    return None if top_p is None or top_p >= 1 else top_p
+    """`top_p`, or `None` for the number 1: a float32 running sum reaches 1 before the rarest token."""
+    return None if isinstance(top_p, numbers.Real) and top_p >= 1 else top_p
 
 
 def check(temperature, top_p, greedy=True):

@@ -130,7 +130,7 @@ class Generation:
 
     @property
     def trace_count(self):
-        """How many times a step of `generate` was traced (JAX, TensorFlow): once for each shape and kind."""
+        """How often a step of `generate` was traced (JAX, TensorFlow): once for each shape and kind."""
         return sum(sampler.trace_count for sampler in self._samplers.values())
 
     def _grid(self, stepper, steps, times, conditions, size):

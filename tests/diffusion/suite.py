@@ -178,7 +178,9 @@ class ProcessSuite:
         loo = np.array([0.5, 0.2, 0.3])
         late, early = self.level(linear, t), self.level(linear, t - width)
         x, z = self.possible_pairs(linear, t - width, t)
-        exact = [bayes.nelbo_rate(K, (early, late), loo, *pair, width) for pair in zip(x[:, 0], z[:, 0])]
+        exact = [
+            bayes.nelbo_rate(K, (early, late), loo, *pair, width) for pair in np.column_stack([x, z])
+        ]
         logits = np.broadcast_to(np.log(loo), (len(x), 1, K))
         if linear.prediction == "mean" and not linear.absorbing:
             logits = logits + np.log(late.corruption(K).T[z])

@@ -11,7 +11,7 @@ from tests.diffusion.suite import ProcessSuite
 
 @keras.saving.register_keras_serializable("keras_dmmd_tests")
 class SkewedDiffusion(kd.DiffusionProcess):
-    """Noise that prefers token 0, and less so with time: all that a process of one's own has to write."""
+    """Noise that prefers token 0, and less so with time: all that one's own process has to write."""
 
     def noise(self, t):
         first = ops.one_hot(ops.zeros_like(t, dtype="int32"), self.vocabulary_size)

@@ -335,7 +335,7 @@ def other(vocabulary_size=4):
         (lambda: distiller(critic=small_model().copy(noise="gaussian")), "critic has a random input"),
         (lambda: distill_a_student(), "teacher has a random input"),
         (lambda: exact_without_student(), "no weights to copy"),
-        (lambda: distiller().compile(optimizer="adam"), "compiled with `student_optimizer`"),
+        (lambda: distiller().compile(optimizer="adam"), "is compiled with student_optimizer"),
         (lambda: same_optimizer_twice(), "an optimizer each"),
     ],
 )

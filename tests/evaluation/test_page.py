@@ -1,14 +1,17 @@
 """The page, opened in a real browser: what it shows after its script has run."""
 
+import dataclasses
 import re
 import shutil
 import subprocess
 
 import pytest
 
+from keras_dmmd import metrics
 from keras_dmmd.evaluation import Report
 from keras_dmmd.evaluation.page import page
 from keras_dmmd.evaluation.report import with_error
+from tests.builders import reference
 
 pytestmark = pytest.mark.plain
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -48,6 +51,13 @@ def report():
                 "student": {"4": [[0, 16, 8, 4]] * 3},
                 "colours": {"16": [[16, 0, 0, 0, 8, 16]]},
             },
+        },
+        {
+            name: dataclasses.asdict(metric.note)
+            for name, metric in (
+                ("unigram_entropy", metrics.UnigramEntropy()),
+                ("bits_per_character", metrics.BitsPerCharacter(reference())),
+            )
         },
     )
 

@@ -19,7 +19,7 @@ def rows(seed, n, high=6):
 def test_frechet_distance_is_that_of_all_batches():
     data, samples = rows(0, 50), rows(1, 40, high=4)
     metric = metrics.FrechetDistance(features, data)
-    assert metric.feature_name == "function"
+    assert metric.feature_name == "features"
     for part in np.split(samples, [7, 20]):
         metric.update_state(part)
     one, two = (metrics.FeatureStatistics(features(x)) for x in (samples, data))

@@ -149,7 +149,7 @@ def test_it_is_a_denoiser_that_saves_and_copies(tmp_path):
     model.save(tmp_path / "model.keras")
     samples = model.generate(3, steps=2, seed=1)
     for other in (keras.saving.load_model(tmp_path / "model.keras"), model.copy(noise="gaussian")):
-        assert other.block_size == SIZE
+        assert other.capabilities.block_size == SIZE
         np.testing.assert_allclose(
             logits(other.denoiser, ids(0), context=ids(1)),
             logits(model.denoiser, ids(0), context=ids(1)),

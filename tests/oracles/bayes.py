@@ -51,7 +51,8 @@ def exact_mean(K, level, support, probabilities, z):
 def exact_loo(K, level, support, probabilities, z):
     """`E[x^l | z_t without position l]`, `(n, L, K)`."""
     factors = likelihoods(K, level, support, z)
-    parts = [np.delete(factors, l, axis=2).prod(-1) * probabilities for l in range(z.shape[1])]
+    places = range(z.shape[1])
+    parts = [np.delete(factors, place, axis=2).prod(-1) * probabilities for place in places]
     weights = np.stack([part / part.sum(1, keepdims=True) for part in parts], axis=-1)
     return np.einsum("nml,mlk->nlk", weights, np.eye(K)[support])
 
@@ -59,8 +60,8 @@ def exact_loo(K, level, support, probabilities, z):
 def nelbo_rate(K, process_levels, loo, x, z, width):
     """The NELBO's integrand at one position, from transitions over a short time.
 
-    The bound of a chain of steps of length `width` is the sum of `KL(q(z_s | z_t, x) ‖ q(z_s | z_t, x̂))`;
-    divided by the width it is the integrand. Its error is of the order of the width.
+    The bound of a chain of steps of length `width` is the sum of `KL(q(z_s | z_t, x) ‖ q(z_s | z_t,
+    x̂))`; divided by the width it is the integrand. Its error is of the order of the width.
 
     Args:
         process_levels: `(early, late)`, `width` apart.

@@ -1,8 +1,8 @@
 """Write `tests/presets/golden.npz`: what every shipped model draws for a seed, on each backend.
 
-Run as `KERAS_BACKEND=jax python -m pytest tests/oracles/make_golden.py` and so on, one backend after the
-other, under the settings of the tests; each adds its own entries. What changes a sampler's draws on purpose
-does this again; nothing else may change them.
+Run as `KERAS_BACKEND=jax python -m pytest tests/oracles/make_golden.py` and so on, one backend after
+the other, under the settings of the tests; each adds its own entries. What changes a sampler's draws on
+purpose does this again; nothing else may change them.
 """
 
 import pathlib
@@ -42,8 +42,8 @@ def draws(name):
     else:
         known = np.arange(model.length) % 3 == 0
         given = np.where(known, 1, 0)
-        rows = (np.broadcast_to(a, (4, model.length)) for a in (given, known))
-        found["known"] = model.generate(4, steps=4, seed=2, **dict(zip(("prompts", "known"), rows)))
+        given, known = (np.broadcast_to(a, (4, model.length)) for a in (given, known))
+        found["known"] = model.generate(4, steps=4, seed=2, prompts=given, known=known)
     return found
 
 

@@ -88,10 +88,18 @@ def test_a_full_nucleus_keeps_the_rarest_token():
     np.testing.assert_allclose(sharpen(log_probs, 1.0, 1.0), log_probs, rtol=1e-5)
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
-def test_temperature_must_be_positive(temperature):
+@pytest.mark.parametrize("temperature", [-1e-9, -1.0, float("nan")])
+def test_temperature_must_not_be_negative(temperature):
     with pytest.raises(ValueError, match="`temperature`"):
         truncation.check(temperature, None)
+
+
+def test_temperature_0_is_greedy():
+    log_probs = np.log(np.array([[0.4, 0.35, 0.25], [0.3, 0.4, 0.3], [0.25, 0.375, 0.375]], "float32"))
+    expected = [[1, 0, 0], [0, 1, 0], [0, 0.5, 0.5]]  # what is equally likely shares the mass
+    np.testing.assert_allclose(np.exp(sharpen(log_probs, 0.0)), expected, atol=1e-6)
+    with pytest.raises(ValueError, match="`temperature` must be positive"):
+        truncation.check(0.0, None, greedy=False)
 
 
 @pytest.mark.parametrize("top_p", [0.0, -0.5, 1.5, float("nan")])

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import keras_dmmd as kd
+from keras_dmmd.conditions import NOTHING
 from tests.builders import PROCESSES, randomise, small_model, tokens
 
 
@@ -27,13 +28,13 @@ def test_half_of_the_examples_see_a_first_prediction():
     model, n = model_of(PROCESSES[0]), 400
     z_t, t = np.full((n, 5), 3, "int32"), np.full(n, 0.5, "float32")
     key = kd.random.split(0, 2)[0]
-    told, _ = model.self_condition(z_t, t, {"labels": None}, key)
-    prediction = ops.convert_to_numpy(told["prediction"])
+    told, _ = model.self_condition(z_t, t, NOTHING, key)
+    prediction = ops.convert_to_numpy(told.prediction)
     first = ops.convert_to_numpy(ops.softmax(model.logits(z_t, t), axis=-1))
     shown = prediction.any(axis=(1, 2))
     assert abs(shown.mean() - 0.5) < 5 * 0.5 / n**0.5
     np.testing.assert_allclose(prediction[shown], first[shown], rtol=1e-5)
-    assert "prediction" not in small_model().self_condition(z_t, t, {}, key)[0]
+    assert small_model().self_condition(z_t, t, NOTHING, key)[0].prediction is None
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=repr)
@@ -60,7 +61,7 @@ def test_it_is_learned_distilled_and_saved(tmp_path):
     distiller.compile()
     distiller.fit(tokens(), epochs=1, batch_size=32, verbose=0)
     student = distiller.student
-    assert student.self_conditioning
+    assert student.capabilities.self_conditioning
     learned = student.denoiser.prediction_embedding.kernel
     assert (ops.convert_to_numpy(learned) != ops.convert_to_numpy(kernel)).any()
     student.save(tmp_path / "student.keras")
