@@ -138,10 +138,10 @@ class Run:
     def features(self):
         def work():
             features = kd.ImageFeatures(self.set["image"], self.set["levels"], self.set["channels"])
-            history = features.fit(
+            history = features.train_classifier(
                 *self.train, self.test, epochs=self.args.feature_epochs, verbose=2
             ).history
-            features.save(self.path("features"))
+            features.save_to_preset(self.path("features"))
             return {"accuracy": history["val_accuracy"][-1]}
 
         self.stage("features", work)

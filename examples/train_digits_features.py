@@ -18,10 +18,16 @@ def main():
     args = parser.parse_args()
     keras.utils.set_random_seed(0)
     train, test = load_digits()
-    features = ImageFeatures((8, 8), levels=17, dim=32, width=16)
-    history = features.fit(*train, validation_data=test, epochs=args.epochs, verbose=2)
+    features = ImageFeatures(
+        (8, 8),
+        levels=17,
+        dim=32,
+        width=16,
+        description="digits_features: the 32 features of a CNN that tells 10 labels apart, of ids / 16",
+    )
+    history = features.train_classifier(*train, validation_data=test, epochs=args.epochs, verbose=2)
     accuracy = history.history["val_accuracy"][-1]
-    features.save(
+    features.save_to_preset(
         args.out,
         card={
             "task": "digits classifier; features are its 32 last hidden units",
