@@ -3,7 +3,7 @@
     python benchmarks/gradient_moment.py
 
 The reference is a small causal network over characters, of another architecture and seed than any
-generator here. Each row of the table is a set of texts against held-out speeches: bits a character,
+generator here. Each row of the table is a set of texts against held-out speeches: bits per character,
 and the gradient moment, which is near 0 where texts are like speeches in all that the reference
 knows. Real text has to come out level with 0; one likely row repeated, and shuffled letters, far from
 it; a generator that truncates to a nucleus, lowest somewhere between the extremes.
@@ -17,7 +17,7 @@ import numpy as np
 
 import keras_dmmd as kd
 
-COLUMNS = ["texts", "bits a character", "gradient moment", "uncentered"]
+COLUMNS = ["texts", "bits per character", "gradient moment", "uncentered"]
 TOP_P = [1.0, 0.98, 0.95, 0.9, 0.8, 0.6, 0.3]
 
 
@@ -51,7 +51,7 @@ def measure(texts, data, reference, tokenizer, batch_size):
         return figures[name], figures[f"{name}_error"]
 
     return {
-        "bits a character": pair(bits, "bits_per_character"),
+        "bits per character": pair(bits, "bits_per_character"),
         "gradient moment": pair(moment, "centered"),
         "uncentered": pair(moment, "uncentered_samples"),
     }

@@ -3,7 +3,7 @@
     python benchmarks/sharpening.py --reference runs/smollm2 --folder runs/sharpening
 
 For each setting the student that ships goes on from where it is, for some rounds, under a teacher at
-that temperature or nucleus; then its samples are judged: bits a character under a reference model,
+that temperature or nucleus; then its samples are judged: bits per character under a reference model,
 which a sharper sampler lowers by itself, beside the entropy of each text's characters, which shows
 what that cost. The last rows are the teacher's own samples at the same temperatures and nuclei.
 

@@ -52,7 +52,7 @@ held_out = kd.datasets.pack(held_out, teacher.tokenizer, teacher.length)
 words = {word for speech in speeches for word in speech.split()}
 teacher.compile()
 bits = teacher.evaluate(held_out[:256], batch_size=64, verbose=0, return_dict=True)["bits_per_dim"]
-print(f"{len(rows):,} rows of {teacher.length} characters; held out, {bits:.3f} bits a character")
+print(f"{len(rows):,} rows of {teacher.length} characters; held out, {bits:.3f} bits per character")
 
 # %% [markdown]
 # It takes prompts, and gaps between them.

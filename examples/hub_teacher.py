@@ -72,7 +72,7 @@ before = bits()
 start = time.time()
 teacher.fit(rows, batch_size=BATCH_SIZE, steps_per_epoch=UPDATES, epochs=1)
 teacher_minutes, after = (time.time() - start) / 60, bits()
-print(f"Held out: {before:.2f} bits a token before, {after:.2f} after")
+print(f"Held out: {before:.2f} bits per token before, {after:.2f} after")
 
 # %% [markdown]
 # ## The student

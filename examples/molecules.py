@@ -26,7 +26,7 @@ import keras_dmmd as kd
 
 ROUNDS = int(os.environ.get("ROUNDS", "200"))  # of critic and student; 0 measures STUDENT as it is
 STEPS = int(os.environ.get("STEPS", "16"))  # network calls of the student
-SAMPLES = int(os.environ.get("SAMPLES", "1000"))  # molecules a figure and seed
+SAMPLES = int(os.environ.get("SAMPLES", "1000"))  # molecules per figure and seed
 SEEDS = range(int(os.environ.get("SEEDS", "2")))
 CALLS = [int(k) for k in os.environ.get("CALLS", "8,16,64").split(",")]  # that are measured
 LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "1e-3"))

@@ -66,7 +66,7 @@ def sotu():
     )
     judge = kd.metrics.CausalReference.from_folder("sotu_chars_reference")
     return {
-        "title": "State of the Union: bits a character by network calls",
+        "title": "State of the Union: bits per character by network calls",
         "models": {"teacher": teacher, "student": kd.from_preset("sotu_chars_student")},
         "steps": [4, 8, 16, 32, 64, 128],
         "metrics": [

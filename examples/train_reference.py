@@ -3,7 +3,7 @@
     python examples/train_reference.py --out runs/sotu_chars_reference
 
 Any backend. Of another kind than the diffusion models, with a seed of its own. Writes the preset and
-its card, with the bits a character on the held-out speeches.
+its card, with the bits per character on the held-out speeches.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def main(argv=None):
             "keras": keras.__version__,
         },
     )
-    print("held out: {:.4f} ± {:.4f} bits a character".format(*bits))
+    print("held out: {:.4f} ± {:.4f} bits per character".format(*bits))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def start_from(teacher, other):
 
 
 def bits(teacher, tokens):
-    """NELBO in bits a token, and its standard error."""
+    """NELBO in bits per token, and its standard error."""
     metric = kd.metrics.BitsPerToken(teacher)
     metric.update_state(tokens)
     return tuple(metric.result().values())
@@ -164,7 +164,7 @@ def main(argv=None):
         },
     )
     for name, (mean, error) in figures.items():
-        print(f"{name}: {mean:.4f} ± {error:.4f} bits a token")
+        print(f"{name}: {mean:.4f} ± {error:.4f} bits per token")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class SampleAndScore(keras.callbacks.Callback):
 
     Args:
         metrics: a list of `keras_dmmd.metrics.StreamingMetric`s, as for `keras_dmmd.evaluate`.
-        steps: network calls a sample; by default the sampled model's own.
+        steps: network calls per sample; by default the sampled model's own.
         samples: sequences to draw.
         every: epochs between two looks.
         seed: of the samples: the same after every epoch, so that looks compare.

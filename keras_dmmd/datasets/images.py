@@ -74,7 +74,7 @@ def load_fashion_mnist(levels=16, path=None, download=False):
 
 
 def load_cifar10(path=None, download=False):
-    """CIFAR-10: 32×32 pixels of three channels of 256 values, one token a channel.
+    """CIFAR-10: 32×32 pixels of three channels of 256 values, one token per channel.
 
     Args:
         path: the folder `cifar-10-batches-py`, or arrays `(x_train, y_train), (x_test, y_test)` of

@@ -12,7 +12,7 @@ def pack(documents, tokenizer, length, whole=False):
     Args:
         documents: an iterable of strings, or of ids `(n,)`: a list, a file, a Grain or TFDS source.
         tokenizer: a `keras_dmmd.tokenizers.Tokenizer`.
-        length: tokens a row.
+        length: tokens per row.
         whole: whether no row may hold parts of two documents: each document then begins a row, and
             its last row is filled up with end tokens. Without an end token what is left is dropped.
 

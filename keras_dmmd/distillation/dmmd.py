@@ -53,17 +53,18 @@ class DMMDDistiller(Distiller):
         student, critic: `DiffusionModel`s of the same process. By default copies of the teacher, the
             student with a random input. Both should start from the teacher's weights: from scratch a
             student tends to a single mode.
-        steps: k, the network calls a sample for which the student is trained; `t - s` is drawn from
+        steps: k, the network calls per sample for which the student is trained; `t - s` is drawn from
             `U(0, 1/k)`.
         renoise: how the student's sample goes to `s`. `"posterior"`: `q(z_s | z_t, x)`, as when
             sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM). `"mixed"`:
             one or the other, by a fair coin for each example. `"auto"` is the posterior for masked
-            diffusion, whose open tokens carry no trace of `z_t`, and mixed for uniform diffusion, where
-            the posterior alone hides from the critic what the student makes, and the forward process
-            alone hides what it makes it of.
+            diffusion, whose open tokens carry no trace of `z_t`, and mixed for other processes. There
+            the posterior carries the noise of `z_t` into `z_s`, where the critic cannot tell it from the
+            student's own choices; the forward process shows those alone, but not whether they fit the
+            `z_t` that they were made from.
         target: what the critic fits. `"hard"`: the student's sample. `"soft"`: its probabilities, of
             less variance, for masked diffusion only.
-        critic_steps: critic updates a student update.
+        critic_steps: critic updates per student update.
         teacher_weight: λ, the pull of the critic to the teacher: 1 in the paper. Without it, the
             default, the critic shows lost modes at their full size.
         temperature: τ: the teacher's log-probabilities are divided by it.
@@ -94,7 +95,7 @@ class DMMDDistiller(Distiller):
     images = distiller.student.generate(16, steps=8, seed=0)
     ```
 
-    Logs, means over an epoch: `student_loss`, `critic_loss` (nats a token), `student_entropy` (nats, of
+    Logs, means over an epoch: `student_loss`, `critic_loss` (nats per token), `student_entropy` (nats, of
     its predictions), `log_ratio_mean` and `log_ratio_std` of `log x̂_θ - log x̂_φ` at the student's
     samples (a mean that drifts down says that the critic lags behind), and both gradient norms.
 

@@ -47,7 +47,7 @@ def annealed_optimizers(rounds, learning_rate=1e-3, warmup=0, critic_steps=1):
         learning_rate: of both at first.
         warmup: rounds over which the student's rate rises from 0: for a student that is trained
             already, until its critic, which starts as the teacher, has caught up with it.
-        critic_steps: critic updates a round, as given to the distiller.
+        critic_steps: critic updates per round, as given to the distiller.
 
     Returns:
         A dict of arguments of `DMMDDistiller.compile`: `distiller.compile(**annealed_optimizers(500))`.

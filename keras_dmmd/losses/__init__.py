@@ -1,4 +1,4 @@
-"""Pure loss functions, one result an example."""
+"""Pure loss functions, one result per example."""
 
 from keras_dmmd.losses.moment_matching import critic_loss as critic_loss
 from keras_dmmd.losses.moment_matching import student_loss as student_loss

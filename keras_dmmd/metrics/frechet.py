@@ -66,7 +66,7 @@ def frechet_by_steps(model, statistics_of, reference, steps, samples=2000, seeds
         statistics_of: ids `(n, length)` to `FeatureStatistics`, such as `ImageFeatures.statistics`.
         reference: the `FeatureStatistics` of real data.
         steps: numbers of network calls to try.
-        samples: samples a distance. Fewer samples read higher: compare equal numbers only.
+        samples: samples per distance. Fewer samples read higher: compare equal numbers only.
         seeds: one distance each.
         **generate: further arguments of `DiffusionModel.generate`.
 

@@ -27,7 +27,7 @@ class GradientMoment(StreamingMetric):
     are: a half's gradient is summed batch by batch. Products are summed in float64.
 
     Args:
-        reference: has `log_likelihood(tokens)`, nats a token `(batch,)`, and the weights that it is
+        reference: has `log_likelihood(tokens)`, nats per token `(batch,)`, and the weights that it is
             differentiated by as `trainable_variables`, its own or those of its `model`: a
             `CausalReference` for instance.
         pairs: independent estimates an update, for a standard error within it.

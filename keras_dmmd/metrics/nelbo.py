@@ -9,7 +9,7 @@ from keras_dmmd.metrics.streaming import StreamingMetric
 
 
 class BitsPerToken(StreamingMetric):
-    """The NELBO of data under a diffusion model in bits a token (of images: a dimension).
+    """The NELBO of data under a diffusion model in bits per token (of images: a dimension).
 
     An upper bound of `-log2 p`, estimated by corruptions of each row at random times, with the standard
     error over rows. `DiffusionModel.evaluate` gives the same number without an error.

@@ -67,7 +67,7 @@ class CausalReference:
         return cls(hub.causal_lm(os.fspath(folder)), BytePairTokenizer.from_file(path), **kwargs)
 
     def log_likelihood(self, tokens, mask=None):
-        """`log p` in nats a token, `(batch,)`, differentiable with respect to the model's weights.
+        """`log p` in nats per token, `(batch,)`, differentiable with respect to the model's weights.
 
         Args:
             tokens: ids `(batch, length)`; the first is judged too, after `start_id`.
@@ -182,7 +182,7 @@ class BitsPerCharacter(_Judged):
 
 
 class GenerativePerplexity(_Judged):
-    """`exp` of a reference's nats a token of its own, with the error of the delta method."""
+    """`exp` of a reference's nats per token of its own, with the error of the delta method."""
 
     def __init__(self, reference, tokenizer=None, name="generative_perplexity"):
         super().__init__(reference, tokenizer, name)
@@ -209,7 +209,7 @@ def bits_per_character(texts, reference):
 
 
 def generative_perplexity(texts, reference):
-    """`exp` of a reference's nats a token, and its standard error over texts (delta method)."""
+    """`exp` of a reference's nats per token, and its standard error over texts (delta method)."""
     return _once(GenerativePerplexity(reference), texts)
 
 

@@ -72,7 +72,7 @@ class PyramidNoise(GaussianNoise):
     Args:
         hidden_dim: features of a token embedding.
         grid: `(rows, columns)`.
-        features: noise features a pixel, at least the number of levels.
+        features: noise features per pixel, at least the number of levels.
     """
 
     def __init__(self, hidden_dim, grid, features=16, **kwargs):

@@ -1,4 +1,4 @@
-"""One token a call, at its own time."""
+"""One token per call, at its own time."""
 
 import keras
 from keras import ops
@@ -26,7 +26,7 @@ class FirstHitting(MaskStepper):
     def steps(self, asked, default, num_open):
         if asked is not None and asked < num_open:
             raise ValueError(
-                "The sampler 'first_hitting' opens one token a call. Received: "
+                "The sampler 'first_hitting' opens one token per call. Received: "
                 f"steps={asked}, for {num_open} tokens to fill"
             )
         return max(1, num_open)

@@ -23,7 +23,7 @@ def count(n, prompts):
     """How many samples are asked for."""
     prompts_given = None if prompts is None or isinstance(prompts, str) else len(prompts)
     if isinstance(prompts, str):
-        raise ValueError(f"`prompts` must be a list, one prompt a sample. Received: {prompts!r}")
+        raise ValueError(f"`prompts` must be a list, one prompt per sample. Received: {prompts!r}")
     if n is None:
         n = prompts_given or 1
     if prompts_given not in (None, 1, n):

@@ -81,7 +81,7 @@ class Sampler:
     """Draws from a `DiffusionModel`, teacher or student.
 
     The network runs in its dtype policy's precision; log-probabilities, posteriors and draws are
-    float32. The step is compiled once a shape and a kind of stepper (XLA on JAX and TensorFlow; eager
+    float32. The step is compiled once per shape and kind of stepper (XLA on JAX and TensorFlow; eager
     on Torch, `torch.compile` with `jit_compile=True`) and called from a Python loop: on accelerators
     dispatch runs ahead of the computation, and on CPU it beats a compiled loop.
 

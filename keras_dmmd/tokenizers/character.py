@@ -9,7 +9,7 @@ TEXT8 = " abcdefghijklmnopqrstuvwxyz"
 
 @keras.saving.register_keras_serializable("keras_dmmd")
 class CharacterTokenizer(SymbolTokenizer):
-    """One token a character.
+    """One token per character.
 
     Args:
         characters: the alphabet, in the order of its ids; by default those of

@@ -31,7 +31,7 @@ def test_table(tmp_path):
     real, repeated, shuffled, *_ = rows
     mean, error = real["gradient moment"]
     assert abs(mean) < 4 * error
-    assert repeated["bits a character"][0] < real["bits a character"][0]  # by likelihood the better
+    assert repeated["bits per character"][0] < real["bits per character"][0]  # by likelihood the better
     for other in (repeated, shuffled):
         assert other["gradient moment"][0] > max(10 * abs(mean), 4 * other["gradient moment"][1])
-    assert rows[4]["bits a character"][0] < rows[3]["bits a character"][0]
+    assert rows[4]["bits per character"][0] < rows[3]["bits per character"][0]

@@ -110,7 +110,7 @@ def test_a_causal_model_of_keras_hub():
 
 
 def test_the_judge_that_ships_tells_text_from_shuffled_letters():
-    """A held-out speech takes it 1.87 bits a character; the same letters in any order, over 4."""
+    """A held-out speech takes it 1.87 bits per character; the same letters in any order, over 4."""
     judge = metrics.CausalReference.from_folder("sotu_chars_reference")
     text = "my fellow americans the state of our union is strong because the people of this nation work"
     bits, _ = metrics.bits_per_character([text], judge)

@@ -250,7 +250,7 @@ def test_the_loop_stands_still_between_its_ends():
 
 
 def test_exact_denoisers_of_blocks_keep_their_law():
-    """A block at a time, one token a call: exactly the data, whatever was written before."""
+    """A block at a time, one token per call: exactly the data, whatever was written before."""
     from tests.oracles.exact_blocks import ExactBlockDenoiser
 
     support, probabilities = toy.random_modes(1, length=6)

@@ -155,7 +155,7 @@ def test_a_float_has_its_effect():
 
 @keras.saving.register_keras_serializable("keras_dmmd_tests")
 class LeftToRight(samplers.Stepper):
-    """Opens one token a call, the first that is masked: a sampler of one's own."""
+    """Opens one token per call, the first that is masked: a sampler of one's own."""
 
     absorbing_only = True
     adaptive = True

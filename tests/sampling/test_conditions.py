@@ -153,7 +153,7 @@ def test_reading_prompts():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prompts": "ab"}, "must be a list, one prompt a sample"),
+        ({"prompts": "ab"}, "must be a list, one prompt per sample"),
         ({"prompts": ["ab", "ac"], "n": 3}, "1 or 3 of them.*Received: 2"),
         (
             {"prompts": ["ab", "abcabc"]},
