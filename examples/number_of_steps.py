@@ -98,7 +98,7 @@ def moses():
         "title": "MOSES: molecules by network calls",
         "models": {"teacher": teacher, "student": kd.from_preset("moses_student")},
         "steps": [4, 8, 16, 32, 64],
-        "metrics": [kd.metrics.SampleScore(score, "molecules")],
+        "metrics": [kd.metrics.SampleScore(score, "molecules", notes=kd.metrics.molecules.NOTES)],
         "reference_data": teacher.tokenizer.encode_batch(test[5_000:], teacher.length),
     }
 

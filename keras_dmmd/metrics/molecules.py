@@ -6,7 +6,14 @@ import numpy as np
 
 from keras_dmmd.metrics.frechet import FeatureStatistics
 from keras_dmmd.metrics.statistics import share_and_error
+from keras_dmmd.metrics.streaming import Note
 from keras_dmmd.optional import package
+
+# What reports should say of scores of molecules, for `SampleScore(notes=…)`.
+NOTES = {
+    "validity": Note("share of strings that are molecules; higher is better"),
+    "fcd": Note("Fréchet ChemNet Distance; lower is better", scale="log"),
+}
 
 
 def _package(name, install):

@@ -274,3 +274,55 @@ def test_what_is_needed_to_repeat_it(tmp_path):
     assert report.machine["processor"] and report.machine["policy"] == "float32"
     assert "MaskedDiffusion" in report.settings["networks"]["exact"]["process"]
     assert keras.backend.backend() in (tmp_path / "report.html").read_text()
+
+
+def test_samplers_are_swept_and_their_calls_counted(tmp_path):
+    """Those that end early by what they took: the table, the charts and the entropies."""
+    samplers = {"all at once": kd.samplers.EntropyBound(float("inf")), "exact": "first_hitting"}
+    arguments = {"steps": [5], "samplers": samplers, "samples": 2000, "folder": tmp_path}
+    report = sweep(**arguments)
+    once, exact = report.rows
+    assert (once["sampler"], once["calls"]) == ("all at once", 1.0)
+    assert (exact["sampler"], exact["calls"]) == ("exact", 5.0)
+    assert exact["total_variation"] < 0.06 < 0.4 < once["total_variation"]
+    assert len(once["step_entropies"]) == 1 and len(exact["step_entropies"]) == 5
+    assert report.table()[0][:3] == ["model", "sampler", "calls"]
+    lines = report.lines("total_variation")
+    assert [point[0] for point in lines["exact, all at once"]] == [1.0]
+    assert [point[0] for point in lines["exact, exact"]] == [5.0]
+    html = (tmp_path / "report.html").read_text()
+    assert "exact, all at once" in html
+    again = sweep(**{**arguments, "samplers": {**samplers, "plain": "ancestral"}})
+    assert len(again.rows) == 3 and again.rows[0] == once
+
+
+@pytest.mark.parametrize(
+    ("samplers", "message"),
+    [
+        ([], "`samplers` is empty"),
+        (["best"], "`sampler` must be one of"),
+        (["psi", "psi"], "must be different ones"),
+    ],
+)
+def test_bad_samplers(samplers, message):
+    with pytest.raises(ValueError, match=message):
+        sweep(samplers=samplers)
+
+
+def test_samplers_must_suit_every_model():
+    process = kd.UniformDiffusion(3)
+    uniform = kd.DiffusionModel(ExactDenoiser(SUPPORT, PROBABILITIES, process), process, length=5)
+    with pytest.raises(ValueError, match="'confidence'.*UniformDiffusion"):
+        sweep({"masked": exact_model(), "uniform": uniform}, samplers=["confidence"])
+
+
+def test_step_entropies_of_classes_and_of_self_conditioning():
+    """What is told beside tokens and time is told as in sampling."""
+    for model in (
+        randomise(small_model(self_conditioning=True)),
+        randomise(small_model(num_classes=2)),
+    ):
+        entropies = step_entropies(
+            model, 3, samples=8, labels=1 if model.capabilities.num_classes else None
+        )
+        assert len(entropies) == 3 and all(0 < e <= np.log(3) + 1e-6 for e in entropies)
