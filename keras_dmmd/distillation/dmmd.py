@@ -59,9 +59,9 @@ class DMMDDistiller(Distiller):
             sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM). `"mixed"`:
             one or the other, by a fair coin for each example. `"auto"` is the posterior for masked
             diffusion, whose open tokens carry no trace of `z_t`, and mixed for other processes. There
-            the posterior carries the noise of `z_t` into `z_s`, where the critic cannot tell it from the
-            student's own choices; the forward process shows those alone, but not whether they fit the
-            `z_t` that they were made from.
+            the posterior carries the noise of `z_t` into `z_s`, where the critic cannot tell it from
+            the student's own choices; the forward process shows those alone, but not whether they fit
+            the `z_t` that they were made from.
         target: what the critic fits. `"hard"`: the student's sample. `"soft"`: its probabilities, of
             less variance, for masked diffusion only.
         critic_steps: critic updates per student update.
@@ -95,7 +95,8 @@ class DMMDDistiller(Distiller):
     images = distiller.student.generate(16, steps=8, seed=0)
     ```
 
-    Logs, means over an epoch: `student_loss`, `critic_loss` (nats per token), `student_entropy` (nats, of
+    Logs, means over an epoch: `student_loss`, `critic_loss` (nats per token), `student_entropy` (nats,
+        of
     its predictions), `log_ratio_mean` and `log_ratio_std` of `log x̂_θ - log x̂_φ` at the student's
     samples (a mean that drifts down says that the critic lags behind), and both gradient norms.
 

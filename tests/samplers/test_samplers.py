@@ -193,8 +193,8 @@ def test_students_take_samplers_too():
     model = distiller()
     model.compile()
     model.fit(tokens(32), verbose=0)
-    for name in NAMES:
-        draws = model.student.generate(4, sampler=name)
+    for name in ("entropy_bound", "psi"):
+        draws = model.student.generate(4, steps=3, sampler=name)
         assert draws.shape == (4, 5) and draws.max() < 3
 
 
