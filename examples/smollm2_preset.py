@@ -13,7 +13,7 @@ import argparse
 import json
 import os
 
-from keras_dmmd.datasets.places import package_folder
+from keras_dmmd.datasets.locations import package_folder
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
 

@@ -113,10 +113,12 @@ class HybridDiffusion(DiffusionProcess):
         to_x = added * alpha_s + ops.where(ops.equal(x, z_t), alpha_ts * alpha_s, 0.0)
         to_z = alpha_ts * ops.where(masked, h_s, g_s / K)
         to_random, to_mask = added * g_s, added * h_s
-        u = random.uniform(ops.shape(z_t), choice_seed) * (to_x + to_z + to_random + to_mask)
-        drawn = random.randint(ops.shape(z_t), K, noise_seed)
-        rest = ops.where(u < to_x + to_z + to_random, drawn, self.mask_id)
-        return ops.where(u < to_x, x, ops.where(u < to_x + to_z, z_t, rest))
+        total = to_x + to_z + to_random + to_mask
+        u = random.uniform(ops.shape(z_t), choice_seed) * total
+        token = random.randint(ops.shape(z_t), K, noise_seed)
+        rest = ops.where(u < to_x + to_z + to_random, token, self.mask_id)
+        drawn = ops.where(u < to_x, x, ops.where(u < to_x + to_z, z_t, rest))
+        return ops.where(total > 0, drawn, z_t)  # `x` cannot have become `z_t`: nothing is said
 
     def get_config(self):
         return {

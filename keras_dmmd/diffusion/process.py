@@ -139,7 +139,9 @@ class DiffusionProcess(abc.ABC):
         added = ops.expand_dims(ops.take_along_axis(ops.maximum(added, 0.0), z_t, axis=-1), -1)
         from_z = per_state(alpha_ts) * ops.one_hot(z_t, self.num_states, dtype="float32") + added
         product = from_z * self.marginal(x, s)
-        return product / ops.sum(product, axis=-1, keepdims=True)
+        mass = ops.sum(product, axis=-1, keepdims=True)
+        kept = ops.one_hot(z_t, self.num_states, dtype="float32")  # where `x` cannot have become `z_t`
+        return ops.where(mass > 0, product / ops.maximum(mass, PROBABILITY_FLOOR), kept)
 
     def sample_posterior(self, x, z_t, s, t, seed):
         """`z_s ~ q(z_s | z_t, x)` for ids `x`, `(batch, length)`.

@@ -16,19 +16,20 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
     One `train_step` is one round: every role in the order of `roles` is updated, as often as `updates`
     says. Each update draws its own noise and runs only its own branch, and has an optimizer of its own.
-    A method subclasses this, names its roles and writes `losses`.
+    A method subclasses this, names its roles and writes `role_losses`.
 
     Args:
         teacher: a built `keras_dmmd.DiffusionModel`; it is frozen.
         student: another one, which the distillation is for.
         critic: a third one that learns what the student makes, or `None` for methods without.
         seed: of all the draws.
+        **kwargs: of `keras.Model`, and the models of further roles by their names.
 
     Attributes:
         roles: names of attributes that are trained models, in the order of their updates. Those whose
             model is `None` are left out.
-        statistics: names of the scalars that `losses` reports beside them; their means stand in the
-            logs.
+        statistics: names of the scalars that `role_losses` reports beside them; their means stand in
+            the logs.
     """
 
     roles = ("critic", "student")
@@ -36,9 +37,13 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
     def __init__(self, teacher, student, critic=None, seed=0, **kwargs):
         kwargs.setdefault("dtype", student.dtype_policy)
+        models = {"student": student, "critic": critic}
+        models |= {role: kwargs.pop(role) for role in self.roles if role in kwargs}
         super().__init__(seed=seed, **kwargs)
-        self.teacher, self.student, self.critic = teacher, student, critic
-        self.roles = tuple(role for role in self.roles if getattr(self, role) is not None)
+        self.teacher = teacher
+        for role, model in models.items():
+            setattr(self, role, model)
+        self.roles = tuple(role for role in self.roles if models.get(role) is not None)
         self.process = teacher.process
         self.teacher.trainable = False
         self.trackers = {name: keras.metrics.Mean(name=name) for name in self._log_names()}
@@ -55,8 +60,8 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
     # What a method writes -------------------------------------------------------------------------
 
-    def losses(self, role, inputs, key):
-        """What the model of a role is trained by.
+    def role_losses(self, role, inputs, key):
+        """What the model of a role is trained by. (`losses` is Keras's own name for something else.)
 
         Args:
             role: one of `roles`.
@@ -165,7 +170,8 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
                 norm = self._train(role, optimizer, inputs, sample_weight, norm)
         self.optimizer.advance()
         self.end_round()
-        return self.get_metrics_result()
+        with self.phase(training=True):
+            return self.get_metrics_result()
 
     def _train(self, role, optimizer, inputs, sample_weight, previous_norm):
         """Update one network, once the update before it has its gradients; returns their norm."""
@@ -173,7 +179,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         variables = self.model_of(role).trainable_variables
 
         def scaled_loss():
-            values, logs = self.losses(role, inputs, key)
+            values, logs = self.role_losses(role, inputs, key)
             loss = weighted_mean(values, sample_weight)
             return optimizer.scale_loss(loss), {f"{role}_loss": loss, **logs}
 
@@ -192,8 +198,8 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         for name, value in logs.items():
             if name not in self.trackers:
                 raise ValueError(
-                    f"`losses` of {type(self).__name__} reports {name!r}: name it in `statistics`, "
-                    f"which has {self.statistics}."
+                    f"`role_losses` of {type(self).__name__} reports {name!r}: name it in "
+                    f"`statistics`, which has {self.statistics}."
                 )
             self.trackers[name].update_state(ops.stop_gradient(value))
         if "student_loss" in logs:
@@ -207,7 +213,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         keys = random.split(self.evaluation_seed, len(roles))
         with backend.no_gradient():
             return {
-                f"{role}_loss": self.losses(role, inputs, key)[0]
+                f"{role}_loss": self.role_losses(role, inputs, key)[0]
                 for role, key in zip(roles, keys, strict=True)
             }
 
@@ -238,11 +244,11 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
     # Serialisation --------------------------------------------------------------------------------
 
     def get_config(self):
-        models = {name: getattr(self, name) for name in ("teacher", "student", "critic")}
+        names = dict.fromkeys(["teacher", "student", *self.roles])
         serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
-            **{name: serialize(model) for name, model in models.items() if model is not None},
+            **{name: serialize(getattr(self, name)) for name in names},
             "seed": self.seed,
         }
 

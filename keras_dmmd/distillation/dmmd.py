@@ -72,8 +72,9 @@ class DMMDDistiller(Distiller):
         top_p_penalty: Δ.
         guidance_scale: w of a teacher under classifier-free guidance (see `DiffusionModel.generate`),
             for data with labels: the student learns to do in one call what takes the teacher two.
-        time_weighting: `"constant"`; `"nelbo"`, the bound's weight of `s`, whose pole at `s = 0` makes
-            for rare, large updates and in our runs for collapse; or a registered function of `s`,
+        time_weighting: `"constant"`; `"nelbo"`, the bound's weight of `s`, whose pole (at `s = 0` under
+            masked diffusion, at `s = 1` under others) makes for rare, large updates and in our runs for
+            collapse; or a registered function of `s`,
             `(batch,)` to `(batch,)`.
         max_log_ratio: bound on `|log x̂_θ - log x̂_φ|` in the student's loss, in nats, or `None`: without
             it a confident teacher drives the student into a single mode.
@@ -174,7 +175,7 @@ class DMMDDistiller(Distiller):
 
     # The method -----------------------------------------------------------------------------------
 
-    def losses(self, role, inputs, key):
+    def role_losses(self, role, inputs, key):
         return {"critic": self._critic_losses, "student": self._student_losses}[role](inputs, key)
 
     def updates(self, role):

@@ -20,6 +20,7 @@ from keras_dmmd.metrics.distances import FeatureMetric
 from keras_dmmd.metrics.statistics import mean_and_error
 from keras_dmmd.metrics.streaming import measure
 from keras_dmmd.optional import package
+from keras_dmmd.sampling.grids import calls_of
 
 OWN = "own"  # the name of the sampler that a model brings
 ENTROPY_SAMPLES = 64  # over which entropies by step are averaged
@@ -119,7 +120,8 @@ def evaluate(
             cell = Cell(DATA, 0, 1.0, int(seed))
             found[cell] = cells.get((DATA, seed), lambda s=seed: measurement.of_data(s))
     for i, cell in enumerate(plan):
-        found[cell] = cells.get(tuple(cell), lambda cell=cell: measurement.of_model(cell))
+        key = (*cell, settings["samplers"][cell.sampler])
+        found[cell] = cells.get(key, lambda cell=cell: measurement.of_model(cell))
         if bar:
             bar.update(i + 1)
     made_on = settings.pop("machine")
@@ -175,7 +177,8 @@ class _Measurement:
         options = {**self.generate, "temperature": cell.temperature, "verbose": 0}
         options |= {"seed": cell.seed, "steps": cell.steps, "sampler": self.samplers[cell.sampler]}
         stepper = options["sampler"] or model.sampler
-        fewest = 1 if stepper.one_call_is_enough else cell.steps
+        fixed = calls_of(self.generate.get("times")) is not None
+        fewest = 1 if stepper.one_call_is_enough and not fixed else cell.steps
         model.generate(n, **{**options, "steps": fewest})  # compiled, before the clock starts
         start = time.perf_counter()
         tokens, calls = model.generate(n, return_calls=True, **options)
@@ -188,7 +191,8 @@ class _Measurement:
             "shown": tokens[: self.shown].tolist(),
         }
         if cell.temperature == self.base.temperature:
-            found["entropies"] = step_entropies(model, samples=min(n, ENTROPY_SAMPLES), **options)
+            few = min(n, ENTROPY_SAMPLES)
+            found["entropies"] = step_entropies(model, samples=few, **_first(options, n, few))
         return found
 
     def of_data(self, seed):
@@ -200,6 +204,15 @@ class _Measurement:
         """A seed's rows of the data: others than another seed's, as far as there are enough."""
         first = 2 * self.n * self.seeds.index(seed)
         return self.data[np.take(self.order, np.arange(first, first + n), mode="wrap")]
+
+
+def _first(options, n, few):
+    """Arguments of `generate` for the first few of n samples: of what has an entry per sample, those."""
+    per_sample = ("labels", "prompts", "known")
+    return {
+        name: value[:few] if name in per_sample and np.ndim(value) and len(value) == n else value
+        for name, value in options.items()
+    }
 
 
 def _rows(found):

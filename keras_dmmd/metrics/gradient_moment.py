@@ -1,5 +1,6 @@
 """The gradient moment: do samples move a reference model the way that data do?"""
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -54,7 +55,7 @@ class GradientMoment(StreamingMetric):
                 f"`model`, as a keras_dmmd.metrics.CausalReference has. Received: {reference!r}"
             )
         self.reference, self.pairs, self.batch_size = reference, int(pairs), int(batch_size)
-        self.judge = owner
+        self.judge = owner if isinstance(owner, keras.Model) else None
         self._variables = list(owner.trainable_variables)
         if not self._variables:
             raise ValueError("The reference model has no trainable weights to differentiate.")

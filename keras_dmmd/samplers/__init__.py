@@ -15,3 +15,4 @@ from keras_dmmd.samplers.remasking import Remasking as Remasking
 from keras_dmmd.samplers.stepper import Step as Step
 from keras_dmmd.samplers.stepper import Stepper as Stepper
 from keras_dmmd.samplers.threshold import Threshold as Threshold
+from keras_dmmd.sampling.prediction import Prediction as Prediction

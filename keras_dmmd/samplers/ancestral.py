@@ -2,7 +2,6 @@
 
 import keras
 
-from keras_dmmd import random
 from keras_dmmd.samplers.stepper import Step, Stepper
 
 
@@ -17,7 +16,7 @@ class Ancestral(Stepper):
         - [Simple and Effective Masked Diffusion Language Models](https://arxiv.org/abs/2406.07524)
     """
 
-    def step(self, process, log_probs, z_t, s, t, state, keys):
+    def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, position_key, _ = keys
-        x = random.categorical(log_probs, token_key)
+        x = prediction.draw(token_key)
         return Step(process.sample_posterior(x, z_t, s, t, position_key), state)

@@ -36,10 +36,13 @@ class Confidence(MaskStepper):
             raise ValueError(f"`score` must be one of {SCORES}. Received: score={score!r}")
         self.score, self.randomness = score, check_range("randomness", randomness, 0.0)
 
-    def step(self, process, log_probs, z_t, s, t, state, keys):
+    def steps(self, asked, default, num_open):
+        return min(default, max(1, num_open)) if asked is None else asked
+
+    def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, position_key, _ = keys
-        x = random.categorical(log_probs, token_key)
-        scores = self._scores(log_probs, x)
+        x = prediction.draw(token_key)
+        scores = self._scores(prediction.log_probs, x)
         gumbel = -ops.log(random.exponential(ops.shape(scores), position_key))
         scores = scores + self.randomness * ops.expand_dims(t, -1) * gumbel
         left = ops.round(state[0] * (1.0 - process.signal(s).alpha))

@@ -30,8 +30,8 @@ class EntropyBound(MaskStepper):
         confidence_threshold: nats per token; 0 switches that end off.
         stability_threshold: calls.
         start_temperature, end_temperature: of the predictions at the first call and at the end, a
-            straight line between, times the temperature of `generate`. DiffusionGemma goes from 0.8 to
-            0.4.
+            straight line between; entropies are those at it, draws also at the temperature of
+            `generate`. DiffusionGemma goes from 0.8 to 0.4.
 
     Reference:
         - [Accelerated Sampling from Masked Diffusion Models via Entropy Bounded Unmasking](https://arxiv.org/abs/2505.24857)
@@ -64,12 +64,13 @@ class EntropyBound(MaskStepper):
     def time(self, process, z_t, t, state):
         return self.time_by_count(process, z_t, state)
 
-    def step(self, process, log_probs, z_t, s, t, state, keys):
+    def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, _, _ = keys
         number, before, stable = state
         ramp = self.end_temperature + (self.start_temperature - self.end_temperature) * t
-        log_probs = sharpen(log_probs, ops.reshape(ramp, (-1, 1, 1)))
-        x = random.categorical(log_probs, token_key)
+        ramp = ops.reshape(ramp, (-1, 1, 1))
+        log_probs = sharpen(prediction.log_probs, ramp)
+        x = random.categorical(sharpen(prediction.sharpened, ramp), token_key)
         is_open = process.is_open(z_t)
         entropy = ops.where(is_open, ops.maximum(entropies(log_probs), 0.0), 0.0)
         chosen = self._within_bound(entropy, is_open)

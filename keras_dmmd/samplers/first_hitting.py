@@ -39,10 +39,10 @@ class FirstHitting(MaskStepper):
     def time(self, process, z_t, t, state):
         return process.time_of(1.0 - state[1])
 
-    def step(self, process, log_probs, z_t, s, t, state, keys):
+    def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, position_key, level_key = keys
         number, level = state
-        x = random.categorical(log_probs, token_key)
+        x = prediction.draw(token_key)
         is_open = process.is_open(z_t)
         chosen = ops.equal(ranks(random.uniform(ops.shape(z_t), position_key), is_open), 0)
         level = _next_level(level, count_open(process, z_t) - 1.0, level_key)

@@ -26,10 +26,10 @@ class Psi(Stepper):
     def __init__(self, kappa=0.95):
         self.kappa = check_range("kappa", kappa, 0.0, 1.0)
 
-    def step(self, process, log_probs, z_t, s, t, state, keys):
+    def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, position_key, more_key = keys
         coin_key, forward_key = random.split(more_key, 2)
-        x = random.categorical(log_probs, token_key)
+        x = prediction.draw(token_key)
         posterior = process.sample_posterior(x, z_t, s, t, position_key)
         forward = process.corrupt(x, s, forward_key)
         keep = random.uniform(ops.shape(z_t), coin_key) < self.kappa

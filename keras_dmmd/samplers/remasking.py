@@ -57,9 +57,9 @@ class Remasking(Stepper):
         found[0], found[-1] = 1.0, 0.0
         return np.minimum.accumulate(found)
 
-    def step(self, process, log_probs, z_t, s, t, state, keys):
+    def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, position_key, _ = keys
-        x = random.categorical(log_probs, token_key)
+        x = prediction.draw(token_key)
         alpha_s, alpha_t = process.signal(s).alpha, process.signal(t).alpha
         sigma_max = ops.minimum((1.0 - alpha_s) / ops.maximum(alpha_t, SIGNAL_FLOOR), 1.0)
         sigma = self.eta * sigma_max if self.strategy == "rescale" else ops.minimum(self.eta, sigma_max)

@@ -32,7 +32,8 @@ class Stepper:
     says which tokens take what the network predicted. Its methods `init`, `time` and `step` are pure
     functions of tensors, compiled together with the network's call. What `get_config` returns decides
     what is compiled; floats in it are the exception, for which tensors stand in the compiled step, so
-    that they may be swept without compiling again.
+    that they may be swept without compiling again: each must be kept under its own name,
+    `self.threshold`, and be read from there.
 
     Write `step`, and `get_config` where there are arguments. The rest is for steppers that remember
     something, that have times of their own, or that end early.
@@ -96,13 +97,12 @@ class Stepper:
         del process, z_t, state
         return t
 
-    def step(self, process, log_probs, z_t, s, t, state, keys):
+    def step(self, process, prediction, z_t, s, t, state, keys):
         """From `z_t` to `z_s`.
 
         Args:
             process: a `keras_dmmd.DiffusionProcess`.
-            log_probs: `log E[x | z_t]` as the network predicts it, at the wanted temperature and
-                nucleus, `(batch, length, K)`; certain where a token is given.
+            prediction: a `keras_dmmd.samplers.Prediction`.
             z_t: ids `(batch, length)`.
             s, t: the next time and this one, `(batch,)`. The last call has `s = 0`: after it nothing
                 may be open.
@@ -129,6 +129,12 @@ class Stepper:
 
     def with_floats(self, values):
         """This stepper with other values in the place of its floats, tensors for instance."""
+        hidden = sorted(values.keys() - vars(self).keys())
+        if hidden:
+            raise ValueError(
+                f"{type(self).__name__} must keep {', '.join(hidden)} under the names of its config: a "
+                "compiled step reads other values from there."
+            )
         other = copy.copy(self)
         vars(other).update(values)
         return other

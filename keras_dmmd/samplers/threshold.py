@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from keras_dmmd import random
 from keras_dmmd.samplers.stepper import MaskStepper, check_range, ranks
 from keras_dmmd.tensors import gather
 
@@ -31,10 +30,10 @@ class Threshold(MaskStepper):
     def time(self, process, z_t, t, state):
         return self.time_by_count(process, z_t, state)
 
-    def step(self, process, log_probs, z_t, s, t, state, keys):
+    def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, _, _ = keys
-        x = random.categorical(log_probs, token_key)
-        scores = gather(log_probs, x)
+        x = prediction.draw(token_key)
+        scores = gather(prediction.log_probs, x)
         first = ops.equal(ranks(scores, process.is_open(z_t)), 0)
         chosen = ops.logical_or(first, ops.exp(scores) > self.threshold)
         return self.open_tokens(process, x, z_t, chosen, s, state)

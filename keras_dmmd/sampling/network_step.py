@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_dmmd import backend, random
 from keras_dmmd.sampling import truncation
+from keras_dmmd.sampling.prediction import Prediction
 from keras_dmmd.tensors import certain, entropies
 
 
@@ -94,7 +95,7 @@ def network_step(model, stepper, record_entropies, on_trace):
         )
         logits = backend.keep_unfused(logits, z_t)
         seen = Seen(ops.isnan(ops.sum(logits)))
-        prediction = None if state.prediction is None else ops.softmax(logits, axis=-1)
+        shown_next = None if state.prediction is None else ops.softmax(logits, axis=-1)
         log_probs = process.log_mean(logits, z_t, told_time)
         if record_entropies:
             is_open = process.is_open(z_t)
@@ -103,16 +104,16 @@ def network_step(model, stepper, record_entropies, on_trace):
             counted = ops.cast(is_open, "float32")
             entropy = ops.sum(ops.where(is_open, entropies(log_probs), 0.0))
             seen = seen._replace(entropy=entropy, num_open=ops.sum(counted))
-        log_probs = truncation.sharpen(
-            _with_conditions(log_probs, conditions, model), settings.temperature, settings.top_p
-        )
-        found = own.step(process, log_probs, z_t, s, t, state.stepper, keys)
+        log_probs = _with_conditions(log_probs, conditions, model)
+        sharpened = truncation.sharpen(log_probs, settings.temperature, settings.top_p)
+        prediction = Prediction(log_probs, sharpened)
+        found = own.step(process, prediction, z_t, s, t, state.stepper, keys)
         z_s = conditions.place(found.z) if model.shows_known else found.z
         done = found.done
         if state.done is not None:  # such a row stays as it is, whatever the stepper does
             z_s = ops.where(ops.expand_dims(state.done, -1), z_t, z_s)
             done = ops.logical_or(state.done, done)
-        return State(z_s, found.state, done, prediction), seen
+        return State(z_s, found.state, done, shown_next), seen
 
     return step
 

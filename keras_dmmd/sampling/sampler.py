@@ -211,15 +211,18 @@ class _Batch:
         prediction = done = None
         if self.model.capabilities.self_conditioning:
             prediction = ops.zeros((*ops.shape(z), process.vocabulary_size))
+        active = np.ones(self.n, bool)
         if stepper.adaptive:
             done = ops.zeros((self.n,), "bool")
+            if process.absorbing:  # a row that is given whole is done before it begins
+                done = ops.logical_not(ops.any(process.is_open(z), axis=-1))
+            active = ~ops.convert_to_numpy(done)
         stepper = stepper.with_floats(self.settings.floats)
         # The first call's key has parts to spare.
         remembered = stepper.init(process, z, random.split(keys[0], 5)[4])
         state = State(z, remembered, done, prediction)
         grid = [ops.convert_to_tensor(np.float32(t)) for t in request.grid]
         self.seen.append([])
-        active = np.ones(self.n, bool)
         for key, t, s in zip(keys, grid[:-1], grid[1:], strict=True):
             if active.any():
                 state, seen = self.step(state, t, s, key, conditions, self.settings)

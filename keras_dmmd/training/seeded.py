@@ -41,7 +41,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
         self._assert_compile_called("fit")
         self._check(args, kwargs)
         try:
-            with self._phase(training=True):
+            with self.phase(training=True):
                 return super().fit(*args, **_with_targets(args, kwargs))
         finally:
             backend.unshare([*self.variables, *self.optimizer.variables])
@@ -49,21 +49,22 @@ class SeededModel(ExactCheckpoints, keras.Model):
     def evaluate(self, *args, **kwargs):
         """`keras.Model.evaluate`; the same model and data give the same result."""
         self._check(args, kwargs)
-        with self._phase(training=False):
+        with self.phase(training=False):
             return super().evaluate(*args, **_with_targets(args, kwargs))
 
     def train_on_batch(self, *args, **kwargs):
         """See `keras.Model.train_on_batch`."""
-        with self._phase(training=True):
+        with self.phase(training=True):
             return super().train_on_batch(*args, **kwargs)
 
     def test_on_batch(self, *args, **kwargs):
         """See `keras.Model.test_on_batch`."""
-        with self._phase(training=False):
+        with self.phase(training=False):
             return super().test_on_batch(*args, **kwargs)
 
     @contextlib.contextmanager
-    def _phase(self, training):
+    def phase(self, training):
+        """A context in which what runs is training, or is not."""
         before, self.in_training = self.in_training, training
         try:
             yield

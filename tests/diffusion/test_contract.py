@@ -65,6 +65,15 @@ def test_hybrid_contains_both_others():
         np.testing.assert_allclose(numpy(hybrid.nelbo(logits, x, z, t)), bound, rtol=1e-4, atol=1e-4)
 
 
+def test_a_hybrid_without_random_tokens_leaves_no_mask():
+    """Also where a network draws a token that cannot have become the one it sees."""
+    hybrid = kd.HybridDiffusion(3, "linear", 0.0, 0.0)
+    x, z = np.array([[1, 1, 0]]), np.array([[2, 3, 0]])
+    s, t = np.zeros(1, "float32"), np.full(1, 0.5, "float32")
+    np.testing.assert_array_equal(numpy(hybrid.sample_posterior(x, z, s, t, 0)), [[2, 1, 0]])
+    np.testing.assert_allclose(numpy(hybrid.posterior(x, z, s, t)).argmax(-1), [[2, 1, 0]])
+
+
 def test_the_two_weights_are_two():
     """Of plain cross-entropy one is 1, and the bound's is not."""
     t = np.array([0.25, 0.5], "float32")

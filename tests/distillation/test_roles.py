@@ -18,7 +18,7 @@ class Imitation(kd.Distiller):
     roles = ("student",)
     statistics = ("teacher_entropy",)
 
-    def losses(self, role, inputs, key):
+    def role_losses(self, role, inputs, key):
         time_key, key = kd.random.split(key, 2)
         t = self.process.training_times(batch_size_of(inputs), time_key)
         batch = corrupt_batch(self.teacher, inputs, t, key)
@@ -112,3 +112,29 @@ def test_a_statistic_that_is_not_named_is_an_error():
     model.compile()
     with pytest.raises(ValueError, match="Loud reports 'teacher_entropy': name it in `statistics`"):
         model.fit(tokens(), verbose=0)
+
+
+@keras.saving.register_keras_serializable("keras_dmmd_tests")
+class Twins(Imitation):
+    """A second student in a role of its own."""
+
+    roles = ("twin", "student")
+
+    def role_losses(self, role, inputs, key):
+        t = self.process.training_times(batch_size_of(inputs), key)
+        batch = corrupt_batch(self.teacher, inputs, t, key)
+        logits = self.model_of(role).logits(batch.z_t, t, batch.conditions)
+        return self.process.loss(logits, batch.tokens, batch.z_t, t), {}
+
+
+def test_a_role_of_ones_own(tmp_path):
+    model = Twins(small_model(), small_model(), twin=small_model())
+    model.compile(twin_optimizer="sgd")
+    before = model.twin.get_weights()
+    history = model.fit(tokens(), verbose=0).history
+    assert {"twin_loss", "student_loss", "twin_grad_norm"} <= set(history)
+    assert any((a != b).any() for a, b in zip(before, model.twin.get_weights(), strict=True))
+    model.save(tmp_path / "twins.keras")
+    loaded = keras.saving.load_model(tmp_path / "twins.keras")
+    for a, b in zip(model.twin.get_weights(), loaded.twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -316,6 +316,22 @@ def test_samplers_must_suit_every_model():
         sweep({"masked": exact_model(), "uniform": uniform}, samplers=["confidence"])
 
 
+def test_a_sampler_of_the_same_name_with_other_settings_is_another_one(tmp_path):
+    arguments = {"steps": [5], "samples": 100, "seeds": (0,), "folder": tmp_path}
+    one, other = (
+        sweep(samplers={"mine": kd.samplers.EntropyBound(bound)}, **arguments).rows[0]["calls"]
+        for bound in (float("inf"), 0.0)
+    )
+    assert one == 1 < other
+
+
+def test_arguments_for_every_sample():
+    """More of them than entropies are taken of."""
+    model, entropy = randomise(small_model(num_classes=2)), metrics.UnigramEntropy()
+    report = sweep({"m": model}, metrics=[entropy], steps=[2], samples=80, labels=[1] * 80)
+    assert len(report.rows[0]["step_entropies"]) == 2
+
+
 def test_step_entropies_of_classes_and_of_self_conditioning():
     """What is told beside tokens and time is told as in sampling."""
     for model in (

@@ -123,15 +123,23 @@ def test_first_hitting_opens_tokens_at_the_times_of_the_process():
         place = LENGTH - i  # from the highest down
         mean, error = place / (LENGTH + 1), level.std() / N**0.5
         assert abs(level.mean() - mean) < 5 * error
-        step = sampler.step(process, log_probs, z, s, times, state, kd.random.split(key, 3))
+        step = sampler.step(
+            process,
+            samplers.Prediction(log_probs, log_probs),
+            z,
+            s,
+            times,
+            state,
+            kd.random.split(key, 3),
+        )
         z, state = np.asarray(step.z), step.state
         assert ((z == K).sum(axis=1) == place - 1).all()
     assert np.asarray(step.done).all()
 
 
 def greedy_path(score, support, probabilities):
-    """The row that opens the surest token at each call, by hand, and by how much each choice is clear."""
-    z, clear = np.full(LENGTH, K), np.inf
+    """The rows on the way that opens the surest token at each call, and how clear the choices are."""
+    z, clear, path = np.full(LENGTH, K), np.inf, []
     for _ in range(LENGTH):
         mean = conditionals(z, support, probabilities)
         ordered = np.sort(mean, axis=1)[:, ::-1]
@@ -146,7 +154,8 @@ def greedy_path(score, support, probabilities):
         if ordered[place, 0] < 1.0 - 1e-9:  # tokens that are certain may come in any order
             clear = min(clear, scores[place] - scores[others[0]], ordered[place, 0] - ordered[place, 1])
         z[place] = mean[place].argmax()
-    return z, clear
+        path.append(z.copy())
+    return np.array(path), clear
 
 
 @pytest.mark.parametrize("score", ["probability", "margin", "entropy"])
@@ -156,16 +165,29 @@ def test_confidence_at_temperature_0_takes_the_greedy_path(score):
     chosen = [seed for seed, (_, clear) in paths.items() if clear > 1e-3][:4]
     assert len(chosen) == 4
     for seed in chosen:
-        draws, calls = exact_model(seed=seed).generate(
+        path, calls = exact_model(seed=seed).generate(
             3,
             steps=LENGTH,
             temperature=0.0,
             sampler=samplers.Confidence(score),
+            trajectory=True,
             return_calls=True,
             jit_compile=False,
         )
         assert (calls == LENGTH).all()
-        np.testing.assert_array_equal(draws, np.tile(paths[seed][0], (3, 1)))
+        expected = paths[seed][0]
+        np.testing.assert_array_equal(path[-1], np.tile(expected[-1], (3, 1)))
+        for i in range(calls_in_doubt(expected, *toy.random_modes(seed))):
+            np.testing.assert_array_equal(path[i + 1], np.tile(expected[i], (3, 1)))
+
+
+def calls_in_doubt(path, support, probabilities):
+    """How many calls pass before a masked token is certain: from there on the order is free."""
+    before = np.concatenate([np.full((1, LENGTH), K), path[:-1]])
+    for i, z in enumerate(before):
+        if (conditionals(z, support, probabilities).max(axis=1)[z == K] > 1 - 1e-9).any():
+            return i
+    return LENGTH
 
 
 def test_entropy_bound_goes_from_one_token_a_call_to_all_at_once():
@@ -196,7 +218,15 @@ def test_entropy_bound_takes_what_fits():
     for bound, opened in [*tests, (four - 0.01, 3), (four + 0.01, 4)]:
         sampler = samplers.EntropyBound(bound)
         state = sampler.init(process, z, None)
-        step = sampler.step(process, log_probs, z, half, half, state, kd.random.split(0, 3))
+        step = sampler.step(
+            process,
+            samplers.Prediction(log_probs, log_probs),
+            z,
+            half,
+            half,
+            state,
+            kd.random.split(0, 3),
+        )
         assert (np.asarray(step.z) != 2).sum() == opened, bound
 
 
@@ -211,7 +241,15 @@ def test_entropy_bound_ends_where_nothing_is_in_doubt():
     state = sampler.init(process, z, None)
     counts = []
     for key in kd.random.split(0, 2):
-        step = sampler.step(process, log_probs, z, half, half, state, kd.random.split(key, 3))
+        step = sampler.step(
+            process,
+            samplers.Prediction(log_probs, log_probs),
+            z,
+            half,
+            half,
+            state,
+            kd.random.split(key, 3),
+        )
         z, state = np.asarray(step.z), step.state
         counts.append((z == 2).sum(axis=1).tolist())
     assert counts == [[5, 5, 5], [0, 0, 0]] and np.asarray(step.done).all()
@@ -224,9 +262,19 @@ def test_threshold_opens_what_is_likely_and_one_at_least():
     z, half = np.full((2, 4), 2, "int32"), np.full(2, 0.5, "float32")
     sampler = samplers.Threshold(0.9)
     state = sampler.init(process, z, None)
-    step = sampler.step(process, log_probs, z, half, half, state, kd.random.split(0, 3))
+    step = sampler.step(
+        process, samplers.Prediction(log_probs, log_probs), z, half, half, state, kd.random.split(0, 3)
+    )
     np.testing.assert_array_equal(np.asarray(step.z), [[0, 2, 0, 2], [0, 2, 2, 2]])
-    last = sampler.step(process, log_probs, z, 0 * half, half, state, kd.random.split(0, 3))
+    last = sampler.step(
+        process,
+        samplers.Prediction(log_probs, log_probs),
+        z,
+        0 * half,
+        half,
+        state,
+        kd.random.split(0, 3),
+    )
     assert (np.asarray(last.z) == 0).all() and np.asarray(last.done).all()
 
 
@@ -240,7 +288,11 @@ def test_remasking_keeps_the_marginals_of_the_process(strategy, eta):
     z = np.asarray(process.corrupt(x, t, 0))
     certain = np.where(np.eye(2)[x] > 0, 0.0, -np.inf).astype("float32")
     sampler = samplers.Remasking(strategy, eta=eta)
-    z_s = np.asarray(sampler.step(process, certain, z, s, t, (), kd.random.split(1, 3)).z)
+    z_s = np.asarray(
+        sampler.step(
+            process, samplers.Prediction(certain, certain), z, s, t, (), kd.random.split(1, 3)
+        ).z
+    )
     assert abs((z_s == 2).mean() - 0.3) < 5 * 0.5 / n**0.5
     back = ((z == 0) & (z_s == 2)).sum() / (z == 0).sum()
     sigma_max = min(1.0, 0.3 / 0.4)
