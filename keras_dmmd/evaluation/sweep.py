@@ -207,7 +207,7 @@ class _Measurement:
 
 
 def _first(options, n, few):
-    """Arguments of `generate` for the first few of n samples: of what has an entry per sample, those."""
+    """Arguments of `generate` for the first few of n samples, of what has an entry per sample."""
     per_sample = ("labels", "prompts", "known")
     return {
         name: value[:few] if name in per_sample and np.ndim(value) and len(value) == n else value
