@@ -16,6 +16,7 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd import backend, random
+from keras_dmmd.conditions import NOTHING, Conditions
 
 COLUMNS = ["blocks", "ours_ms", "other_ms", "ours_ms_a_block", "other_ms_a_block", "ratio"]
 VOCABULARY = 27
@@ -38,12 +39,12 @@ def without_cache(model, steps):
     def step(z, written, t, s, key):
         noise_key, token_key, posterior_key = random.split(key, 3)
         times = [ops.broadcast_to(time, (z.shape[0],)) for time in (t, s)]
-        blocks, length = {}, written.shape[1]
+        conditions, length = NOTHING, written.shape[1]
         if length:
             cache = model.denoiser.empty_cache(z.shape[0], length + size)
             cache = model.denoiser.extend(cache, written, ops.convert_to_tensor(0))
-            blocks = {"cache": cache, "start": ops.convert_to_tensor(length)}
-        logits = model.logits(z, times[0], seed=noise_key, **blocks)
+            conditions = Conditions(cache=cache, start=ops.convert_to_tensor(length))
+        logits = model.logits(z, times[0], conditions, seed=noise_key)
         log_probs = model.process.log_mean(logits, z, times[0])
         x = random.categorical(log_probs, token_key)
         return model.process.sample_posterior(x, z, times[1], times[0], posterior_key)
