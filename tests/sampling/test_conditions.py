@@ -90,7 +90,9 @@ def test_samples_follow_the_conditional_distribution(process, told):
     )
 
 
-@every_process
+# Hybrid noise makes for rare, large values, which no mean of draws shows: its bound is checked by
+# quadrature.
+@pytest.mark.parametrize("process", PROCESSES[:3], ids=repr)
 def test_nelbo_given_tokens_is_the_conditional_entropy(process):
     known = np.array([True, False, True, False, False])
     entropy = 0.0
