@@ -1,6 +1,11 @@
-"""Train the teachers of text and molecules that ship with the package.
+"""Train the teachers of text, molecules and proteins that ship with the package.
 
     python examples/train_sequence_teacher.py --data sotu --out runs/sotu_chars_teacher
+
+Proteins are the loops of T-cell receptors that OLGA draws (`pip install olga`, GPL-3):
+
+    olga-generate_sequences --humanTRB -n 1000000 --seed 0 -o loops.tsv
+    python examples/train_sequence_teacher.py --data proteins --path loops.tsv --out runs/proteins_teacher
 
 Any backend. Writes the preset, and the training log beside it. A run that was interrupted goes on when
 it is started again; `--init runs/first` begins a further phase with the weights of a former one, which
@@ -12,15 +17,17 @@ of `continued_from` in `card.json` has the arguments of every phase.
 import argparse
 import functools
 import os
+import pathlib
 import time
 
 import keras
 import numpy as np
 
 import keras_dmmd as kd
+from keras_dmmd.evaluation.machine import machine
 
 PROCESSES = {"masked": kd.MaskedDiffusion, "uniform": kd.UniformDiffusion}
-SIZES = {"sotu": {"hidden_dim": 128, "num_layers": 4}, "moses": {"hidden_dim": 128, "num_layers": 4}}
+SIZE = {"hidden_dim": 128, "num_layers": 4}
 # Muon for the matrices inside the blocks; embeddings, modulation and head stay with Adam.
 OPTIMIZERS = {
     "adamw": keras.optimizers.AdamW,
@@ -33,24 +40,57 @@ OPTIMIZERS = {
 TASKS = {
     "sotu": "State of the Union, 27 characters (datasets.text8), rows of 128",
     "moses": "MOSES molecules, SMILES tokens, rows of 56",
+    "proteins": "CDR3 loops of human T-cell receptors (beta chains), by OLGA, rows of 24",
 }
 
 
-def load_sotu(path=None, length=128, download=True):
-    """`tokenizer, train, held_out`: the last 12 speeches are held out."""
-    tokenizer = kd.tokenizers.CharacterTokenizer()
+TOKENIZERS = {
+    "sotu": kd.tokenizers.CharacterTokenizer(),
+    "moses": kd.tokenizers.SmilesTokenizer(),
+    "proteins": kd.tokenizers.CharacterTokenizer("ACDEFGHIKLMNPQRSTVWY", end=True),
+}
+
+
+def load_sotu(tokenizer, path=None, length=128, cuts=4, download=True):
+    """`train, held_out`: the last 12 speeches are held out; rows begin at `cuts` places of a row."""
     parts = kd.datasets.load_sotu(path, download=download and path is None)
-    texts = [[kd.datasets.text8(speech) + " " for speech in part] for part in parts]
-    return tokenizer, *(kd.datasets.pack(part, tokenizer, length) for part in texts)
+    train, held_out = ("".join(kd.datasets.text8(text) + " " for text in part) for part in parts)
+    starts = [i * length // cuts for i in range(cuts)]
+    rows = [kd.datasets.pack([train[start:]], tokenizer, length) for start in starts]
+    return np.concatenate(rows), kd.datasets.pack([held_out], tokenizer, length)
 
 
-def load_moses(path=None, length=56, held_out=10_000):
-    """`tokenizer, train, held_out`: the training split, and molecules of the test split."""
-    tokenizer = kd.tokenizers.SmilesTokenizer()
+def load_moses(tokenizer, path=None, length=56, held_out=10_000):
+    """`train, held_out`: the training split, and molecules of the test split."""
     train, test, _ = kd.datasets.load_moses(path)
     order = np.random.default_rng(0).permutation(len(test))[:held_out]
     test = [test[i] for i in order]
-    return tokenizer, *(tokenizer.encode_batch(part, length) for part in (train, test))
+    return tuple(tokenizer.encode_batch(part, length) for part in (train, test))
+
+
+def load_proteins(tokenizer, path, length=24, held_out=10_000):
+    """`train, held_out`: the second column of OLGA's file; its last rows are held out."""
+    if path is None:
+        raise SystemExit("--data proteins needs --path, the file that olga-generate_sequences wrote.")
+    loops = [line.split("\t")[1] for line in pathlib.Path(path).read_text().splitlines()]
+    loops = [loop for loop in loops if len(loop) <= length]  # all but one in two thousand
+    rows = tokenizer.encode_batch(loops, length)
+    return rows[:-held_out], rows[-held_out:]
+
+
+LOADERS = {"sotu": load_sotu, "moses": load_moses, "proteins": load_proteins}
+
+
+def load(name, path=None, cache=None):
+    """`tokenizer, train, held_out`; the rows from the file `cache` if it is there, else into it."""
+    tokenizer = TOKENIZERS[name]
+    if cache and os.path.exists(cache):
+        with np.load(cache) as file:
+            return tokenizer, *(file[part].astype("int32") for part in ("train", "held_out"))
+    train, held_out = LOADERS[name](tokenizer, path)
+    if cache:
+        np.savez_compressed(cache, train=train.astype("uint8"), held_out=held_out.astype("uint8"))
+    return tokenizer, train, held_out
 
 
 def build(process, tokenizer, length, size, dropout, block_size=None):
@@ -87,6 +127,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", choices=sorted(TASKS), required=True)
     parser.add_argument("--path", help="where the data lie, see keras_dmmd.datasets")
+    parser.add_argument("--cache", help="a .npz file to keep the encoded rows in, and to take them from")
     parser.add_argument("--process", choices=sorted(PROCESSES), default="masked")
     parser.add_argument("--steps", type=int, default=20_000, help="updates")
     parser.add_argument("--batch-size", type=int, default=64)
@@ -99,6 +140,7 @@ def main(argv=None):
     parser.add_argument(
         "--policy", default="float32", help="or mixed_bfloat16: see keras.dtype_policies"
     )
+    parser.add_argument("--log-every", type=int, default=500, help="updates: a log line, a backup")
     parser.add_argument("--init", help="a preset to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", required=True)
@@ -106,9 +148,8 @@ def main(argv=None):
 
     keras.utils.set_random_seed(args.seed)
     keras.config.set_dtype_policy(args.policy)
-    load = {"sotu": load_sotu, "moses": load_moses}[args.data]
-    tokenizer, train, held_out = load(args.path)
-    size = dict(SIZES[args.data])
+    tokenizer, train, held_out = load(args.data, args.path, args.cache)
+    size = dict(SIZE)
     size |= {"hidden_dim": args.hidden} if args.hidden else {}
     size |= {"num_layers": args.layers} if args.layers else {}
     process = PROCESSES[args.process](tokenizer.vocabulary_size)
@@ -124,7 +165,7 @@ def main(argv=None):
         )
     )
     os.makedirs(args.out, exist_ok=True)
-    epoch = min(500, args.steps)  # updates: a line in the log and a backup each
+    epoch = min(args.log_every, args.steps)
     start = time.time()
     teacher.fit(
         train,
@@ -158,9 +199,7 @@ def main(argv=None):
             "parameters": int(teacher.count_params()),
             "nelbo_bits_per_token": {k: [round(v, 4) for v in pair] for k, pair in figures.items()},
             "minutes": round(minutes, 1),
-            "device": f"CPU, {os.cpu_count()} cores",
-            "backend": keras.backend.backend(),
-            "keras": keras.__version__,
+            "machine": machine(),
         },
     )
     for name, (mean, error) in figures.items():
