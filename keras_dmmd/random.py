@@ -1,7 +1,7 @@
 """Stateless random numbers, the same calls on every backend, and exact categorical sampling.
 
-Every function takes a `seed`: an integer, a `keras.random.SeedGenerator`, or a key that `split`
-returned. The same integer or key gives the same numbers again; a generator moves on.
+Every function takes a `seed`: an integer, a `keras.random.SeedGenerator`, or a key that `split` or
+`row_keys` returned. The same integer or key gives the same numbers again; a generator moves on.
 """
 
 import numbers
@@ -31,6 +31,15 @@ def as_key(seed):
 def split(seed, n):
     """A list of `n` independent keys."""
     return backend.split(as_key(seed), n)
+
+
+def row_keys(seed, start, n):
+    """A key per row, of the `n` rows from `start`, as one key.
+
+    A draw of shape `(n, ...)` by it takes each row from the row's own key: what a row gets does not
+    depend on the rows that are drawn beside it.
+    """
+    return backend.row_keys(as_key(seed), start, n)
 
 
 def uniform(shape, seed):

@@ -18,10 +18,12 @@ __all__ = [
     "exponential",
     "is_out_of_memory",
     "keep_unfused",
+    "keeper",
     "key",
     "no_gradient",
     "normal",
     "on_cpu",
+    "row_keys",
     "split",
     "synchronize",
     "uniform",
@@ -38,16 +40,30 @@ def key(seed):
     return jnp.asarray(seed).astype("uint32")
 
 
+def row_keys(key, start, n):
+    # Apart from what `split` makes, which is `fold_in` of small numbers.
+    apart = jax.random.fold_in(key, 2**31)
+    return jax.vmap(jax.random.fold_in, (None, 0))(apart, start + jnp.arange(n))
+
+
 def split(key, n):
-    return list(jax.random.split(key, n))
+    if key.ndim == 1:
+        return list(jax.random.split(key, n))
+    return list(jax.vmap(jax.random.split, (0, None), 1)(key, n))
 
 
 def uniform(key, shape):
-    return jax.random.uniform(key, shape, "float32")
+    return _draw(jax.random.uniform, key, shape)
 
 
 def normal(key, shape):
-    return jax.random.normal(key, shape, "float32")
+    return _draw(jax.random.normal, key, shape)
+
+
+def _draw(draw, key, shape):
+    if key.ndim == 1:
+        return draw(key, shape, "float32")
+    return jax.vmap(lambda row_key: draw(row_key, shape[1:], "float32"))(key)
 
 
 def value_and_grad(fn, variables):
@@ -116,6 +132,21 @@ def unshare(variables):
         if id(variable.value) in seen:
             variable.assign(jnp.copy(variable.value))
         seen.add(id(variable.value))
+
+
+def keeper(variables):
+    before = [(v, v._value) for v in variables if v._value is not None]
+
+    def keep(model):
+        # Keras lends the state to its loop, and only a loop that ends well gives it back.
+        if getattr(model, "_jax_state", None):
+            model.jax_state_sync()
+        model._jax_state = None
+        for variable, value in before:
+            if variable._value is None and not value.is_deleted():
+                variable._value = value
+
+    return keep
 
 
 def compile_inference(fn, variables, jit_compile):

@@ -15,10 +15,12 @@ __all__ = [
     "exponential",
     "is_out_of_memory",
     "keep_unfused",
+    "keeper",
     "key",
     "no_gradient",
     "normal",
     "on_cpu",
+    "row_keys",
     "split",
     "synchronize",
     "uniform",
@@ -40,15 +42,50 @@ def key(seed):
 
 
 def split(key, n):
+    if key.dtype == tf.uint64:
+        return tf.unstack(_mix(key ^ _mix(tf.cast(tf.range(1, n + 1), tf.uint64))[:, None]))
     return tf.unstack(tf.random.split(key, n, alg=ALGORITHM))
 
 
 def uniform(key, shape):
+    if key.dtype == tf.uint64:
+        return _row_uniform(key, shape)
     return tf.random.stateless_uniform(shape, key, dtype="float32", alg=ALGORITHM)
 
 
 def normal(key, shape):
+    if key.dtype == tf.uint64:  # by the inverse of the distribution function
+        return 2.0**0.5 * tf.math.erfinv(2.0 * _row_uniform(key, shape) - 1.0 + 2.0**-24)
     return tf.random.stateless_normal(shape, key, dtype="float32", alg=ALGORITHM)
+
+
+# TensorFlow draws from one key at a time. A key per row is a word of 64 bits, and its row the stream
+# of SplitMix64 (Steele, Lea & Flood, 2014) from there: every draw is a function of key and place.
+
+
+def row_keys(key, start, n):
+    high, low = tf.unstack(tf.cast(tf.bitcast(key, tf.uint32), tf.uint64))
+    shared = _mix(_mix(high) ^ low)
+    return _mix(shared ^ _mix(tf.cast(start + tf.range(1, n + 1), tf.uint64)))
+
+
+def _word(value):
+    return tf.constant(value & (2**64 - 1), tf.uint64)
+
+
+def _mix(state):
+    shift = tf.bitwise.right_shift
+    state = state + _word(0x9E3779B97F4A7C15)
+    state = (state ^ shift(state, _word(30))) * _word(0xBF58476D1CE4E5B9)
+    state = (state ^ shift(state, _word(27))) * _word(0x94D049BB133111EB)
+    return state ^ shift(state, _word(31))
+
+
+def _row_uniform(keys, shape):
+    """Multiples of 2^-24 in [0, 1)."""
+    places = tf.cast(tf.range(tf.reduce_prod(shape[1:])), tf.uint64) * _word(0x9E3779B97F4A7C15)
+    bits = tf.bitwise.right_shift(_mix(keys[:, None] + places), _word(40))
+    return tf.reshape(tf.cast(tf.cast(bits, tf.int32), "float32") * 2.0**-24, shape)
 
 
 def value_and_grad(fn, variables):
@@ -78,6 +115,11 @@ class StatefulTrainStep:
 def unshare(variables):
     """Variables never share memory here."""
     del variables
+
+
+def keeper(variables):
+    del variables  # they hold their values whatever happens
+    return lambda model: None
 
 
 def compile_inference(fn, variables, jit_compile):

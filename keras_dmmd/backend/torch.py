@@ -1,5 +1,7 @@
 """Torch: eager by default, `torch.compile` on request; a key is a tuple of one 64-bit integer."""
 
+import math
+
 import torch
 from keras.src.backend.torch.core import get_device
 
@@ -12,10 +14,12 @@ __all__ = [
     "exponential",
     "is_out_of_memory",
     "keep_unfused",
+    "keeper",
     "key",
     "no_gradient",
     "normal",
     "on_cpu",
+    "row_keys",
     "split",
     "synchronize",
     "uniform",
@@ -45,7 +49,14 @@ def key(seed):
     return (_splitmix64(_splitmix64(int(high) & _MASK) ^ (int(low) & _MASK)),)
 
 
+def row_keys(key, start, n):
+    rows = start + torch.arange(1, n + 1, device=get_device())
+    return _mix(_mix(rows) ^ _signed(_splitmix64(key[0])))
+
+
 def split(key, n):
+    if isinstance(key, torch.Tensor):
+        return [_mix(key ^ _signed(_splitmix64(i + 1))) for i in range(n)]
     return [(_splitmix64(key[0] ^ _splitmix64(i + 1)),) for i in range(n)]
 
 
@@ -59,12 +70,52 @@ def _generator(key):
 
 @torch.compiler.disable
 def uniform(key, shape):
+    if isinstance(key, torch.Tensor):
+        return _rows(torch.Tensor.uniform_, key, shape) if on_cpu() else _row_uniform(key, shape)
     return torch.rand(shape, generator=_generator(key), dtype=torch.float32, device=get_device())
 
 
 @torch.compiler.disable
 def normal(key, shape):
+    if isinstance(key, torch.Tensor):
+        return _rows(torch.Tensor.normal_, key, shape) if on_cpu() else _row_normal(key, shape)
     return torch.randn(shape, generator=_generator(key), dtype=torch.float32, device=get_device())
+
+
+# A key per row is a tensor of 64-bit integers. On a CPU each seeds the generator of its row, which is
+# faster than anything in many passes; elsewhere, where a row at a time would be slow, every draw is a
+# function of key and place: the stream of SplitMix64 from that key.
+
+
+def _rows(fill, keys, shape):
+    out, generator = torch.empty(tuple(shape)), torch.Generator()
+    for row, seed in zip(out.unbind(0), keys.tolist(), strict=True):
+        fill(row, generator=generator.manual_seed(seed))
+    return out
+
+
+def _signed(word):
+    return word - (1 << 64) if word >> 63 else word
+
+
+def _mix(state):
+    """`_splitmix64` of each element of a tensor; shifts are those of unsigned words."""
+    state = state + _signed(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        state = (state ^ ((state >> shift) & (_MASK >> shift))) * _signed(factor)
+    return state ^ ((state >> 31) & (_MASK >> 31))
+
+
+def _row_uniform(keys, shape):
+    """Multiples of 2^-24 in [0, 1)."""
+    places = torch.arange(math.prod(shape[1:]), device=keys.device) * _signed(0x9E3779B97F4A7C15)
+    bits = (_mix(keys[:, None] + places) >> 40) & (_MASK >> 40)
+    return (bits.to(torch.float32) * 2.0**-24).reshape(tuple(shape))
+
+
+def _row_normal(keys, shape):
+    """By the inverse of the distribution function."""
+    return 2.0**0.5 * torch.erfinv(2.0 * _row_uniform(keys, shape) - 1.0 + 2.0**-24)
 
 
 def exponential(coarse, fine):
@@ -115,6 +166,11 @@ class StatefulTrainStep:
 def unshare(variables):
     """Variables never share memory here."""
     del variables
+
+
+def keeper(variables):
+    del variables  # they hold their values whatever happens
+    return lambda model: None
 
 
 def compile_inference(fn, variables, jit_compile):

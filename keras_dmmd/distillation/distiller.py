@@ -107,6 +107,10 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         trained = {id(v) for v in self.trainable_variables}
         return [v for v in self.weights if id(v) not in trained]
 
+    @property
+    def reader(self):
+        return self.teacher.reader
+
     def model_of(self, role):
         """The model of a role."""
         return getattr(self, role)

@@ -69,7 +69,9 @@ class Seen(NamedTuple):
 
 
 def network_step(model, stepper, record_entropies, on_trace):
-    """A function `(state, t, s, key, conditions, settings) -> state, seen`, to be compiled.
+    """A function `(state, t, s, key, first_row, conditions, settings) -> state, seen`, to be compiled.
+
+    What a row draws depends on the key and on which row of all samples it is, not on its batch.
 
     Args:
         model: a built `DiffusionModel`.
@@ -79,10 +81,10 @@ def network_step(model, stepper, record_entropies, on_trace):
     """
     process = model.process
 
-    def step(state, t, s, key, conditions, settings):
+    def step(state, t, s, key, first_row, conditions, settings):
         on_trace()
-        noise_key, *keys = random.split(key, 4)
         z_t, batch_size = state.z, ops.shape(state.z)[0]
+        noise_key, *keys = random.split(random.row_keys(key, first_row, batch_size), 4)
         t, s = (ops.broadcast_to(time, (batch_size,)) for time in (t, s))
         own = stepper.with_floats(settings.floats)
         told_time = own.time(process, z_t, t, state.stepper)

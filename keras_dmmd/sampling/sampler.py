@@ -114,21 +114,19 @@ class Sampler:
             request.temperature, request.top_p, request.guidance_scale, request.stepper
         )
         calls = request.calls * sum(request.blocks.values()) * -(-n // batch_size)
-        parts, rest, done = [], random.as_key(seed), 0
+        parts, seed, done = [], random.as_key(seed), 0
         with Progress(verbose, calls) as progress:
             while done < n:
-                # A chain: a batch splits its own key, never the one that the next batches come from.
-                key, next_rest = random.split(rest, 2)
                 try:
                     conditions = request.conditions.rows(done, batch_size)
                     batch = _Batch(self, request, settings, conditions, batch_size, progress)
-                    part = batch.draw(key)
+                    part = batch.draw(seed, done)
                 except Exception as error:
                     if batch_size == 1 or not backend.is_out_of_memory(error):
                         raise
                     batch_size = (batch_size + 1) // 2
                     continue
-                rest, done = next_rest, done + batch_size
+                done += batch_size
                 parts.append(part)
         return _joined(parts, n, request)
 
@@ -166,11 +164,13 @@ class _Batch:
         self.broken, self.seen = [], []  # a bool a call; what was measured, a list a block
         self.frames = []
 
-    def draw(self, key):
-        """The `Samples` of this batch."""
+    def draw(self, key, first_row):
+        """The `Samples` of the rows from `first_row`, each of which has draws of its own."""
         request, model, size = self.request, self.model, self.request.size
         prior_key, *keys = random.split(key, request.calls * len(request.blocks) + 1)
-        noise = model.process.prior((self.n, request.length), prior_key)
+        self.first_row = ops.convert_to_tensor(first_row, "int32")
+        own_keys = random.row_keys(prior_key, self.first_row, self.n)
+        noise = model.process.prior((self.n, request.length), own_keys)
         noise = self.conditions.place(noise) if model.shows_known else noise
         cache = None
         if size < request.length:
@@ -218,14 +218,15 @@ class _Batch:
                 done = ops.logical_not(ops.any(process.is_open(z), axis=-1))
             active = ~ops.convert_to_numpy(done)
         stepper = stepper.with_floats(self.settings.floats)
-        # The first call's key has parts to spare.
-        remembered = stepper.init(process, z, random.split(keys[0], 5)[4])
+        # The first call takes its own from the key as it is, not from its parts.
+        own_keys = random.row_keys(random.split(keys[0], 2)[1], self.first_row, self.n)
+        remembered = stepper.init(process, z, own_keys)
         state = State(z, remembered, done, prediction)
         grid = [ops.convert_to_tensor(np.float32(t)) for t in request.grid]
         self.seen.append([])
         for key, t, s in zip(keys, grid[:-1], grid[1:], strict=True):
             if active.any():
-                state, seen = self.step(state, t, s, key, conditions, self.settings)
+                state, seen = self.step(state, t, s, key, self.first_row, conditions, self.settings)
                 self.calls += active
                 self.broken.append(seen.broken)
                 self.seen[-1].append(seen)

@@ -13,6 +13,7 @@ from keras_dmmd.training.copying import copy_denoiser, copy_weights
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 from keras_dmmd.training.generation import Generation
 from keras_dmmd.training.inputs import example_weights, weighted_mean
+from keras_dmmd.training.reading import Reader
 from keras_dmmd.training.seeded import SeededModel
 
 # What is serialised as an object of its own.
@@ -109,6 +110,10 @@ class DiffusionModel(Generation, SeededModel):
             self.denoiser.build((None, self.length))
             self.denoiser.built = True
         self.built = True
+
+    @property
+    def reader(self):
+        return Reader(self)
 
     def _check_conditions(self):
         if self.tokenizer and self.tokenizer.vocabulary_size != self.process.vocabulary_size:

@@ -48,7 +48,10 @@ class Generation:
             n: number of samples; by default that of the prompts, or 1.
             steps: k, network calls per sample, or per block of it, at least 1; by default the model's
                 own `steps`. Of a sampler that may end early, the most calls, by default one per token.
-            seed: an integer, a `keras.random.SeedGenerator` or a key: the same gives the same samples.
+            seed: an integer, a `keras.random.SeedGenerator` or a key. The same gives the same samples:
+                row i depends on the seed and on i alone, not on `n` or the batches, as far as the
+                device's sums do not (another batch size may add up in another order, the more so in
+                half precision).
             length: tokens per sample; by default that of the training data.
             prompts: a list of one prompt per sample, or of one for all. A prompt is how the sample
                 begins: a string, ids `(m,)`, or a list of such parts with `keras_dmmd.Gap`s between

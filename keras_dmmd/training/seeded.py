@@ -1,12 +1,15 @@
 """What every model that is trained on tokens shares: random streams, `fit`, repeatable evaluation."""
 
 import contextlib
+import inspect
 
 import keras
 import numpy as np
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import backend
 from keras_dmmd.training.checkpointing import ExactCheckpoints
+from keras_dmmd.training.reading import plain_error, read_data, read_validation
 
 
 class SeededModel(ExactCheckpoints, keras.Model):
@@ -37,30 +40,84 @@ class SeededModel(ExactCheckpoints, keras.Model):
         return config and {**config, "jit_compile": self._given_jit_compile}
 
     def fit(self, *args, **kwargs):
-        """`keras.Model.fit`; returns its `History`. Afterwards the weights hold their EMA, if any."""
+        """`keras.Model.fit`; returns its `History`. Afterwards the weights hold their EMA, if any.
+
+        `y` is labels: what `{"tokens": x, "labels": y}` says. An error, or Ctrl-C, leaves the weights
+        as the last finished update left them.
+        """
         self._assert_compile_called("fit")
-        self._check(args, kwargs)
+        call = self._read_call(keras.Model.fit, args, kwargs)
+        if call.get("class_weight") is not None:
+            raise ValueError("`class_weight` has no meaning here: give examples a `sample_weight`.")
+        call["validation_data"] = read_validation(self.reader, call.get("validation_data"))
         try:
-            with self.phase(training=True):
-                return super().fit(*args, **_with_targets(args, kwargs))
+            with self._kept(), self.phase(training=True):
+                return super().fit(**call)
         finally:
             backend.unshare([*self.variables, *self.optimizer.variables])
 
     def evaluate(self, *args, **kwargs):
         """`keras.Model.evaluate`; the same model and data give the same result."""
-        self._check(args, kwargs)
-        with self.phase(training=False):
-            return super().evaluate(*args, **_with_targets(args, kwargs))
+        self._assert_compile_called("evaluate")
+        call = self._read_call(keras.Model.evaluate, args, kwargs)
+        with self._kept(), self.phase(training=False):
+            return super().evaluate(**call)
+
+    def predict(self, *args, **kwargs):
+        """What `call` returns for each example; repeats, like `evaluate`."""
+        call = self._read_call(keras.Model.predict, args, kwargs)
+        self._rewind()
+        with self._kept():
+            return super().predict(**call)
 
     def train_on_batch(self, *args, **kwargs):
         """See `keras.Model.train_on_batch`."""
-        with self.phase(training=True):
-            return super().train_on_batch(*args, **kwargs)
+        call = self._read_call(keras.Model.train_on_batch, args, kwargs)
+        with self._kept(), self.phase(training=True):
+            return super().train_on_batch(**call)
 
     def test_on_batch(self, *args, **kwargs):
         """See `keras.Model.test_on_batch`."""
-        with self.phase(training=False):
-            return super().test_on_batch(*args, **kwargs)
+        call = self._read_call(keras.Model.test_on_batch, args, kwargs)
+        with self._kept(), self.phase(training=False):
+            return super().test_on_batch(**call)
+
+    def predict_on_batch(self, x):
+        """See `keras.Model.predict_on_batch`."""
+        return super().predict_on_batch(self._read_call(keras.Model.predict_on_batch, (x,), {})["x"])
+
+    @property
+    def reader(self):
+        """What reads the data of this model."""
+        raise NotImplementedError
+
+    def _read_call(self, method, args, kwargs):
+        """The arguments of a call of one of Keras's methods, its data read."""
+        call = inspect.signature(method).bind(self, *args, **kwargs).arguments
+        call.pop("self")
+        call |= call.pop("kwargs", {})
+        if isinstance(call.get("x"), DataAdapter) or call.get("_use_cached_eval_dataset"):
+            return call
+        options = {name: call[name] for name in ("batch_size", "shuffle") if call.get(name) is not None}
+        options["steps_per_epoch"] = call.get("steps_per_epoch", call.get("steps"))
+        data = {name: call.pop(name, None) for name in ("x", "y", "sample_weight")}
+        x, y, sample_weight = read_data(self.reader, **data, **options)
+        read = {"x": x, "y": y, "sample_weight": sample_weight}
+        return call | {name: value for name, value in read.items() if value is not None}
+
+    @contextlib.contextmanager
+    def _kept(self):
+        """A context in which an error takes no weights along, and speaks for itself."""
+        optimizer = self.optimizer.variables if self.compiled else []
+        keep = backend.keeper([*self.variables, *optimizer, *self.metrics_variables])
+        try:
+            yield
+        except BaseException as error:
+            keep(self)
+            plain = plain_error(error)
+            if plain is error:
+                raise
+            raise plain from error
 
     @contextlib.contextmanager
     def phase(self, training):
@@ -71,49 +128,10 @@ class SeededModel(ExactCheckpoints, keras.Model):
         finally:
             self.in_training = before
 
-    def predict(self, *args, **kwargs):
-        """What `call` returns for each example; repeats, like `evaluate`."""
-        self._check(args, kwargs)
-        self._rewind()
-        return super().predict(*args, **kwargs)
-
     def reset_metrics(self):
         """Also rewinds the noise of evaluation."""
         super().reset_metrics()
         self._rewind()
 
-    def _check(self, args, kwargs):
-        """Refuse arrays of tokens that are no ids: on an accelerator they would pass for others."""
-        check_tokens(args[0] if args else kwargs.get("x"), self.process.vocabulary_size)
-        validation = kwargs.get("validation_data")
-        if isinstance(validation, (tuple, list)):
-            validation = validation[0]
-        check_tokens(validation, self.process.vocabulary_size)
-
     def _rewind(self):
         self.evaluation_seed.state.assign(np.array([self.seed + 1, 0]))
-
-
-def check_tokens(inputs, vocabulary_size):
-    """Refuse numpy tokens, alone or in a dict, that are no ids of the vocabulary."""
-    tokens = inputs.get("tokens") if isinstance(inputs, dict) else inputs
-    if not isinstance(tokens, np.ndarray) or tokens.size == 0:
-        return
-    low, high = tokens.min(), tokens.max()
-    if not (0 <= low and high < vocabulary_size):
-        raise ValueError(
-            f"Tokens must be ids from 0 to {vocabulary_size - 1}. Received: values from {low} to {high}"
-        )
-    if tokens.dtype.kind == "f" and (tokens != np.floor(tokens)).any():
-        raise ValueError(
-            "Tokens must be integers; quantise images first. "
-            f"Received: fractions, in an array of {tokens.dtype} from {low} to {high}"
-        )
-
-
-def _with_targets(args, kwargs):
-    """Keras drops `sample_weight` where there is no `y`; any will do, nothing reads it."""
-    weights = kwargs.get("sample_weight")
-    if weights is not None and kwargs.get("y") is None and len(args) < 2:
-        return {**kwargs, "y": weights}
-    return kwargs

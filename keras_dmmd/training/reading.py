@@ -1,0 +1,223 @@
+"""What `fit`, `evaluate` and `predict` are given: checked, and labels put beside their tokens.
+
+Arrays are read once, before anything runs. Of data sets, generators and loaders every batch is read on
+its way, by an adapter around Keras's own: nothing out of range reaches a compiled step, where it would
+pass for other ids or turn weights to NaN.
+"""
+
+from keras.src.trainers import data_adapters
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+
+from keras_dmmd import checks
+from keras_dmmd.conditions import INPUTS
+
+# What begins an error that TensorFlow's data pipeline raises for us.
+MARK = "keras_dmmd: "
+
+
+class Reader:
+    """Reads batches `x`, `(x, y)` or `(x, y, sample_weight)` of a model's data.
+
+    `x` is ids, or a dict of them and their conditions; `y` is labels. Out come a dict or ids, and the
+    weights.
+
+    Args:
+        model: a `DiffusionModel`.
+    """
+
+    def __init__(self, model):
+        self.vocabulary_size = model.process.vocabulary_size
+        self.num_classes = model.capabilities.num_classes
+
+    def read(self, x, y=None, sample_weight=None):
+        """`x` and weights of host data, checked; arrays of numpy.
+
+        Raises:
+            ValueError: something is out of its range, or of another shape.
+        """
+        x = self._entries(x, y)
+        parts = x if isinstance(x, dict) else {"tokens": x}
+        read = {"tokens": checks.ids("tokens", parts["tokens"], self.vocabulary_size, ndim=2)}
+        n = len(read["tokens"])
+        if n == 0:
+            raise ValueError("There are no examples. Received: tokens of shape (0, length)")
+        if "known" in parts:
+            read["known"] = checks.flags("known", parts["known"], read["tokens"].shape)
+        if "labels" in parts:
+            # The id after the last class says "none", as in `generate`.
+            read["labels"] = checks.ids("labels", parts["labels"], self.num_classes + 1, ndim=1)
+            if len(read["labels"]) != n:
+                raise ValueError(
+                    f"There must be one label per example. Received: {len(read['labels'])} for {n}"
+                )
+        if sample_weight is not None:
+            sample_weight = checks.weights(sample_weight, n)
+        return read if isinstance(x, dict) else read["tokens"], sample_weight
+
+    def _entries(self, x, y):
+        """`x` with `y` as its labels; which entries there are is checked."""
+        if isinstance(x, dict):
+            if "tokens" not in x or not set(x) <= {"tokens", *INPUTS}:
+                raise ValueError(
+                    "Inputs given as a dict need the entry 'tokens', and may have 'labels' and "
+                    f"'known'. Received: {sorted(map(str, x))}"
+                )
+            x = {name: value for name, value in x.items() if value is not None}
+        if y is not None:
+            if isinstance(x, dict) and "labels" in x:
+                raise ValueError("Labels were given twice: as `y` and as an entry of `x`.")
+            x = {**(x if isinstance(x, dict) else {"tokens": x}), "labels": y}
+        if isinstance(x, dict) and "labels" in x and not self.num_classes:
+            raise ValueError(
+                "This model takes no labels: make its denoiser with `num_classes`, or leave out `y` "
+                "and the entry 'labels'."
+            )
+        return x
+
+    def batch(self, number, batch):
+        """A batch of a generator or loader, read; its number stands in what is raised."""
+        x, y, sample_weight = unpack(batch)
+        try:
+            self.read(x, y, sample_weight)
+        except ValueError as error:
+            raise ValueError(f"Batch {number} of the data: {error}") from error
+        return pack(self._entries(x, y), sample_weight)
+
+    def dataset(self, dataset):
+        """A `tf.data.Dataset` whose batches are read within its pipeline, on the host."""
+        import tensorflow as tf
+
+        def in_range(name, values, size):
+            values = tf.cast(values, "float64")  # exact for every id that there is
+            low, high = tf.reduce_min(values), tf.reduce_max(values)
+            inside = (low >= 0) & (high < size) & tf.reduce_all(tf.equal(values, tf.floor(values)))
+            message = f"{MARK}`{name}` must be ids from 0 to {size - 1}. Received: values from"
+            return tf.debugging.Assert(inside, [message, low, "to", high])
+
+        def read(number, batch):
+            x, y, sample_weight = unpack(batch)
+            x = self._entries(x, y)
+            parts = x if isinstance(x, dict) else {"tokens": x}
+            made = [in_range("tokens", parts["tokens"], self.vocabulary_size)]
+            if "labels" in parts:
+                made.append(in_range("labels", parts["labels"], self.num_classes + 1))
+            if "known" in parts:
+                made.append(in_range("known", parts["known"], 2))
+            if sample_weight is not None:
+                finite = tf.reduce_all(tf.math.is_finite(tf.cast(sample_weight, "float32")))
+                message = f"{MARK}`sample_weight` must be finite. Received otherwise in batch"
+                made.append(tf.debugging.Assert(finite, [message, number]))
+            with tf.control_dependencies(made):
+                x = tf.nest.map_structure(tf.identity, x)
+            return pack(x, sample_weight)
+
+        return dataset.enumerate().map(read)
+
+
+def unpack(batch):
+    """`x, y, sample_weight` of a batch; lists are tuples, as some loaders give them."""
+    if not isinstance(batch, (tuple, list)):
+        return batch, None, None
+    if not 1 <= len(batch) <= 3:
+        raise ValueError(
+            f"A batch must be x, (x, y) or (x, y, sample_weight). Received: {len(batch)} parts"
+        )
+    return (*batch, None, None)[:3]
+
+
+def pack(x, sample_weight):
+    """A batch for Keras, which drops weights where there is no `y`: they stand in its place, too."""
+    return x if sample_weight is None else (x, sample_weight, sample_weight)
+
+
+def is_host_data(x):
+    """Whether this is arrays, or what can be one, rather than an iterable of batches."""
+    values = list(x.values()) if isinstance(x, dict) else [x]
+    return all(isinstance(v, (list, tuple)) or hasattr(v, "__array__") for v in values) and not (
+        data_adapters.is_tf_dataset(x) or data_adapters.is_torch_dataloader(x)
+    )
+
+
+class ReadAdapter(DataAdapter):
+    """Keras's adapter of a data set, generator or loader, whose batches a `Reader` reads."""
+
+    def __init__(self, adapter, reader):
+        self.adapter, self.reader = adapter, reader
+
+    def _batches(self, batches):
+        for number, batch in enumerate(batches):
+            yield self.reader.batch(number, batch)
+
+    def get_numpy_iterator(self):
+        return self._batches(self.adapter.get_numpy_iterator())
+
+    def get_jax_iterator(self):
+        return self._batches(self.adapter.get_jax_iterator())
+
+    def get_torch_dataloader(self):
+        return self._batches(self.adapter.get_torch_dataloader())
+
+    def get_tf_dataset(self):
+        return self.reader.dataset(self.adapter.get_tf_dataset())
+
+    @property
+    def builtin_prefetch(self):
+        return self.adapter.builtin_prefetch
+
+    @property
+    def num_batches(self):
+        return self.adapter.num_batches
+
+    @property
+    def batch_size(self):
+        return self.adapter.batch_size
+
+    @property
+    def has_partial_batch(self):
+        return self.adapter.has_partial_batch
+
+    @property
+    def partial_batch_size(self):
+        return self.adapter.partial_batch_size
+
+    def on_epoch_begin(self):
+        self.adapter.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.adapter.on_epoch_end()
+
+
+def read_data(reader, x, y=None, sample_weight=None, **options):
+    """`x, y, sample_weight` for Keras, of whatever it was given: arrays, or an adapter of batches.
+
+    Args:
+        reader: a `Reader`.
+        x, y, sample_weight: as for `keras.Model.fit`.
+        **options: `batch_size`, `steps_per_epoch`, `shuffle` of that call.
+    """
+    if x is None or isinstance(x, ReadAdapter):
+        return x, None, None
+    if is_host_data(x):
+        x, sample_weight = reader.read(x, y, sample_weight)
+        return x, sample_weight, sample_weight
+    adapter = data_adapters.get_data_adapter(x, y, sample_weight, **options)
+    return ReadAdapter(adapter, reader), None, None
+
+
+def read_validation(reader, data):
+    """`validation_data`, read."""
+    if data is None:
+        return None
+    parts = unpack(data) if isinstance(data, (tuple, list)) else (data, None, None)
+    x, y, sample_weight = read_data(reader, *parts)
+    return x if sample_weight is None else (x, y, sample_weight)
+
+
+def plain_error(error):
+    """Ours where TensorFlow's pipeline raised it; else the error itself."""
+    text = str(error)
+    if MARK not in text or isinstance(error, ValueError):
+        return error
+    start = text.index(MARK) + len(MARK)
+    lines = text[start:].splitlines()
+    return ValueError(" ".join(line.strip().strip("[]'\"") for line in lines[:4]).split(" [[")[0])
