@@ -134,8 +134,8 @@ NOTHING = Conditions()
 
 
 def open_tokens(inputs):
-    """Tokens of an example that are not given: an integer, or float32 `(batch,)`, at least 1."""
+    """Tokens of an example that are not given: an integer, or float32 `(batch,)`."""
     tokens, conditions = Conditions.from_inputs(inputs)
     if conditions.known is None:
         return tokens.shape[1]
-    return ops.maximum(ops.sum(ops.cast(conditions.unknown, "float32"), axis=-1), 1.0)
+    return ops.sum(ops.cast(conditions.unknown, "float32"), axis=-1)

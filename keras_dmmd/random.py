@@ -11,6 +11,8 @@ from keras import ops
 
 from keras_dmmd import backend
 
+GOLDEN = -1640531527  # the golden ratio's fraction in units of 2^-32, as a signed integer
+
 
 def as_key(seed):
     """A stateless key from an integer, a `keras.random.SeedGenerator` or a key."""
@@ -66,6 +68,22 @@ def stratified(batch_size, seed):
     """
     parts = ops.cast(ops.arange(batch_size), "float32") / ops.cast(batch_size, "float32")
     return ops.mod(parts + uniform((1,), seed), 1.0)
+
+
+def spread(seed, start, n, parts=1):
+    """Uniform draws `(n,)` for the rows from `start`, each a function of seed and row, evenly spread.
+
+    Row i has `(u + i φ) mod 1` with φ the golden ratio: of any run of rows the numbers lie almost as
+    evenly as those of `stratified` (a Kronecker sequence: Niederreiter, "Random Number Generation and
+    Quasi-Monte Carlo Methods", 1992, §3.1). With `parts`, so many rows that follow one another share
+    their number, each in its own part of [0, 1).
+    """
+    rows = start + ops.arange(n, dtype="int32")
+    # By integers that wrap around, as φ by its fraction does: exact for every row that there is.
+    turns = ops.right_shift(ops.floor_divide(rows, parts) * GOLDEN, 8)
+    turns = ops.cast(ops.bitwise_and(turns, 2**24 - 1), "float32") * 2.0**-24
+    within = ops.mod(turns + uniform((1,), seed), 1.0)
+    return (ops.cast(ops.mod(rows, parts), "float32") + within) / parts
 
 
 def exponential(shape, seed):

@@ -106,13 +106,13 @@ def test_hashed_rows_on_torch():
     from keras_dmmd.backend import torch as own
 
     keys = own.row_keys((11,), 2, 3)
-    found = own._row_uniform(keys, (3, 2, 2)).numpy().reshape(3, 4)
+    found = own._hashed_rows("uniform", keys, (3, 2, 2)).numpy().reshape(3, 4)
     for row, state in zip(found, keys.tolist(), strict=True):
         state &= 2**64 - 1
         for i, value in enumerate(row):
             word = own._splitmix64((state + i * 0x9E3779B97F4A7C15) & (2**64 - 1))
             assert value == (word >> 40) / 2**24
-    z = own._row_normal(own.row_keys((11,), 0, 300), (300, 300)).numpy()
+    z = own._hashed_rows("normal", own.row_keys((11,), 0, 300), (300, 300)).numpy()
     assert abs(z.mean()) < 0.015 and abs(z.std() - 1) < 0.01 and np.isfinite(z).all()
 
 

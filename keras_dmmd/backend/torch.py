@@ -71,14 +71,16 @@ def _generator(key):
 @torch.compiler.disable
 def uniform(key, shape):
     if isinstance(key, torch.Tensor):
-        return _rows(torch.Tensor.uniform_, key, shape) if on_cpu() else _row_uniform(key, shape)
+        rows = _rows if key.device.type == "cpu" else _hashed_rows
+        return rows("uniform", key, shape)
     return torch.rand(shape, generator=_generator(key), dtype=torch.float32, device=get_device())
 
 
 @torch.compiler.disable
 def normal(key, shape):
     if isinstance(key, torch.Tensor):
-        return _rows(torch.Tensor.normal_, key, shape) if on_cpu() else _row_normal(key, shape)
+        rows = _rows if key.device.type == "cpu" else _hashed_rows
+        return rows("normal", key, shape)
     return torch.randn(shape, generator=_generator(key), dtype=torch.float32, device=get_device())
 
 
@@ -87,10 +89,10 @@ def normal(key, shape):
 # function of key and place: the stream of SplitMix64 from that key.
 
 
-def _rows(fill, keys, shape):
+def _rows(kind, keys, shape):
     out, generator = torch.empty(tuple(shape)), torch.Generator()
     for row, seed in zip(out.unbind(0), keys.tolist(), strict=True):
-        fill(row, generator=generator.manual_seed(seed))
+        getattr(row, f"{kind}_")(generator=generator.manual_seed(seed))
     return out
 
 
@@ -106,16 +108,12 @@ def _mix(state):
     return state ^ ((state >> 31) & (_MASK >> 31))
 
 
-def _row_uniform(keys, shape):
-    """Multiples of 2^-24 in [0, 1)."""
+def _hashed_rows(kind, keys, shape):
+    """Multiples of 2^-24 in [0, 1), or what the inverse of the normal distribution makes of them."""
     places = torch.arange(math.prod(shape[1:]), device=keys.device) * _signed(0x9E3779B97F4A7C15)
     bits = (_mix(keys[:, None] + places) >> 40) & (_MASK >> 40)
-    return (bits.to(torch.float32) * 2.0**-24).reshape(tuple(shape))
-
-
-def _row_normal(keys, shape):
-    """By the inverse of the distribution function."""
-    return 2.0**0.5 * torch.erfinv(2.0 * _row_uniform(keys, shape) - 1.0 + 2.0**-24)
+    u = (bits.to(torch.float32) * 2.0**-24).reshape(tuple(shape))
+    return u if kind == "uniform" else 2.0**0.5 * torch.erfinv(2.0 * u - 1.0 + 2.0**-24)
 
 
 def exponential(coarse, fine):

@@ -283,7 +283,10 @@ class DiffusionProcess(abc.ABC):
 
     def training_times(self, batch_size, seed):
         """Stratified times in `[ε, 1]`, `(batch,)`."""
-        u = random.stratified(batch_size, seed)
+        return self.times_of(random.stratified(batch_size, seed))
+
+    def times_of(self, u):
+        """Times in `[ε, 1]` of numbers in [0, 1)."""
         return self.time_epsilon + (1.0 - self.time_epsilon) * u
 
     # Serialisation --------------------------------------------------------------------------------

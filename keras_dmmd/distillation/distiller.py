@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_dmmd import backend, random
 from keras_dmmd.distillation.optimizer import AlternatingOptimizer
-from keras_dmmd.training.inputs import weighted_mean
+from keras_dmmd.training.inputs import example_weights, weighted_mean
 from keras_dmmd.training.seeded import SeededModel
 
 COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution")
@@ -223,10 +223,10 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The student's loss; for `evaluate`, whose metrics it also feeds."""
-        logs = {name: weighted_mean(values, sample_weight) for name, values in y_pred.items()}
-        for name, value in logs.items():
-            self.trackers[name].update_state(value)
-        return logs["student_loss"]
+        weights = example_weights(sample_weight)
+        for name, values in y_pred.items():  # of examples: a smaller last batch counts for less
+            self.trackers[name].update_state(values, sample_weight=weights)
+        return weighted_mean(y_pred["student_loss"], sample_weight)
 
     @property
     def metrics(self):

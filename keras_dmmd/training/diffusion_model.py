@@ -3,12 +3,14 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_dmmd import backend, presets, random, samplers, tokenizers
+from keras_dmmd import backend, checks, presets, random, samplers, tokenizers
 from keras_dmmd.conditions import NOTHING, open_tokens
 from keras_dmmd.diffusion import DiffusionProcess
 from keras_dmmd.models.capabilities import Capabilities
+from keras_dmmd.training.bits import MeanAndError
 from keras_dmmd.training.copying import copy_denoiser, copy_weights
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 from keras_dmmd.training.generation import Generation
@@ -96,7 +98,8 @@ class DiffusionModel(Generation, SeededModel):
         self.tokenizer = tokenizers.get(tokenizer)
         self.label_dropout, self.prompt_rate = label_dropout, prompt_rate
         self._check_conditions()
-        self.bits_metric = keras.metrics.Mean(name="bits_per_dim")
+        self.bits_metric = MeanAndError(name="bits_per_dim")
+        self.corruptions = self._traced_corruptions = 1
         self._samplers = {}
         if denoiser.built:
             self.build()
@@ -195,9 +198,12 @@ class DiffusionModel(Generation, SeededModel):
         return conditions._replace(prediction=ops.stop_gradient(first)), key
 
     def call(self, inputs, training=False):
-        key = random.as_key(self.seed_generator if training else self.evaluation_seed)
-        time_key, corruption_key, noise_key = random.split(key, 3)
-        t = self.process.training_times(batch_size_of(inputs), time_key)
+        if training:
+            key = random.as_key(self.seed_generator)
+            time_key, corruption_key, noise_key = random.split(key, 3)
+            t = self.process.training_times(batch_size_of(inputs), time_key)
+        else:
+            t, corruption_key, noise_key = self._evaluation_draws(batch_size_of(inputs))
         batch = corrupt_batch(self, inputs, t, corruption_key, training)
         conditions = batch.conditions
         if self.length is None:
@@ -208,6 +214,35 @@ class DiffusionModel(Generation, SeededModel):
         loss = self.process.loss if training else self.process.nelbo
         return loss(logits, batch.tokens, batch.z_t, t, where=conditions.unknown)
 
+    def evaluate(self, *args, corruptions=1, **kwargs):
+        """`keras.Model.evaluate`: `loss`, `bits_per_dim` and `bits_per_dim_error`.
+
+        The bound is a mean over tokens that are open, in bits, and its error the standard error of
+        that mean over rows. What is drawn for a row depends on the model's seed and the row's place in
+        the data, not on the batch size; the same model and data give the same figures.
+
+        Args:
+            corruptions: of each row, spread over time: an average over more of them is closer.
+            *args, **kwargs: as of `keras.Model.evaluate`; `y` is labels.
+        """
+        self.corruptions = checks.count("corruptions", corruptions)
+        if self._traced_corruptions != corruptions:
+            self.test_function, self._traced_corruptions = None, corruptions
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self.corruptions = 1
+
+    def _evaluation_draws(self, n):
+        """Times, and two keys per row, of the next `n` rows: of a row the same, whatever its batch."""
+        state = ops.cast(self.evaluation_seed.state, "int32")  # the seed, and the rows so far
+        key = backend.key(state * np.array([1, 0], "int32"))
+        time_key, row_key = random.split(key, 2)
+        keys = random.split(random.row_keys(row_key, state[1], n), 2)
+        t = self.process.times_of(random.spread(time_key, state[1], n, self.corruptions))
+        self.evaluation_seed.state.assign(state + ops.stack([0, ops.cast(n, "int32")]))
+        return t, *keys
+
     @property
     def metrics(self):
         # Not those of a denoiser that is a compiled model itself.
@@ -217,7 +252,7 @@ class DiffusionModel(Generation, SeededModel):
         """Without `bits_per_dim` while training, whose loss need not be a bound."""
         result = super().get_metrics_result()
         if self.in_training:
-            result.pop(self.bits_metric.name, None)
+            result = {k: v for k, v in result.items() if not k.startswith(self.bits_metric.name)}
         return result
 
     def compute_output_shape(self, input_shape):
@@ -225,12 +260,21 @@ class DiffusionModel(Generation, SeededModel):
         return (shape[0],)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean loss in nats per token; the NELBO also goes into `bits_per_dim` when not training."""
-        per_dim = y_pred / open_tokens(x)
+        """Mean loss in nats per token; the NELBO also goes into `bits_per_dim` when not training.
+
+        That is a mean over open tokens: a row with more of them counts for more, one that is given
+        whole for nothing.
+        """
+        counted = open_tokens(x)
+        per_token = y_pred / ops.maximum(counted, 1.0)
         if not training:
-            weights = example_weights(sample_weight)
-            self.bits_metric.update_state(per_dim / math.log(2.0), sample_weight=weights)
-        return weighted_mean(per_dim, sample_weight)
+            weights = ops.ones_like(y_pred) * counted
+            if sample_weight is not None:
+                weights = weights * ops.cast(example_weights(sample_weight), weights.dtype)
+            values = [ops.reshape(v, (-1, self.corruptions)) for v in (per_token, weights)]
+            bits, weights = (ops.mean(v, axis=1) for v in values)
+            self.bits_metric.update_state(bits / math.log(2.0), sample_weight=weights)
+        return weighted_mean(per_token, sample_weight)
 
     def compile(self, optimizer="adamw", sampler=None, **kwargs):
         """Configure training, and sampling.

@@ -5,6 +5,8 @@ its way, by an adapter around Keras's own: nothing out of range reaches a compil
 pass for other ids or turn weights to NaN.
 """
 
+import numpy as np
+from keras import tree
 from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
@@ -87,26 +89,26 @@ class Reader:
         """A `tf.data.Dataset` whose batches are read within its pipeline, on the host."""
         import tensorflow as tf
 
-        def in_range(name, values, size):
+        def in_range(number, name, values, size):
             values = tf.cast(values, "float64")  # exact for every id that there is
             low, high = tf.reduce_min(values), tf.reduce_max(values)
             inside = (low >= 0) & (high < size) & tf.reduce_all(tf.equal(values, tf.floor(values)))
-            message = f"{MARK}`{name}` must be ids from 0 to {size - 1}. Received: values from"
-            return tf.debugging.Assert(inside, [message, low, "to", high])
+            message = f"of the data: `{name}` must be ids from 0 to {size - 1}. Received: values from"
+            return tf.debugging.Assert(inside, [MARK + "Batch", number, message, low, "to", high])
 
         def read(number, batch):
             x, y, sample_weight = unpack(batch)
             x = self._entries(x, y)
             parts = x if isinstance(x, dict) else {"tokens": x}
-            made = [in_range("tokens", parts["tokens"], self.vocabulary_size)]
+            made = [in_range(number, "tokens", parts["tokens"], self.vocabulary_size)]
             if "labels" in parts:
-                made.append(in_range("labels", parts["labels"], self.num_classes + 1))
+                made.append(in_range(number, "labels", parts["labels"], self.num_classes + 1))
             if "known" in parts:
-                made.append(in_range("known", parts["known"], 2))
+                made.append(in_range(number, "known", parts["known"], 2))
             if sample_weight is not None:
                 finite = tf.reduce_all(tf.math.is_finite(tf.cast(sample_weight, "float32")))
-                message = f"{MARK}`sample_weight` must be finite. Received otherwise in batch"
-                made.append(tf.debugging.Assert(finite, [message, number]))
+                message = "of the data: `sample_weight` must be finite"
+                made.append(tf.debugging.Assert(finite, [MARK + "Batch", number, message]))
             with tf.control_dependencies(made):
                 x = tf.nest.map_structure(tf.identity, x)
             return pack(x, sample_weight)
@@ -130,6 +132,11 @@ def pack(x, sample_weight):
     return x if sample_weight is None else (x, sample_weight, sample_weight)
 
 
+def _only(*parts):
+    """Parts of a batch as Keras takes them: of one part that part."""
+    return parts if len(parts) > 1 else parts[0]
+
+
 def is_host_data(x):
     """Whether this is arrays, or what can be one, rather than an iterable of batches."""
     values = list(x.values()) if isinstance(x, dict) else [x]
@@ -139,14 +146,20 @@ def is_host_data(x):
 
 
 class ReadAdapter(DataAdapter):
-    """Keras's adapter of a data set, generator or loader, whose batches a `Reader` reads."""
+    """Keras's adapter of a data set, generator or loader, whose batches a `Reader` reads.
 
-    def __init__(self, adapter, reader):
-        self.adapter, self.reader = adapter, reader
+    Args:
+        adapter: Keras's.
+        reader: the `Reader`.
+        repeats: how often each row comes.
+    """
+
+    def __init__(self, adapter, reader, repeats=1):
+        self.adapter, self.reader, self.repeats = adapter, reader, repeats
 
     def _batches(self, batches):
         for number, batch in enumerate(batches):
-            yield self.reader.batch(number, batch)
+            yield repeated(self.reader.batch(number, batch), self.repeats)
 
     def get_numpy_iterator(self):
         return self._batches(self.adapter.get_numpy_iterator())
@@ -158,7 +171,12 @@ class ReadAdapter(DataAdapter):
         return self._batches(self.adapter.get_torch_dataloader())
 
     def get_tf_dataset(self):
-        return self.reader.dataset(self.adapter.get_tf_dataset())
+        import tensorflow as tf
+
+        dataset = self.reader.dataset(self.adapter.get_tf_dataset())
+        if self.repeats == 1:
+            return dataset
+        return dataset.map(lambda *parts: repeated(parts, self.repeats, tf.repeat)).map(_only)
 
     @property
     def builtin_prefetch(self):
@@ -187,21 +205,29 @@ class ReadAdapter(DataAdapter):
         self.adapter.on_epoch_end()
 
 
-def read_data(reader, x, y=None, sample_weight=None, **options):
+def read_data(reader, x, y=None, sample_weight=None, repeats=1, **options):
     """`x, y, sample_weight` for Keras, of whatever it was given: arrays, or an adapter of batches.
 
     Args:
         reader: a `Reader`.
         x, y, sample_weight: as for `keras.Model.fit`.
+        repeats: how often each row comes, one after the other.
         **options: `batch_size`, `steps_per_epoch`, `shuffle` of that call.
     """
     if x is None or isinstance(x, ReadAdapter):
         return x, None, None
     if is_host_data(x):
-        x, sample_weight = reader.read(x, y, sample_weight)
+        x, sample_weight = repeated(reader.read(x, y, sample_weight), repeats)
         return x, sample_weight, sample_weight
     adapter = data_adapters.get_data_adapter(x, y, sample_weight, **options)
-    return ReadAdapter(adapter, reader), None, None
+    return ReadAdapter(adapter, reader, repeats), None, None
+
+
+def repeated(parts, repeats, repeat=np.repeat):
+    """Each row of every array of a nest so often, one after the other; `None` stays `None`."""
+    if repeats == 1:
+        return parts
+    return tree.map_structure(lambda a: a if a is None else repeat(a, repeats, axis=0), parts)
 
 
 def read_validation(reader, data):
@@ -218,6 +244,5 @@ def plain_error(error):
     text = str(error)
     if MARK not in text or isinstance(error, ValueError):
         return error
-    start = text.index(MARK) + len(MARK)
-    lines = text[start:].splitlines()
-    return ValueError(" ".join(line.strip().strip("[]'\"") for line in lines[:4]).split(" [[")[0])
+    said = text[text.index(MARK) + len(MARK) :].split("[[")[0]
+    return ValueError(" ".join(part.strip("[] \n") for part in said.split("] [")).split("]")[0])

@@ -19,8 +19,11 @@ class SeededModel(ExactCheckpoints, keras.Model):
         seed: of training; evaluation takes the next.
 
     Attributes:
+        corruptions: of each row in evaluation.
         in_training: whether what runs now is training, on the host: what is traced meanwhile keeps it.
     """
+
+    corruptions = 1
 
     def __init__(self, seed=0, **kwargs):
         super().__init__(**kwargs)
@@ -59,7 +62,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
     def evaluate(self, *args, **kwargs):
         """`keras.Model.evaluate`; the same model and data give the same result."""
         self._assert_compile_called("evaluate")
-        call = self._read_call(keras.Model.evaluate, args, kwargs)
+        call = self._read_call(keras.Model.evaluate, args, kwargs, repeats=self.corruptions)
         with self._kept(), self.phase(training=False):
             return super().evaluate(**call)
 
@@ -91,8 +94,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
         """What reads the data of this model."""
         raise NotImplementedError
 
-    def _read_call(self, method, args, kwargs):
-        """The arguments of a call of one of Keras's methods, its data read."""
+    def _read_call(self, method, args, kwargs, repeats=1):
+        """The arguments of a call of one of Keras's methods, its data read, each row so often."""
         call = inspect.signature(method).bind(self, *args, **kwargs).arguments
         call.pop("self")
         call |= call.pop("kwargs", {})
@@ -101,7 +104,9 @@ class SeededModel(ExactCheckpoints, keras.Model):
         options = {name: call[name] for name in ("batch_size", "shuffle") if call.get(name) is not None}
         options["steps_per_epoch"] = call.get("steps_per_epoch", call.get("steps"))
         data = {name: call.pop(name, None) for name in ("x", "y", "sample_weight")}
-        x, y, sample_weight = read_data(self.reader, **data, **options)
+        x, y, sample_weight = read_data(self.reader, **data, repeats=repeats, **options)
+        if repeats > 1:  # the copies of a row stay together
+            call["batch_size"] = max(1, (call.get("batch_size") or 32) // repeats) * repeats
         read = {"x": x, "y": y, "sample_weight": sample_weight}
         return call | {name: value for name, value in read.items() if value is not None}
 
