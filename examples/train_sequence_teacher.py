@@ -5,7 +5,7 @@
 Proteins are the loops of T-cell receptors that OLGA draws (`pip install olga`, GPL-3):
 
     olga-generate_sequences --humanTRB -n 1000000 --seed 0 -o loops.tsv
-    python examples/train_sequence_teacher.py --data proteins --path loops.tsv --out runs/proteins_teacher
+    python examples/train_sequence_teacher.py --data proteins --path loops.tsv --out runs/proteins
 
 Any backend. Writes the preset, and the training log beside it. A run that was interrupted goes on when
 it is started again; `--init runs/first` begins a further phase with the weights of a former one, which
@@ -127,7 +127,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", choices=sorted(TASKS), required=True)
     parser.add_argument("--path", help="where the data lie, see keras_dmmd.datasets")
-    parser.add_argument("--cache", help="a .npz file to keep the encoded rows in, and to take them from")
+    parser.add_argument("--cache", help="a .npz file to keep encoded rows in, and take them from")
     parser.add_argument("--process", choices=sorted(PROCESSES), default="masked")
     parser.add_argument("--steps", type=int, default=20_000, help="updates")
     parser.add_argument("--batch-size", type=int, default=64)

@@ -14,7 +14,7 @@ defines all of them:
 | `keep_unfused(x, z)` | `x`, computed by kernels of its own, ids `z` at hand |
 | `value_and_grad(fn, variables)` | `(loss, aux), gradients` of `fn() -> (loss, aux)` |
 | `no_gradient()` | context in which nothing is recorded for a later gradient |
-| `apply_gradients(optimizer, gradients, variables)` | one optimizer update |
+| `apply_gradients(optimizer, gradients, variables, where)` | one optimizer update, if `where` |
 | `StatefulTrainStep` | mixin: write `update(data) -> logs` with plain `assign`s, get a `train_step` |
 | `unshare(variables)` | give each variable memory of its own |
 | `keeper(variables)` | a function that gives variables their values back after a failed `fit` |

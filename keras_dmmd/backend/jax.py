@@ -91,15 +91,14 @@ def no_gradient():
     return contextlib.nullcontext()  # only the arguments of `value_and_grad` are differentiated
 
 
-def apply_gradients(optimizer, gradients, variables):
+def apply_gradients(optimizer, gradients, variables, where=None):
     # Not `optimizer.apply`: a LossScaleOptimizer's stateful branches would leak tracers.
-    new_values, new_state = optimizer.stateless_apply(
-        [v.value for v in optimizer.variables], gradients, [v.value for v in variables]
-    )
-    for variable, value in zip(variables, new_values, strict=True):
-        variable.assign(value)
-    for variable, value in zip(optimizer.variables, new_state, strict=True):
-        variable.assign(value)
+    groups = (variables, optimizer.variables)
+    before, state = ([v.value for v in group] for group in groups)
+    after = optimizer.stateless_apply(state, gradients, before)
+    for group, old, new in zip(groups, (before, state), after, strict=True):
+        for variable, old_value, value in zip(group, old, new, strict=True):
+            variable.assign(value if where is None else jnp.where(where, value, old_value))
 
 
 class StatefulTrainStep:

@@ -101,8 +101,11 @@ def no_gradient():
     return contextlib.nullcontext()  # the tape watches only what it was given
 
 
-def apply_gradients(optimizer, gradients, variables):
-    optimizer.apply(gradients, variables)
+def apply_gradients(optimizer, gradients, variables, where=None):
+    if where is None:
+        optimizer.apply(gradients, variables)
+    else:
+        tf.cond(where, lambda: optimizer.apply(gradients, variables), lambda: None)
 
 
 class StatefulTrainStep:

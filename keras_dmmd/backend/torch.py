@@ -149,9 +149,10 @@ def no_gradient():
     return torch.no_grad()
 
 
-def apply_gradients(optimizer, gradients, variables):
-    with torch.no_grad():
-        optimizer.apply(gradients, variables)
+def apply_gradients(optimizer, gradients, variables, where=None):
+    if where is None or bool(where):
+        with torch.no_grad():
+            optimizer.apply(gradients, variables)
 
 
 class StatefulTrainStep:

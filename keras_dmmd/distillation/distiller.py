@@ -7,6 +7,7 @@ from keras_dmmd import backend, random
 from keras_dmmd.distillation.optimizer import AlternatingOptimizer
 from keras_dmmd.training.inputs import example_weights, weighted_mean
 from keras_dmmd.training.seeded import SeededModel
+from keras_dmmd.training.updates import update
 
 COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution")
 
@@ -180,34 +181,28 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
     def _train(self, role, optimizer, inputs, sample_weight, previous_norm):
         """Update one network, once the update before it has its gradients; returns their norm."""
         key = backend.wait_for(random.as_key(self.seed_generator), previous_norm)
-        variables = self.model_of(role).trainable_variables
 
-        def scaled_loss():
+        def loss_and_logs():
             values, logs = self.role_losses(role, inputs, key)
-            loss = weighted_mean(values, sample_weight)
-            return optimizer.scale_loss(loss), {f"{role}_loss": loss, **logs}
+            return weighted_mean(values, sample_weight), logs
 
-        (_, logs), gradients = backend.value_and_grad(scaled_loss, variables)
-        scale = optimizer.scale_loss(ops.ones(()))
-        norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients)) / scale
-        backend.apply_gradients(optimizer, gradients, variables)
-        self._track(logs)
-        # The loss scale of float16 grows until gradients overflow and a step is left out.
-        finite = ops.cast(ops.isfinite(norm), "float32")
-        logged = ops.where(finite > 0, norm, 0.0)
-        self.trackers[f"{role}_grad_norm"].update_state(logged, sample_weight=finite)
-        return norm
+        made = update(optimizer, self.model_of(role).trainable_variables, loss_and_logs)
+        logs = {f"{role}_loss": made.loss, **made.logs, f"{role}_grad_norm": made.norm}
+        self._track(logs, made.finite)
+        return made.norm
 
-    def _track(self, logs):
+    def _track(self, logs, finite):
         for name, value in logs.items():
             if name not in self.trackers:
                 raise ValueError(
                     f"`role_losses` of {type(self).__name__} reports {name!r}: name it in "
                     f"`statistics`, which has {self.statistics}."
                 )
-            self.trackers[name].update_state(ops.stop_gradient(value))
+            self.trackers[name].update_state(ops.stop_gradient(value), sample_weight=finite)
         if "student_loss" in logs:
-            self._loss_tracker.update_state(ops.stop_gradient(logs["student_loss"]))
+            loss = ops.stop_gradient(logs["student_loss"])
+            self._loss_tracker.update_state(loss, sample_weight=finite)
+        self.skipped.update_state(1.0 - finite)
 
     # Evaluation -----------------------------------------------------------------------------------
 
@@ -232,7 +227,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
     def metrics(self):
         # Not those of the models inside, which only their own `evaluate` feeds.
         tracker = [self._loss_tracker] if self.compiled else []
-        return [*tracker, *self.trackers.values()]
+        return [*tracker, *self.trackers.values(), self.skipped]
 
     def get_metrics_result(self):
         """Losses alone in evaluation, where nothing feeds the statistics of a training step."""

@@ -30,6 +30,12 @@ class AlternatingOptimizer(keras.optimizers.MultiOptimizer):
         }
         keras.optimizers.Optimizer.build(self, var_list)
 
+    def finalize_variable_values(self, var_list):
+        for optimizer, variables in self._parts:
+            # Keras's average of no update at all is 0.
+            if int(keras.ops.convert_to_numpy(optimizer.iterations)):
+                optimizer.finalize_variable_values(variables)
+
     def advance(self):
         """Count one alternation: `iterations` is what callbacks and logs read."""
         self.iterations.assign_add(1)

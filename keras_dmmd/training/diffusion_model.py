@@ -1,29 +1,27 @@
 """A denoiser and a process: train it, measure it, sample from it."""
 
-import math
-
 import keras
-import numpy as np
 from keras import ops
 
-from keras_dmmd import backend, checks, presets, random, samplers, tokenizers
+from keras_dmmd import backend, presets, random, samplers, tokenizers
 from keras_dmmd.conditions import NOTHING, open_tokens
 from keras_dmmd.diffusion import DiffusionProcess
 from keras_dmmd.models.capabilities import Capabilities
-from keras_dmmd.training.bits import MeanAndError
 from keras_dmmd.training.copying import copy_denoiser, copy_weights
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
+from keras_dmmd.training.evaluation import Evaluation, MeanAndError
 from keras_dmmd.training.generation import Generation
-from keras_dmmd.training.inputs import example_weights, weighted_mean
+from keras_dmmd.training.inputs import weighted_mean
 from keras_dmmd.training.reading import Reader
 from keras_dmmd.training.seeded import SeededModel
+from keras_dmmd.training.updates import update
 
 # What is serialised as an object of its own.
 OBJECTS = ("denoiser", "process", "sampler", "tokenizer")
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
-class DiffusionModel(Generation, SeededModel):
+class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededModel):
     """A discrete diffusion model: teacher and student are both one of these.
 
     `fit` minimises the process's training loss, `evaluate` reports the NELBO, `predict` returns the
@@ -99,7 +97,6 @@ class DiffusionModel(Generation, SeededModel):
         self.label_dropout, self.prompt_rate = label_dropout, prompt_rate
         self._check_conditions()
         self.bits_metric = MeanAndError(name="bits_per_dim")
-        self.corruptions = self._traced_corruptions = 1
         self._samplers = {}
         if denoiser.built:
             self.build()
@@ -214,46 +211,33 @@ class DiffusionModel(Generation, SeededModel):
         loss = self.process.loss if training else self.process.nelbo
         return loss(logits, batch.tokens, batch.z_t, t, where=conditions.unknown)
 
-    def evaluate(self, *args, corruptions=1, **kwargs):
-        """`keras.Model.evaluate`: `loss`, `bits_per_dim` and `bits_per_dim_error`.
-
-        The bound is a mean over tokens that are open, in bits, and its error the standard error of
-        that mean over rows. What is drawn for a row depends on the model's seed and the row's place in
-        the data, not on the batch size; the same model and data give the same figures.
-
-        Args:
-            corruptions: of each row, spread over time: an average over more of them is closer.
-            *args, **kwargs: as of `keras.Model.evaluate`; `y` is labels.
-        """
-        self.corruptions = checks.count("corruptions", corruptions)
-        if self._traced_corruptions != corruptions:
-            self.test_function, self._traced_corruptions = None, corruptions
-        try:
-            return super().evaluate(*args, **kwargs)
-        finally:
-            self.corruptions = 1
-
-    def _evaluation_draws(self, n):
-        """Times, and two keys per row, of the next `n` rows: of a row the same, whatever its batch."""
-        state = ops.cast(self.evaluation_seed.state, "int32")  # the seed, and the rows so far
-        key = backend.key(state * np.array([1, 0], "int32"))
-        time_key, row_key = random.split(key, 2)
-        keys = random.split(random.row_keys(row_key, state[1], n), 2)
-        t = self.process.times_of(random.spread(time_key, state[1], n, self.corruptions))
-        self.evaluation_seed.state.assign(state + ops.stack([0, ops.cast(n, "int32")]))
-        return t, *keys
-
     @property
     def metrics(self):
         # Not those of a denoiser that is a compiled model itself.
-        return [*([self._loss_tracker] if self.compiled else []), self.bits_metric]
+        return [*([self._loss_tracker] if self.compiled else []), self.bits_metric, self.skipped]
 
     def get_metrics_result(self):
         """Without `bits_per_dim` while training, whose loss need not be a bound."""
+        left_out = self.bits_metric.name if self.in_training else self.skipped.name
         result = super().get_metrics_result()
-        if self.in_training:
-            result = {k: v for k, v in result.items() if not k.startswith(self.bits_metric.name)}
-        return result
+        return {k: v for k, v in result.items() if not k.startswith(left_out)}
+
+    def update(self, data):
+        """One update on a batch; returns the logs."""
+        inputs, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+
+        def loss_and_logs():
+            values = self(inputs, training=True)
+            return self.compute_loss(x=inputs, y_pred=values, sample_weight=sample_weight), {}
+
+        made = update(self.optimizer, self.trainable_variables, loss_and_logs)
+        examples = ops.cast(batch_size_of(inputs), "float32")
+        self._loss_tracker.update_state(
+            ops.stop_gradient(made.loss), sample_weight=made.finite * examples
+        )
+        self.skipped.update_state(1.0 - made.finite)
+        with self.phase(training=True):
+            return self.get_metrics_result()
 
     def compute_output_shape(self, input_shape):
         shape = input_shape["tokens"] if isinstance(input_shape, dict) else input_shape
@@ -268,12 +252,7 @@ class DiffusionModel(Generation, SeededModel):
         counted = open_tokens(x)
         per_token = y_pred / ops.maximum(counted, 1.0)
         if not training:
-            weights = ops.ones_like(y_pred) * counted
-            if sample_weight is not None:
-                weights = weights * ops.cast(example_weights(sample_weight), weights.dtype)
-            values = [ops.reshape(v, (-1, self.corruptions)) for v in (per_token, weights)]
-            bits, weights = (ops.mean(v, axis=1) for v in values)
-            self.bits_metric.update_state(bits / math.log(2.0), sample_weight=weights)
+            self.measure_bits(per_token, counted, sample_weight)
         return weighted_mean(per_token, sample_weight)
 
     def compile(self, optimizer="adamw", sampler=None, **kwargs):

@@ -10,6 +10,7 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from keras_dmmd import backend
 from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.reading import plain_error, read_data, read_validation
+from keras_dmmd.training.updates import Count, Guard, averages_unless_error, with_callback
 
 
 class SeededModel(ExactCheckpoints, keras.Model):
@@ -31,6 +32,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
         self.in_training = False
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.evaluation_seed = keras.random.SeedGenerator(seed + 1)
+        self.skipped = Count(name="skipped")
 
     def compile(self, *args, jit_compile="auto", **kwargs):
         """See `keras.Model.compile`."""
@@ -46,18 +48,26 @@ class SeededModel(ExactCheckpoints, keras.Model):
         """`keras.Model.fit`; returns its `History`. Afterwards the weights hold their EMA, if any.
 
         `y` is labels: what `{"tokens": x, "labels": y}` says. An error, or Ctrl-C, leaves the weights
-        as the last finished update left them.
+        as the last finished update left them. An update whose loss or gradients are not finite is left
+        out, and counted as `skipped` in the logs.
+
+        Raises:
+            FloatingPointError: `keras_dmmd.training.updates.PATIENCE` updates in a row were left out.
         """
         self._assert_compile_called("fit")
         call = self._read_call(keras.Model.fit, args, kwargs)
         if call.get("class_weight") is not None:
             raise ValueError("`class_weight` has no meaning here: give examples a `sample_weight`.")
         call["validation_data"] = read_validation(self.reader, call.get("validation_data"))
+        guard = Guard()
+        call["callbacks"] = with_callback(call.get("callbacks"), guard)
         try:
-            with self._kept(), self.phase(training=True):
-                return super().fit(**call)
+            with self._kept(), averages_unless_error(self.optimizer), self.phase(training=True):
+                history = super().fit(**call)
         finally:
             backend.unshare([*self.variables, *self.optimizer.variables])
+        guard.check()
+        return history
 
     def evaluate(self, *args, **kwargs):
         """`keras.Model.evaluate`; the same model and data give the same result."""

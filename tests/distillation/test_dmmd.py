@@ -39,6 +39,7 @@ def test_trains_both_and_leaves_the_teacher(process, renoise):
         "log_ratio_std",
         "student_grad_norm",
         "critic_grad_norm",
+        "skipped",
     }
     assert all(np.isfinite(values).all() for values in history.values())
 

@@ -46,7 +46,7 @@ def test_a_distiller_without_a_critic():
     assert set(before) == {"loss", "student_loss"}
     history = model.fit(x, epochs=20, batch_size=64, validation_data=x, verbose=0).history
     assert set(history) == {
-        *("loss", "student_loss", "teacher_entropy", "student_grad_norm"),
+        *("loss", "student_loss", "teacher_entropy", "student_grad_norm", "skipped"),
         *("val_loss", "val_student_loss"),
     }
     assert history["val_student_loss"][-1] < 0.85 * before["student_loss"]

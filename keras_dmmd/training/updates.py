@@ -1,0 +1,123 @@
+"""One update of a network's weights, left out where it is not finite, and the end of a run of such."""
+
+import contextlib
+import sys
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from keras_dmmd import backend
+
+# Updates in a row that may be left out. The loss scale of float16 begins at 2^15 and halves each time.
+PATIENCE = 25
+
+
+class Update(NamedTuple):
+    """What became of an update.
+
+    Attributes:
+        loss: the loss, 0 where it was left out.
+        logs: what `loss_and_logs` returned beside it.
+        norm: of the gradients, 0 where it was left out.
+        finite: whether it was made, 1.0 or 0.0.
+    """
+
+    loss: Any
+    logs: Any
+    norm: Any
+    finite: Any
+
+
+def update(optimizer, variables, loss_and_logs):
+    """Descend a loss, unless the loss or a gradient is NaN or infinite.
+
+    Args:
+        optimizer: built for these variables.
+        variables: what is trained.
+        loss_and_logs: a function that returns a scalar and a dict of scalars.
+    """
+
+    def scaled():
+        loss, logs = loss_and_logs()
+        return optimizer.scale_loss(loss), {**logs, "": loss}
+
+    (_, logs), gradients = backend.value_and_grad(scaled, variables)
+    loss = logs.pop("")
+    scale = optimizer.scale_loss(ops.ones(()))
+    norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients)) / scale
+    finite = ops.logical_and(ops.isfinite(loss), ops.isfinite(norm))
+    # A LossScaleOptimizer leaves such updates out itself, and lowers its scale.
+    own = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    backend.apply_gradients(optimizer, gradients, variables, None if own else finite)
+    logs = {name: ops.where(finite, value, 0.0) for name, value in logs.items()}
+    loss, norm = (ops.where(finite, value, 0.0) for value in (loss, norm))
+    return Update(loss, logs, norm, ops.cast(finite, "float32"))
+
+
+class Count(keras.metrics.Sum):
+    """A sum whose result is no alias of its state, which JAX lends to the next step."""
+
+    def result(self):
+        return super().result() * 1.0
+
+
+class Guard(keras.callbacks.Callback):
+    """Stops training once `PATIENCE` updates in a row were left out; `check` then raises."""
+
+    async_safe = True
+
+    def __init__(self):
+        super().__init__()
+        self.skipped = self.in_a_row = 0
+        self.where = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.skipped = epoch, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        skipped = (logs or {}).get("skipped", 0)
+        new = int(skipped - self.skipped)
+        self.in_a_row = self.in_a_row + new if new > 0 else 0
+        self.skipped = skipped
+        if self.in_a_row >= PATIENCE and self.where is None:
+            self.where = f"{self.in_a_row} updates up to epoch {self.epoch + 1}, batch {batch + 1}"
+            self.model.stop_training = True
+
+    def check(self):
+        """Raise a `FloatingPointError` where training was stopped."""
+        if self.where is not None:
+            raise FloatingPointError(
+                f"Training diverged: in {self.where}, the loss or a gradient was NaN or infinite. They "
+                "were left out; the weights are those of the last finite update. Try a lower learning "
+                "rate, a warm-up or `global_clipnorm=1.0`, and start from weights that are finite."
+            )
+
+
+@contextlib.contextmanager
+def averages_unless_error(optimizer):
+    """A context in which `fit` writes an EMA over the weights at its end, but not after an error.
+
+    Nor where every update was left out, of which Keras's average is 0.
+    """
+    write, handled = optimizer.finalize_variable_values, sys.exc_info()[1]
+
+    def finalize_variable_values(var_list):
+        if sys.exc_info()[1] is handled and int(ops.convert_to_numpy(optimizer.iterations)):
+            write(var_list)
+
+    optimizer.finalize_variable_values = finalize_variable_values
+    try:
+        yield
+    finally:
+        del optimizer.finalize_variable_values
+
+
+def with_callback(callbacks, added):
+    """What `fit` takes as callbacks, and one more."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.append(added)
+        return callbacks
+    if callbacks is None or isinstance(callbacks, keras.callbacks.Callback):
+        callbacks = [callbacks] if callbacks else []
+    return [*callbacks, added]

@@ -1,0 +1,143 @@
+"""Updates that are not finite are left out and counted; a run of them ends training."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_dmmd as kd
+from keras_dmmd.training import updates
+from tests.builders import randomise, small_model, tokens
+
+
+class Breaking(kd.MaskedDiffusion):
+    """Loses its head over rows that begin with a 2: their loss is what it is told."""
+
+    def __init__(self, vocabulary_size=3, value=float("nan"), **kwargs):
+        super().__init__(vocabulary_size, **kwargs)
+        self.value = value
+
+    def loss(self, logits, x, z_t, t, where=None):
+        values = super().loss(logits, x, z_t, t, where)
+        return values * ops.where(ops.equal(x[:, 0], 2), self.value, 1.0)
+
+
+def state(model):
+    return [ops.convert_to_numpy(v) for v in (*model.trainable_variables, *model.optimizer.variables)]
+
+
+def run(x, value, policy=None, optimizer="adam", epochs=1, **kwargs):
+    keras.utils.set_random_seed(0)
+    model = small_model(Breaking(3, value), dtype=policy)
+    model.compile(optimizer)
+    history = model.fit(x, batch_size=8, shuffle=False, epochs=epochs, verbose=0, **kwargs).history
+    return model, history
+
+
+def good_and_bad():
+    """32 rows in batches of 8, of which the second has a row that breaks."""
+    x = tokens(32)
+    x[:, 0] = np.minimum(x[:, 0], 1)
+    bad = x.copy()
+    bad[9, 0] = 2
+    return x, bad
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_an_update_that_is_not_finite_changes_nothing(value, optimizer):
+    """Training with a bad batch is training without it; only the draws are one batch further."""
+    x, bad = good_and_bad()
+    model, history = run(bad[:16], value, optimizer=optimizer)
+    other, clean = run(x[:8], value, optimizer=optimizer)
+    assert history["skipped"] == [1.0] and clean["skipped"] == [0.0]
+    assert np.isfinite(history["loss"]).all()
+    np.testing.assert_allclose(history["loss"], clean["loss"], rtol=1e-5)
+    for a, b in zip(state(model), state(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+    model.fit(x, batch_size=8, verbose=0)
+    assert all(np.isfinite(a).all() for a in state(model))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_in_half_precision(policy):
+    model, history = run(good_and_bad()[1], np.nan, policy=policy)
+    assert history["skipped"][0] >= 1
+    assert all(np.isfinite(a).all() for a in state(model))
+
+
+def test_a_run_of_them_stops_training(monkeypatch):
+    monkeypatch.setattr(updates, "PATIENCE", 6)
+    x = tokens(64)
+    x[:, 0] = 2
+    with pytest.raises(FloatingPointError, match="6 updates up to epoch 1, batch 6.*learning rate"):
+        run(x, np.nan)
+    # One that is finite begins the count anew: three in a row at the most.
+    x[::32, 0] = 0
+    x[1:8, 0] = x[33:40, 0] = 0
+    _, history = run(x, np.nan, epochs=2)
+    assert history["skipped"] == [6.0, 6.0]
+
+
+@pytest.mark.parametrize("role", ["student", "critic"])
+def test_a_distiller_leaves_out_what_is_not_finite(role):
+    """A role whose loss is NaN for good stays as it is, and the other goes on."""
+    keras.utils.set_random_seed(0)
+    teacher = small_model()
+    distiller = kd.DMMDDistiller(teacher, critic=randomise(teacher.copy()), steps=2)
+    distiller.compile()
+    models = {name: getattr(distiller, name).trainable_variables for name in ("student", "critic")}
+    before = {name: [ops.convert_to_numpy(v) for v in own] for name, own in models.items()}
+    losses = distiller.role_losses
+
+    def broken(own, inputs, key):
+        values, logs = losses(own, inputs, key)
+        return (values * np.nan if own == role else values), logs
+
+    distiller.role_losses = broken
+    history = distiller.fit(tokens(32), batch_size=8, verbose=0).history
+    assert history["skipped"] == [4.0]
+    assert all(np.isfinite(values).all() for values in history.values())
+    for name, own in models.items():
+        after = [ops.convert_to_numpy(v) for v in own]
+        same = [np.array_equal(a, b) for a, b in zip(before[name], after, strict=True)]
+        assert all(same) if name == role else not all(same)
+
+
+def test_evaluation_does_not_speak_of_it():
+    model, _ = run(tokens(8), 1.0)
+    assert "skipped" not in model.evaluate(tokens(8), verbose=0, return_dict=True)
+
+
+# Interruptions ------------------------------------------------------------------------------------
+
+
+class Stop(keras.callbacks.Callback):
+    def __init__(self, batch, error):
+        super().__init__()
+        self.batch, self.error = batch, error
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == self.batch:
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("mine")], ids=repr)
+@pytest.mark.parametrize("batch", [0, 1, 2])
+def test_an_error_takes_no_weights_along(error, batch):
+    """In the first batch nothing has changed; later the updates before it were made."""
+    x = tokens(32)
+    keras.utils.set_random_seed(0)
+    model = small_model()
+    model.compile(keras.optimizers.Adam(1e-2, use_ema=True))
+    with pytest.raises(type(error)):
+        model.fit(x, batch_size=8, shuffle=False, verbose=0, callbacks=[Stop(batch, error)])
+    keras.utils.set_random_seed(0)
+    other = small_model()
+    other.compile(keras.optimizers.Adam(1e-2, use_ema=True))
+    for i in range(batch):
+        other.train_on_batch(x[8 * i : 8 * i + 8])
+    for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+    model.fit(x, verbose=0)
+    model.evaluate(x, verbose=0)
