@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_dmmd.distillation.distiller import Distiller
+from keras_dmmd.files import replacing
 from keras_dmmd.metrics import measure
 from keras_dmmd.optional import package
 
@@ -79,7 +80,8 @@ class SampleAndScore(keras.callbacks.Callback):
         if logs is not None:
             logs.update(figures)
         if self.folder is not None:
-            np.save(os.path.join(self.folder, f"samples_{epoch + 1:04d}.npy"), tokens)
+            with replacing(os.path.join(self.folder, f"samples_{epoch + 1:04d}.npy")) as path:
+                np.save(path, tokens)
             with open(os.path.join(self.folder, "scores.csv"), "a", newline="") as file:
                 writer = csv.DictWriter(file, ["epoch", *figures])
                 if not file.tell():

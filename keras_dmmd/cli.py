@@ -1,7 +1,6 @@
 """`keras-dmmd`: look at presets, write samples, distil and evaluate, from files and without code."""
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -130,6 +129,8 @@ def info(args):
 def generate(args):
     import numpy as np
 
+    from keras_dmmd.files import replacing
+
     model = _model(args.model)
     if args.prompt is not None and model.tokenizer is None:
         raise ValueError(f"{args.model} has no tokenizer: it takes no --prompt.")
@@ -146,14 +147,17 @@ def generate(args):
         sampler=args.sampler,
     )
     if args.out and args.out.endswith(".npy"):
-        np.save(args.out, samples)
+        with replacing(args.out) as path:
+            np.save(path, samples)
         return
     if model.tokenizer is not None:
         lines = model.tokenizer.decode(samples)
     else:
         lines = [" ".join(map(str, ids)) for ids in samples]
-    terminal = contextlib.nullcontext(sys.stdout)
-    with open(args.out, "w", encoding="utf-8") if args.out else terminal as file:
+    if not args.out:
+        print(*lines, sep="\n")
+        return
+    with replacing(args.out) as path, open(path, "w", encoding="utf-8") as file:
         print(*lines, sep="\n", file=file)
 
 

@@ -124,6 +124,7 @@ class DMMDDistiller(Distiller):
         time_weighting="constant",
         max_log_ratio=3.0,
         noise="auto",
+        noise_scale=0.0,
         seed=0,
         **kwargs,
     ):
@@ -149,6 +150,8 @@ class DMMDDistiller(Distiller):
         if student is None:
             student = teacher.copy(noise=noise, seed=seed + 2, name="student")
             student.steps = steps
+            if noise_scale and noise is not None:
+                student.capabilities.noise_layer.perturb(noise_scale, seed + 6)
         super().__init__(
             teacher,
             student,

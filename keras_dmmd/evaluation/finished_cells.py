@@ -3,6 +3,7 @@
 import json
 import os
 
+from keras_dmmd.files import replacing
 from keras_dmmd.fingerprints import text_hash
 
 # What may grow from one call to the next needs no cell done again.
@@ -49,6 +50,5 @@ class FinishedCells:
 
 def write_json(path, content):
     """Write a file whole or not at all."""
-    with open(f"{path}.partial", "w") as file:
+    with replacing(path) as partial, open(partial, "w") as file:
         json.dump(content, file, indent=1)
-    os.replace(f"{path}.partial", path)

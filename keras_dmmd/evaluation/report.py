@@ -7,6 +7,7 @@ import os
 
 from keras_dmmd.evaluation import plots
 from keras_dmmd.evaluation.page import page
+from keras_dmmd.files import replacing
 
 OWN = (
     "model",
@@ -96,20 +97,20 @@ class Report:
 
     def save(self, folder):
         """Write `report.json`, `report.csv` and `report.html`; returns the path of the page."""
-        os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, "report.json"), "w") as file:
-            json.dump(dataclasses.asdict(self), file, indent=1)
-        with open(os.path.join(folder, "report.csv"), "w", newline="") as file:
-            names = [name for name in OWN if name != "step_entropies"]
-            for figure in self.figures:
-                names += [figure, f"{figure}_error"]
-            writer = csv.DictWriter(file, names, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(self.rows)
-        path = os.path.join(folder, "report.html")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(page(self))
-        return path
+        paths = [os.path.join(folder, f"report.{kind}") for kind in ("json", "csv", "html")]
+        names = [name for name in OWN if name != "step_entropies"]
+        for figure in self.figures:
+            names += [figure, f"{figure}_error"]
+        with replacing(*paths) as (data, table, html):
+            with open(data, "w") as file:
+                json.dump(dataclasses.asdict(self), file, indent=1)
+            with open(table, "w", newline="") as file:
+                writer = csv.DictWriter(file, names, extrasaction="ignore")
+                writer.writeheader()
+                writer.writerows(self.rows)
+            with open(html, "w", encoding="utf-8") as file:
+                file.write(page(self))
+        return paths[-1]
 
     @classmethod
     def load(cls, folder):

@@ -33,6 +33,16 @@ class NoiseConditioning(layers.Layer):
         """`(batch, length, hidden_dim)`, to be added to the embeddings."""
         return self.project(noise)
 
+    def perturb(self, scale, seed=0):
+        """Add normal numbers of this standard deviation to the projection: noise then has an effect.
+
+        From a projection of zeros all noise looks alike, and where a student has to break a symmetry,
+        as in drawing a permutation in one call, it finds no way to.
+        """
+        for i, weight in enumerate(self.project.weights):
+            key = random.split(seed, len(self.project.weights))[i]
+            weight.assign(weight + ops.cast(scale * random.normal(weight.shape, key), weight.dtype))
+
     def get_config(self):
         return {**super().get_config(), "hidden_dim": self.hidden_dim}
 

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dmmd.files import replacing
 from keras_dmmd.presets import handles
 
 FOLDER = os.path.dirname(__file__)
@@ -32,7 +33,6 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
         card: a dict of facts about the model: how it was trained, what was measured.
         dtype: of the stored weights. Half precision halves the file; weights load as float32.
     """
-    os.makedirs(folder, exist_ok=True)
     arrays = {
         f"{i:03d} {_path(model, v)}": ops.convert_to_numpy(ops.cast(v, "float32")).astype(dtype)
         for i, v in enumerate(model.weights)
@@ -40,12 +40,14 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         raise ValueError(f"Weights that are not finite in {dtype}: {broken}")
-    np.savez_compressed(os.path.join(folder, "weights.npz"), **arrays)
-    config = keras.saving.serialize_keras_object(model)
-    for name, content in (("config.json", _portable(config)), ("card.json", card or {})):
-        with open(os.path.join(folder, name), "w") as file:
-            json.dump(content, file, indent=1)
-            file.write("\n")
+    config = _portable(keras.saving.serialize_keras_object(model))
+    paths = [os.path.join(folder, name) for name in ("weights.npz", "config.json", "card.json")]
+    with replacing(*paths) as (weights, *texts):
+        np.savez_compressed(weights, **arrays)
+        for path, content in zip(texts, (config, card or {}), strict=True):
+            with open(path, "w") as file:
+                json.dump(content, file, indent=1)
+                file.write("\n")
 
 
 def from_preset(preset):

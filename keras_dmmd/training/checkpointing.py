@@ -6,6 +6,8 @@ import zipfile
 
 from keras import ops
 
+from keras_dmmd.files import replacing
+
 _STREAM = "random_stream_"
 
 
@@ -92,12 +94,5 @@ def _replace(filepath, overwrite, write):
     filepath = os.fspath(filepath)
     if os.path.exists(filepath) and not overwrite:
         raise FileExistsError(f"{filepath!r} exists. Pass `overwrite=True` to replace it.")
-    folder, name = os.path.split(os.path.abspath(filepath))
-    os.makedirs(folder, exist_ok=True)
-    partial = os.path.join(folder, f".{os.getpid()}.partial.{name}")  # keeps the extension
-    try:
+    with replacing(filepath) as partial:
         write(partial)
-        os.replace(partial, filepath)
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)

@@ -1,0 +1,63 @@
+"""Files that are written beside their place and then moved there: the last good one stays."""
+
+import contextlib
+import os
+import shutil
+
+
+@contextlib.contextmanager
+def replacing(*paths):
+    """A context that yields a path to write for each path, and moves them there if all went well.
+
+    What is written has the name of its place, in a folder of its own beside it; other files that are
+    written there, such as the shards of a file of weights, are moved along. Nothing is left after an
+    error, and what a killed process left is removed by the next one.
+
+    Args:
+        *paths: of files, or of folders that are written as a whole; the folders above them are made.
+
+    Yields:
+        One path, or a list of as many as were given.
+    """
+    paths = [os.path.abspath(path) for path in paths]
+    partial = []
+    try:
+        for path in paths:
+            folder, name = os.path.split(path)
+            os.makedirs(folder, exist_ok=True)
+            _remove_leftovers(folder, name)
+            partial.append(os.path.join(folder, f".{os.getpid()}.partial.{name}"))
+            os.makedirs(partial[-1])
+        own = [os.path.join(p, os.path.basename(path)) for p, path in zip(partial, paths, strict=True)]
+        yield own[0] if len(own) == 1 else own
+        for source, path in zip(partial, paths, strict=True):
+            folder, name = os.path.split(path)
+            for entry in sorted(os.listdir(source), key=lambda entry: entry == name):  # it comes last
+                _move(os.path.join(source, entry), os.path.join(folder, entry))
+    finally:
+        for source in partial:
+            shutil.rmtree(source, ignore_errors=True)
+
+
+def _move(source, path):
+    if os.path.isdir(source) and os.path.isdir(path):
+        shutil.rmtree(path)
+    os.replace(source, path)
+
+
+def _remove_leftovers(folder, name):
+    """Remove what processes that are no more left beside a file."""
+    for entry in os.listdir(folder):
+        owner, _, rest = entry[1:].partition(".partial.")
+        if entry.startswith(".") and rest == name and owner.isdigit() and not _is_running(int(owner)):
+            shutil.rmtree(os.path.join(folder, entry), ignore_errors=True)
+
+
+def _is_running(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OSError):
+        return True
+    return True
