@@ -36,7 +36,16 @@ if keras.backend.backend() == "tensorflow":
 
 
 def pytest_collection_modifyitems(items):
-    """Slow tests first: at the end no worker waits minutes for the last one of another."""
+    """Slow tests first: at the end no worker waits minutes for the last one of another.
+
+    What is marked `long_compilation` is left out on TensorFlow, whose compilation takes most of its
+    minute, and where the parts it is made of are tested one by one.
+    """
+    if keras.backend.backend() == "tensorflow":
+        left_out = pytest.mark.skip(reason="compiles for long on TensorFlow")
+        for item in items:
+            if item.get_closest_marker("long_compilation"):
+                item.add_marker(left_out)
     items.sort(key=lambda item: not {"slow", "heavy"} & {mark.name for mark in item.iter_markers()})
 
 

@@ -3,9 +3,12 @@
 import pathlib
 import re
 
+import pytest
+
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 
 
+@pytest.mark.long_compilation
 def test_the_recipes_of_extending_run():
     text = (DOCS / "extending.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.S | re.M)

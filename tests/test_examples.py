@@ -8,6 +8,7 @@ import sys
 import keras
 import nbclient
 import nbformat
+import numpy as np
 import pytest
 
 import keras_dmmd as kd
@@ -31,6 +32,7 @@ def test_notebook_is_the_script(path):
     assert path.with_suffix(".ipynb").read_text() == make_notebooks.notebook(path.read_text())
 
 
+@pytest.mark.long_compilation
 def test_digits_notebook_runs(tmp_path, monkeypatch):
     """The whole example, small: 2 rounds; 32 samples, as in its picture, so one shape is compiled."""
     for name, value in {
@@ -183,3 +185,41 @@ def test_training_script(process, tmp_path):
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["process"] == process
     assert (tmp_path / "training.csv").read_text().startswith("epoch,loss")
+
+
+@pytest.mark.long_compilation
+def test_sequences_from_teacher_to_student(tmp_path):
+    """Proteins: OLGA's file, its rows kept, a teacher, a student, a further phase of the student."""
+    rng = np.random.default_rng(0)
+    letters = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+    loops = ["C" + "".join(letters[rng.integers(0, 20, n)]) + "F" for n in rng.integers(3, 26, 12_000)]
+    path, cache = tmp_path / "loops.tsv", tmp_path / "rows.npz"
+    path.write_text("".join(f"TGT\t{loop}\tV\tJ\n" for loop in loops))
+
+    def run(script, **arguments):
+        given = [f"--{name.replace('_', '-')}={value}" for name, value in arguments.items()]
+        command = [sys.executable, EXAMPLES / script, "--data=proteins", f"--cache={cache}", *given]
+        subprocess.run(command, check=True)
+        return kd.presets.read_card(str(arguments["out"])), kd.from_preset(str(arguments["out"]))
+
+    small = {"steps": 2, "hidden": 16, "layers": 1, "batch_size": 8}
+    card, teacher = run("train_sequence_teacher.py", path=path, out=tmp_path / "teacher", **small)
+    assert card["nelbo_bits_per_token"]["held_out"][0] > 0
+    assert teacher.tokenizer.decode(teacher.tokenizer.encode("CASSF")) == "CASSF"
+    with np.load(cache) as file:
+        assert file["held_out"].shape == (10_000, 24)
+        short = sum(len(loop) <= 24 for loop in loops)  # longer ones are left out
+        assert file["train"].shape == (short - 10_000, 24)
+    small = {"steps": 2, "rounds": 2, "batch_size": 8, "options": '{"noise": "token"}'}
+    first = tmp_path / "first"
+    card, student = run("train_sequence_student.py", teacher=tmp_path / "teacher", out=first, **small)
+    assert student.steps == 2 and card["teacher"] == "teacher" and card["student"] is None
+    small["options"] = "{}"
+    card, _ = run(
+        "train_sequence_student.py",
+        teacher=tmp_path / "teacher",
+        student=first,
+        out=tmp_path / "second",
+        **small,
+    )
+    assert card["student"]["rounds"] == 2

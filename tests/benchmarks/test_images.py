@@ -24,6 +24,7 @@ def images():
     return importlib.import_module("images")
 
 
+@pytest.mark.long_compilation
 def test_tiny_run_and_its_resumption(images, tmp_path):
     command = ["--tiny", "--folder", str(tmp_path)]
     first = images.main(command)

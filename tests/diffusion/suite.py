@@ -226,6 +226,7 @@ class ProcessSuite:
         assert type(loaded.process) is type(process)
         assert loaded.process.get_config() == process.get_config()
 
+    @pytest.mark.long_compilation
     def test_it_trains_samples_and_is_distilled(self, linear):
         support, probabilities = toy.random_modes(0)
         x = toy.samples(support, probabilities, 256, 0)

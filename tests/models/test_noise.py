@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd.models import GaussianNoise, PyramidNoise, TokenNoise
-from tests.builders import randomise
+from tests.builders import numpy, randomise, small_model
 
 K, GRID, LENGTH = 5, (2, 3), 6
 every_noise = pytest.mark.parametrize("noise", ["gaussian", "pyramid", "token"])
@@ -13,10 +12,6 @@ every_noise = pytest.mark.parametrize("noise", ["gaussian", "pyramid", "token"])
 def teacher():
     denoiser = kd.Denoiser(K, hidden_dim=16, num_layers=1, num_heads=2, cond_dim=8, grid=GRID)
     return kd.DiffusionModel(randomise(denoiser), kd.MaskedDiffusion(K), length=LENGTH)
-
-
-def numpy(x):
-    return ops.convert_to_numpy(x)
 
 
 def logits(model, seed):
@@ -129,3 +124,22 @@ def test_config_round_trip(layer):
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     np.testing.assert_array_equal(*(numpy(x.sample(2, LENGTH, seed=1)) for x in (layer, again)))
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "token"])
+def test_noise_that_acts_from_the_start(noise):
+    """A copy starts as its teacher; with a scale its first logits depend on its noise."""
+    teacher = randomise(small_model())
+    z, t = np.full((2, 5), 3), np.ones(2, "float32")
+    for scale in (0.0, 0.5):
+        own = kd.DMMDDistiller(teacher, noise=noise, noise_scale=scale, steps=2)
+        again = kd.DMMDDistiller(teacher, noise=noise, noise_scale=scale, steps=2)
+        layer = own.student.capabilities.noise_layer
+        weights = np.concatenate([numpy(w).reshape(-1) for w in layer.weights])
+        assert abs(weights.std() - scale) < 0.1 * scale + 1e-9
+        for a, b in zip(own.student.get_weights(), again.student.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        first, second = (numpy(own.student.logits(z, t, seed=seed)) for seed in (0, 1))
+        assert (np.abs(first - second).max() > 1e-3) == (scale > 0)
+    distiller = kd.DMMDDistiller(teacher, noise=None, noise_scale=0.5, steps=2)
+    assert distiller.student.capabilities.noise_layer is None

@@ -1,9 +1,10 @@
-"""The same seed gives the same samples from every shipped model, now as before."""
+"""Every shipped model loads, has a card, and gives the same samples for a seed, now as before."""
 
 import keras
 import numpy as np
 import pytest
 
+import keras_dmmd as kd
 from tests.oracles import make_golden
 
 
@@ -16,3 +17,13 @@ def test_same_seed_same_samples_as_ever(name):
             # draws would change them all.
             same = (ids == expected).all(axis=-1).mean()
             assert same > 0.7, f"{label}: {same:.0%} of the rows are as they were"
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("name", make_golden.PRESETS)
+def test_every_model_has_a_card(name):
+    card = kd.presets.read_card(name)
+    assert {"script", "seed"} <= set(card)
+    assert "backend" in card or {"backend", "device", "versions"} <= set(card["machine"])
+    measured = {k: v for k, v in card.items() if k.startswith(("nelbo_", "frechet_", "scores"))}
+    assert measured and not any(isinstance(figure, str) for figure in measured.values())
