@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_dmmd import checks
+
 
 def pack(documents, tokenizer, length, whole=False):
     """Tokens of an iterable of documents, int32 `(rows, length)`, ready for `fit`.
@@ -19,8 +21,7 @@ def pack(documents, tokenizer, length, whole=False):
     Raises:
         ValueError: there are fewer tokens than a row needs.
     """
-    if not isinstance(length, (int, np.integer)) or length < 1:
-        raise ValueError(f"`length` must be an integer of at least 1. Received: length={length!r}")
+    checks.count("length", length)
     if isinstance(documents, str):
         raise ValueError("`documents` must be an iterable of strings. Received: one string")
     end = np.array([] if tokenizer.end_id is None else [tokenizer.end_id], "int32")

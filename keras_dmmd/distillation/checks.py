@@ -92,9 +92,3 @@ def check_choice(name, value, accepted):
     """Raise a `ValueError` where `value` is none of those that are accepted."""
     if value not in accepted:
         raise ValueError(f"`{name}` must be one of {accepted}. Received: {name}={value!r}")
-
-
-def check_count(name, value):
-    """Raise a `ValueError` where `value` is no integer of at least 1."""
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{name}` must be an integer of at least 1. Received: {name}={value!r}")

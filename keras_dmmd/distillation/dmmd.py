@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_dmmd import backend, random
+from keras_dmmd.checks import count
 from keras_dmmd.conditions import Conditions
 from keras_dmmd.distillation import checks
 from keras_dmmd.distillation.distiller import Distiller
@@ -135,8 +136,8 @@ class DMMDDistiller(Distiller):
         checks.check_choice("target", target, TARGET)
         if not callable(time_weighting):
             checks.check_choice("time_weighting", time_weighting, TIME_WEIGHTING)
-        checks.check_count("steps", steps)
-        checks.check_count("critic_steps", critic_steps)
+        count("steps", steps)
+        count("critic_steps", critic_steps)
         truncation.check(temperature, top_p, greedy=False)
         checks.check_weights(teacher_weight, top_p, top_p_penalty, max_log_ratio)
         checks.check_teacher(teacher, target, guidance_scale)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_dmmd.checks import count
 from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.metrics.streaming import StreamingMetric
 from keras_dmmd.training.diffusion_model import DiffusionModel
@@ -20,11 +21,13 @@ def check_models(models):
 
 def check_numbers(steps, temperatures, seeds, samples):
     """Where what is swept over is empty or repeats itself."""
+    for name, values in (("steps", steps), ("seeds", seeds)):
+        for value in values:
+            count(name, value, least=1 if name == "steps" else -(2**63))
     for name, values in (("steps", steps), ("temperatures", temperatures), ("seeds", seeds)):
         if not len(values) or len(set(values)) < len(values):
             raise ValueError(f"`{name}` must be distinct values, not empty. Received: {values!r}")
-    if not isinstance(samples, (int, np.integer)) or samples < 1:
-        raise ValueError(f"`samples` must be an integer of at least 1. Received: {samples!r}")
+    count("samples", samples)
 
 
 def check_metrics(metrics, models):

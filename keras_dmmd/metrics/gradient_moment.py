@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dmmd import backend
+from keras_dmmd import backend, checks
 from keras_dmmd.fingerprints import array_hash
 from keras_dmmd.metrics.diversity import check_ids
 from keras_dmmd.metrics.streaming import Note, StreamingMetric
@@ -45,8 +45,7 @@ class GradientMoment(StreamingMetric):
     def __init__(self, reference, pairs=1, batch_size=32, name=NAME):
         super().__init__(name=name)
         for argument, value in (("pairs", pairs), ("batch_size", batch_size)):
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"`{argument}` must be an integer of at least 1. Received: {value!r}")
+            checks.count(argument, value)
         owner = reference if hasattr(reference, "trainable_variables") else None
         owner = owner or getattr(reference, "model", None)
         if not callable(getattr(reference, "log_likelihood", None)) or owner is None:

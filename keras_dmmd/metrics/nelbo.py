@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.metrics.diversity import check_ids
 from keras_dmmd.metrics.streaming import StreamingMetric
 
@@ -31,11 +32,8 @@ class BitsPerToken(StreamingMetric):
 
     def __init__(self, model, corruptions=1, batch_size=256, name="bits_per_token"):
         super().__init__(name=name)
-        if not isinstance(corruptions, (int, np.integer)) or corruptions < 1:
-            raise ValueError(
-                f"`corruptions` must be an integer of at least 1. Received: {corruptions!r}"
-            )
-        self.model, self.corruptions, self.batch_size = model, int(corruptions), batch_size
+        self.model, self.batch_size = model, checks.count("batch_size", batch_size)
+        self.corruptions = checks.count("corruptions", corruptions)
 
     def update_state(self, tokens, data=None):
         """Add rows, ids `(n, length)`."""

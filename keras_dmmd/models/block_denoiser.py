@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dmmd import checks
 from keras_dmmd.models.denoiser import Denoiser
 from keras_dmmd.models.transformer import attention_dtype
 
@@ -54,8 +55,7 @@ class BlockDenoiser(Denoiser):
     """
 
     def __init__(self, vocabulary_size, num_states=None, block_size=16, **kwargs):
-        if not isinstance(block_size, (int, np.integer)) or block_size < 1:
-            raise ValueError(f"`block_size` must be an integer of at least 1. Received: {block_size!r}")
+        checks.count("block_size", block_size)
         if kwargs.get("grid") is not None:
             raise ValueError("Blocks follow each other in a sequence: a BlockDenoiser takes no `grid`.")
         super().__init__(vocabulary_size, num_states, **kwargs)

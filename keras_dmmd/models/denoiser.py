@@ -3,6 +3,7 @@
 import keras
 from keras import layers, ops
 
+from keras_dmmd import checks
 from keras_dmmd.models import noise as noise_layers
 from keras_dmmd.models.positions import rotary_angles
 from keras_dmmd.models.transformer import KnownEmbedding, TimeEmbedding, TransformerBlock, modulate
@@ -146,6 +147,19 @@ class Denoiser(layers.Layer):
         self.build()
 
     def _check_arguments(self):
+        for name in (
+            "vocabulary_size",
+            "num_states",
+            "hidden_dim",
+            "num_layers",
+            "num_heads",
+            "mlp_dim",
+        ):
+            checks.count(name, getattr(self, name))
+        checks.count("cond_dim", self.cond_dim)
+        checks.number("dropout", self.dropout, high=1.0)
+        if self.num_classes is not None:
+            checks.count("num_classes", self.num_classes)
         if self.position not in ("rotary", "learned"):
             raise ValueError(
                 f"`position` must be 'rotary' or 'learned'. Received: position={self.position!r}"

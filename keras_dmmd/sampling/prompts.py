@@ -5,6 +5,7 @@ import numbers
 
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.conditions import Conditions
 
 
@@ -15,17 +16,23 @@ class Gap:
     tokens: int
 
     def __post_init__(self):
-        if not isinstance(self.tokens, numbers.Integral) or self.tokens < 1:
-            raise ValueError(f"A Gap needs at least 1 token. Received: {self.tokens!r}")
+        checks.count("tokens", self.tokens)
 
 
 def count(n, prompts):
     """How many samples are asked for."""
-    prompts_given = None if prompts is None or isinstance(prompts, str) else len(prompts)
-    if isinstance(prompts, str):
+    is_list = isinstance(prompts, (list, tuple)) or (hasattr(prompts, "shape") and prompts.ndim > 1)
+    if prompts is not None and not is_list:
         raise ValueError(f"`prompts` must be a list, one prompt per sample. Received: {prompts!r}")
-    if n is None:
-        n = prompts_given or 1
+    parts = prompts if isinstance(prompts, (list, tuple)) else ()
+    alone = [part for part in parts if isinstance(part, (Gap, numbers.Number))]
+    if alone:
+        raise ValueError(
+            "`prompts` must be a list of prompts: strings, ids, or lists of such parts and gaps. A "
+            f"single one is [prompt]. Received: {alone[0]!r} in the list itself"
+        )
+    prompts_given = None if prompts is None else len(prompts)
+    n = (prompts_given or 1) if n is None else checks.count("n", n)
     if prompts_given not in (None, 1, n):
         raise ValueError(f"`prompts` must be 1 or {n} of them, as `n={n}`. Received: {prompts_given}")
     return n
@@ -35,7 +42,7 @@ def read_labels(labels, n, num_classes):
     """Labels of `n` samples, int32 `(n,)`, or `None`."""
     if labels is None:
         return None
-    labels = np.asarray(labels, "int32")
+    labels = checks.array("labels", labels)
     if labels.ndim == 0:
         labels = np.full(n, labels)
     if labels.shape != (n,):
@@ -48,7 +55,9 @@ def read_labels(labels, n, num_classes):
             f"`labels` must lie in 0..{num_classes - 1}, or be {num_classes} for none. "
             f"Received: values from {labels.min()} to {labels.max()}"
         )
-    return labels
+    if (labels != np.floor(labels)).any():
+        raise ValueError(f"`labels` must be integers. Received: {labels.dtype} with fractions")
+    return labels.astype("int32")
 
 
 def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
@@ -64,7 +73,7 @@ def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
             raise ValueError("`known` says which tokens of `prompts` are given: pass both.")
         return Conditions(), False
     if known is not None:
-        given, known = np.asarray(prompts), np.asarray(known)
+        given, known = checks.array("prompts", prompts), np.asarray(known)
         if given.shape[-1:] != (length,) or known.shape != given.shape or known.dtype != bool:
             raise ValueError(
                 f"With `known`, `prompts` must be ids and `known` booleans, both (n, {length}). "
@@ -81,7 +90,7 @@ def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
                 f"{len(over)} of {len(rows)} prompts have more tokens than a sample of {length}, the "
                 f"first of them at index {over[0]}, with {sizes[over[0]]}."
             )
-        given, known = np.zeros((len(rows), length), "int32"), np.zeros((len(rows), length), bool)
+        given, known = np.zeros((len(rows), length), "int64"), np.zeros((len(rows), length), bool)
         for i, row in enumerate(rows):
             start = 0
             for piece in row:
@@ -90,11 +99,7 @@ def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
                     known[i, start : start + len(piece)] = True
                 start += _tokens_of(piece)
         texts = any(_has_text(prompt) for prompt in prompts)
-    if given.size and not 0 <= given.min() <= given.max() < vocabulary_size:
-        raise ValueError(
-            f"Prompts must be ids from 0 to {vocabulary_size - 1}. "
-            f"Received: values from {given.min()} to {given.max()}"
-        )
+    given = checks.ids("prompts", given, vocabulary_size)  # before a cast makes ids of what is none
     given, known = (np.broadcast_to(a, (n, length)) for a in (given.astype("int32"), known))
     no_end = None
     if tokenizer is not None and tokenizer.end_id is not None:

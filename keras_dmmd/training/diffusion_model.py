@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dmmd import backend, presets, random, samplers, tokenizers
+from keras_dmmd import backend, checks, presets, random, samplers, tokenizers
 from keras_dmmd.conditions import NOTHING, open_tokens
 from keras_dmmd.diffusion import DiffusionProcess
 from keras_dmmd.models.capabilities import Capabilities
@@ -85,6 +85,9 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
                 f"Received: denoiser={denoiser!r}"
             )
         capabilities = Capabilities.of(denoiser, process)
+        checks.count("steps", steps)
+        if length is not None:
+            checks.count("length", length)
         kwargs.setdefault("dtype", capabilities.dtype_policy)
         super().__init__(seed=seed, **kwargs)
         self.denoiser = denoiser
@@ -122,9 +125,7 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
                 f"{self.process.vocabulary_size}."
             )
         for name in ("label_dropout", "prompt_rate"):
-            rate = getattr(self, name)
-            if not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
-                raise ValueError(f"`{name}` must be a number in [0, 1]. Received: {rate!r}")
+            checks.number(name, getattr(self, name), high=1.0)
         if self.label_dropout and not self.capabilities.num_classes:
             raise ValueError("`label_dropout` needs a denoiser with labels: `num_classes` is not set.")
         if self.prompt_rate and not self.shows_known:

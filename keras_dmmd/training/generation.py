@@ -1,8 +1,6 @@
 """Sampling from a model: what is asked is checked here, and drawn by a `Sampler`."""
 
-import numpy as np
-
-from keras_dmmd import backend, samplers
+from keras_dmmd import backend, checks, samplers
 from keras_dmmd.sampling import prompts as reading
 from keras_dmmd.sampling import truncation
 from keras_dmmd.sampling.grids import calls_of
@@ -86,9 +84,9 @@ class Generation:
         if length is None:
             raise ValueError("This model has seen no data yet: pass `length` to `generate`.")
         n = reading.count(n, prompts)
-        for name, value in (("n", n), ("steps", steps), ("length", length)):
-            if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
-                raise ValueError(f"`{name}` must be an integer of at least 1. Received: {value!r}")
+        for name, value in (("steps", steps), ("length", length), ("batch_size", batch_size)):
+            if value is not None:
+                checks.count(name, value)
         self.check_length(length)
         truncation.check(temperature, top_p)
         if guidance_scale is not None and labels is None:

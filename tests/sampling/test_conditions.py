@@ -178,10 +178,51 @@ def test_wrong_prompts(arguments, message):
         model.generate(steps=1, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prompts": [[2**32 + 1]]}, "`prompts` must be ids from 0 to 2"),
+        ({"prompts": [[-1]]}, "`prompts` must be ids"),
+        ({"prompts": [1, 2, 0]}, "single one is .prompt."),
+        ({"prompts": [[1], kd.Gap(2)]}, "single one is .prompt."),
+        ({"prompts": np.array([1, 2])}, "must be a list"),
+        ({"prompts": np.full((1, 5), 1.7), "known": np.ones((1, 5), bool)}, "must be integers"),
+        ({"n": True}, "`n` must be an integer"),
+        ({"n": 2, "steps": 1.0}, "`steps` must be an integer"),
+        ({"n": 2, "batch_size": 0}, "`batch_size` must be an integer"),
+        ({"n": 2, "batch_size": float("nan")}, "`batch_size` must be an integer"),
+        ({"n": 2, "length": 0}, "`length` must be an integer"),
+    ],
+    ids=str,
+)
+def test_nothing_is_cast_before_it_is_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        small_model().generate(**{"steps": 1, **arguments})
+
+
+def test_fractions_are_no_labels():
+    with pytest.raises(ValueError, match="`labels` must be integers"):
+        small_model(num_classes=2).generate(2, labels=0.5, steps=1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": "x"}, {"length": -3}, {"steps": 0}, {"label_dropout": 2.0}]
+)
+def test_wrong_models(wrong):
+    with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must be"):
+        kd.DiffusionModel(small_model().denoiser, PROCESSES[0], **wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"num_heads": -2}, {"num_layers": -1}, {"dropout": 2.0}])
+def test_wrong_networks(wrong):
+    with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must be"):
+        kd.Denoiser(3, **wrong)
+
+
 def test_more_wrong_prompts():
     with pytest.raises(ValueError, match="need a tokenizer"):
         small_model().generate(prompts=["ab"], steps=1)
-    with pytest.raises(ValueError, match="at least 1 token"):
+    with pytest.raises(ValueError, match="`tokens` must be an integer of at least 1"):
         kd.Gap(0)
     with pytest.raises(ValueError, match="must lie in 0..1, or be 2 for none.*from 0 to 3"):
         small_model(num_classes=2).generate(2, labels=[0, 3])
