@@ -178,7 +178,7 @@ class Run:
             **size,
         )
         teacher = kd.DiffusionModel(
-            denoiser, process, self.train[0].shape[1], args.seed, name="teacher"
+            denoiser, process, length=self.train[0].shape[1], seed=args.seed, name="teacher"
         )
 
         def work():

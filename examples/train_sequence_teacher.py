@@ -98,7 +98,7 @@ def build(process, tokenizer, length, size, dropout, block_size=None):
     denoiser = (kd.BlockDenoiser if block_size else kd.Denoiser)(
         vocabulary_size=tokenizer.vocabulary_size,
         num_states=process.num_states,
-        num_heads=size["hidden_dim"] // 32,
+        num_heads=max(1, size["hidden_dim"] // 32),
         dropout=dropout,
         **size,
         **blocks,

@@ -202,7 +202,7 @@ def test_sequences_from_teacher_to_student(tmp_path):
         subprocess.run(command, check=True)
         return kd.presets.read_card(str(arguments["out"])), kd.from_preset(str(arguments["out"]))
 
-    small = {"steps": 2, "hidden": 16, "layers": 1, "batch_size": 8}
+    small = {"steps": 20, "hidden": 16, "layers": 1, "batch_size": 8}
     card, teacher = run("train_sequence_teacher.py", path=path, out=tmp_path / "teacher", **small)
     assert card["nelbo_bits_per_token"]["held_out"][0] > 0
     assert teacher.tokenizer.decode(teacher.tokenizer.encode("CASSF")) == "CASSF"
