@@ -16,6 +16,9 @@ from examples import make_notebooks
 
 EXAMPLES = pathlib.Path(make_notebooks.__file__).parent
 pytestmark = pytest.mark.slow
+ON_TORCH = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="compiles for a minute; its parts run on every backend"
+)
 
 
 def run_example(name, folder, **settings):
@@ -32,7 +35,7 @@ def test_notebook_is_the_script(path):
     assert path.with_suffix(".ipynb").read_text() == make_notebooks.notebook(path.read_text())
 
 
-@pytest.mark.long_compilation
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="the script goes on below, on Torch")
 def test_digits_notebook_runs(tmp_path, monkeypatch):
     """The whole example, small: 2 rounds; 32 samples, as in its picture, so one shape is compiled."""
     for name, value in {
@@ -56,7 +59,7 @@ def test_digits_notebook_runs(tmp_path, monkeypatch):
     assert (tmp_path / "student" / "weights.npz").exists()
 
 
-@pytest.mark.skipif(keras.backend.backend() != "jax", reason="the notebook runs on every backend")
+@ON_TORCH
 def test_digits_goes_on_from_a_student(tmp_path):
     """The script itself, as `python examples/digits.py`, from the student that ships."""
     settings = {
@@ -82,7 +85,7 @@ def test_digits_goes_on_from_a_student(tmp_path):
     assert (before == after).all()
 
 
-@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="a minute of compiling")
+@ON_TORCH
 def test_characters(tmp_path):
     try:
         kd.datasets.load_sotu()
@@ -94,11 +97,6 @@ def test_characters(tmp_path):
     assert report["teacher_bits_a_character_held_out"] < 2.7
     assert (tmp_path / "characters.png").stat().st_size > 5_000
     assert kd.from_preset(str(tmp_path / "student")).steps == 4
-
-
-ON_TORCH = pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="compiles for a minute; its parts run on every backend"
-)
 
 
 @ON_TORCH
@@ -187,7 +185,7 @@ def test_training_script(process, tmp_path):
     assert (tmp_path / "training.csv").read_text().startswith("epoch,loss")
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_sequences_from_teacher_to_student(tmp_path):
     """Proteins: OLGA's file, its rows kept, a teacher, a student, a further phase of the student."""
     rng = np.random.default_rng(0)
