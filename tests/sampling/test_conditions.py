@@ -356,7 +356,8 @@ def test_guidance_strengthens_a_class_and_is_distilled():
         distiller.fit(data["tokens"], batch_size=32, verbose=0)
     distiller.fit(data, epochs=15, batch_size=32, verbose=0)
     shares = [share(distiller.student, label) for label in (0, 1)]
-    assert np.mean(shares) > 0.75  # without guidance 0.65
+    without = [share(model, label) for label in (0, 1)]
+    assert np.mean(shares) > np.mean(without) + 0.05  # about 0.75 and 0.62
 
 
 def test_hidden_labels():
