@@ -106,13 +106,13 @@ def test_molecules(tmp_path):
     for part in ("train", "test", "test_scaffolds"):
         with gzip.open(tmp_path / f"{part}.csv.gz", "wt") as file:
             file.write("\n".join(["SMILES", *molecules]) + "\n")
-    settings = {"ROUNDS": "4", "STEPS": "4", "SAMPLES": "24", "CALLS": "2,4", "BATCH_SIZE": "4"}
+    settings = {"ROUNDS": "4", "STEPS": "4", "SAMPLES": "24", "CALLS": "16,32", "BATCH_SIZE": "4"}
     report = run_example("molecules", tmp_path, MOSES=str(tmp_path), **settings)
     scores = report["scores"]
-    assert set(scores["teacher"]) == set(scores["student"]) == {"2", "4"}
+    assert set(scores["teacher"]) == set(scores["student"]) == {"16", "32"}  # with fewer none is valid
     assert scores["real"]["validity"] == [1.0, 0.0]
     assert scores["real"]["novelty"] == [0.0, 0.0]
-    assert 0 <= scores["student"]["4"]["validity"][0] <= 1
+    assert 0 < scores["student"]["32"]["validity"][0] <= 1
     for picture in ("molecules.png", "drawn.png"):
         assert (tmp_path / picture).stat().st_size > 5_000
     assert kd.from_preset(str(tmp_path / "student")).steps == 4
