@@ -68,10 +68,19 @@ def ids(name, values, size, ndim=None):
         raise ValueError(
             f"`{name}` must be ids from 0 to {size - 1}. Received: values from {low} to {high}"
         )
+    return whole(name, values)
+
+
+def whole(name, values):
+    """An array without fractions.
+
+    Raises:
+        ValueError: it has some.
+    """
     if values.dtype.kind == "f" and (values != np.floor(values)).any():
         raise ValueError(
-            f"`{name}` must be integers; quantise images first. "
-            f"Received: fractions, in an array of {values.dtype} from {low} to {high}"
+            f"`{name}` must be integers; quantise images first. Received: fractions, in an array of "
+            f"{values.dtype} from {values.min()} to {values.max()}"
         )
     return values
 

@@ -47,15 +47,8 @@ class Conditions(NamedTuple):
         Raises:
             ValueError: an entry or a shape is another one.
         """
-        tokens, told = inputs, {}
-        if isinstance(inputs, dict):
-            if "tokens" not in inputs or not set(inputs) <= {"tokens", *INPUTS}:
-                raise ValueError(
-                    "Inputs given as a dict need the entry 'tokens', and may have 'labels' and "
-                    f"'known'. Received: {sorted(inputs)}"
-                )
-            tokens = inputs["tokens"]
-            told = {name: inputs[name] for name in INPUTS if inputs.get(name) is not None}
+        told = entries(inputs)
+        tokens = told.pop("tokens")
         if len(tokens.shape) != 2:
             raise ValueError(
                 "Tokens must have shape (batch, length): flatten images to one row each. "
@@ -127,6 +120,22 @@ class Conditions(NamedTuple):
                 "later one would have no part in an earlier block with a gap. Received: such a prompt "
                 f"at index {int(np.argmax(wrong))}"
             )
+
+
+def entries(inputs):
+    """A new dict of what a batch of training data holds, `"tokens"` and those of `INPUTS` that it has.
+
+    Raises:
+        ValueError: a dict lacks the tokens, or has another entry.
+    """
+    if not isinstance(inputs, dict):
+        return {"tokens": inputs}
+    if "tokens" not in inputs or not set(inputs) <= {"tokens", *INPUTS}:
+        raise ValueError(
+            "Inputs given as a dict need the entry 'tokens', and may have 'labels' and 'known'. "
+            f"Received: {sorted(map(str, inputs))}"
+        )
+    return {name: value for name, value in inputs.items() if value is not None}
 
 
 # Nothing is known.

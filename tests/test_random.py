@@ -100,7 +100,7 @@ def test_row_keys_are_no_parts_of_a_split():
     assert len(set(draws)) == len(draws)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="what accelerators draw by on Torch")
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="how Torch draws rows")
 def test_hashed_rows_on_torch():
     """Each draw of SplitMix64 by the plain generator, in Python's integers."""
     from keras_dmmd.backend import torch as own

@@ -71,29 +71,20 @@ def _generator(key):
 @torch.compiler.disable
 def uniform(key, shape):
     if isinstance(key, torch.Tensor):
-        rows = _rows if key.device.type == "cpu" else _hashed_rows
-        return rows("uniform", key, shape)
+        return _hashed_rows("uniform", key, shape)
     return torch.rand(shape, generator=_generator(key), dtype=torch.float32, device=get_device())
 
 
 @torch.compiler.disable
 def normal(key, shape):
     if isinstance(key, torch.Tensor):
-        rows = _rows if key.device.type == "cpu" else _hashed_rows
-        return rows("normal", key, shape)
+        return _hashed_rows("normal", key, shape)
     return torch.randn(shape, generator=_generator(key), dtype=torch.float32, device=get_device())
 
 
-# A key per row is a tensor of 64-bit integers. On a CPU each seeds the generator of its row, which is
-# faster than anything in many passes; elsewhere, where a row at a time would be slow, every draw is a
-# function of key and place: the stream of SplitMix64 from that key.
-
-
-def _rows(kind, keys, shape):
-    out, generator = torch.empty(tuple(shape)), torch.Generator()
-    for row, seed in zip(out.unbind(0), keys.tolist(), strict=True):
-        getattr(row, f"{kind}_")(generator=generator.manual_seed(seed))
-    return out
+# Torch draws from one generator at a time, and to seed one for every row would take longer than short
+# rows do. A key per row is a tensor of 64-bit integers, and every draw a function of key and place: the
+# stream of SplitMix64 from that key.
 
 
 def _signed(word):
@@ -101,18 +92,23 @@ def _signed(word):
 
 
 def _mix(state):
-    """`_splitmix64` of each element of a tensor; shifts are those of unsigned words."""
+    """`_splitmix64` of each element of a tensor, with the shifts of unsigned words.
+
+    In place on a copy, since eager passes over memory are the cost.
+    """
     state = state + _signed(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        state = (state ^ ((state >> shift) & (_MASK >> shift))) * _signed(factor)
-    return state ^ ((state >> 31) & (_MASK >> 31))
+    shifted = torch.empty_like(state)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        torch.bitwise_right_shift(state, shift, out=shifted)
+        state.bitwise_xor_(shifted.bitwise_and_(_MASK >> shift)).mul_(_signed(factor))
+    return state
 
 
 def _hashed_rows(kind, keys, shape):
     """Multiples of 2^-24 in [0, 1), or what the inverse of the normal distribution makes of them."""
     places = torch.arange(math.prod(shape[1:]), device=keys.device) * _signed(0x9E3779B97F4A7C15)
-    bits = (_mix(keys[:, None] + places) >> 40) & (_MASK >> 40)
-    u = (bits.to(torch.float32) * 2.0**-24).reshape(tuple(shape))
+    bits = _mix(keys[:, None] + places).bitwise_right_shift_(40).bitwise_and_(_MASK >> 40)
+    u = bits.to(torch.float32).mul_(2.0**-24).reshape(tuple(shape))
     return u if kind == "uniform" else 2.0**0.5 * torch.erfinv(2.0 * u - 1.0 + 2.0**-24)
 
 

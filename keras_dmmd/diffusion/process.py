@@ -1,12 +1,11 @@
 """The contract of a forward process; the mathematics that every process shares."""
 
 import abc
-import numbers
 
 import keras
 from keras import ops
 
-from keras_dmmd import random, schedules
+from keras_dmmd import checks, random, schedules
 from keras_dmmd.tensors import (
     PROBABILITY_FLOOR,
     SIGNAL_FLOOR,
@@ -58,11 +57,7 @@ class DiffusionProcess(abc.ABC):
     time_epsilon = TIME_EPSILON
 
     def __init__(self, vocabulary_size, schedule="linear", prediction="mean"):
-        if not isinstance(vocabulary_size, numbers.Integral) or vocabulary_size < 2:
-            raise ValueError(
-                "`vocabulary_size` must be an integer of at least 2. "
-                f"Received: vocabulary_size={vocabulary_size!r}"
-            )
+        checks.count("vocabulary_size", vocabulary_size, least=2)
         if prediction not in self.predictions:
             raise ValueError(
                 f"`prediction` must be one of {self.predictions}. Received: {prediction!r}"

@@ -1,10 +1,9 @@
 """As many tokens as depend little on each other."""
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_dmmd import random
+from keras_dmmd import checks, random
 from keras_dmmd.samplers.stepper import MaskStepper, check_range, count_open, ranks
 from keras_dmmd.sampling.truncation import sharpen
 from keras_dmmd.tensors import entropies
@@ -45,14 +44,9 @@ class EntropyBound(MaskStepper):
         start_temperature=1.0,
         end_temperature=1.0,
     ):
-        if not isinstance(stability_threshold, (int, np.integer)) or stability_threshold < 1:
-            raise ValueError(
-                "`stability_threshold` must be an integer of at least 1. "
-                f"Received: {stability_threshold!r}"
-            )
         self.entropy_bound = check_range("entropy_bound", entropy_bound, 0.0)
         self.confidence_threshold = check_range("confidence_threshold", confidence_threshold, 0.0)
-        self.stability_threshold = int(stability_threshold)
+        self.stability_threshold = checks.count("stability_threshold", stability_threshold)
         self.start_temperature = check_range("start_temperature", start_temperature, 0.0)
         self.end_temperature = check_range("end_temperature", end_temperature, 0.0)
 

@@ -55,9 +55,7 @@ def read_labels(labels, n, num_classes):
             f"`labels` must lie in 0..{num_classes - 1}, or be {num_classes} for none. "
             f"Received: values from {labels.min()} to {labels.max()}"
         )
-    if (labels != np.floor(labels)).any():
-        raise ValueError(f"`labels` must be integers. Received: {labels.dtype} with fractions")
-    return labels.astype("int32")
+    return checks.whole("labels", labels).astype("int32")
 
 
 def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):

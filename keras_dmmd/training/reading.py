@@ -11,7 +11,7 @@ from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import checks
-from keras_dmmd.conditions import INPUTS
+from keras_dmmd.conditions import entries
 
 # What begins an error that TensorFlow's data pipeline raises for us.
 MARK = "keras_dmmd: "
@@ -37,8 +37,12 @@ class Reader:
         Raises:
             ValueError: something is out of its range, or of another shape.
         """
-        x = self._entries(x, y)
-        parts = x if isinstance(x, dict) else {"tokens": x}
+        parts = self._entries(x, y)
+        read, sample_weight = self._checked(parts, sample_weight)
+        return _bare(read), sample_weight
+
+    def _checked(self, parts, sample_weight):
+        """Entries and weights of host data, as arrays of numpy."""
         read = {"tokens": checks.ids("tokens", parts["tokens"], self.vocabulary_size, ndim=2)}
         n = len(read["tokens"])
         if n == 0:
@@ -54,36 +58,31 @@ class Reader:
                 )
         if sample_weight is not None:
             sample_weight = checks.weights(sample_weight, n)
-        return read if isinstance(x, dict) else read["tokens"], sample_weight
+        return read, sample_weight
 
     def _entries(self, x, y):
-        """`x` with `y` as its labels; which entries there are is checked."""
-        if isinstance(x, dict):
-            if "tokens" not in x or not set(x) <= {"tokens", *INPUTS}:
-                raise ValueError(
-                    "Inputs given as a dict need the entry 'tokens', and may have 'labels' and "
-                    f"'known'. Received: {sorted(map(str, x))}"
-                )
-            x = {name: value for name, value in x.items() if value is not None}
+        """The entries of `x`, with `y` as its labels; which there are is checked."""
+        parts = entries(x)
         if y is not None:
-            if isinstance(x, dict) and "labels" in x:
+            if "labels" in parts:
                 raise ValueError("Labels were given twice: as `y` and as an entry of `x`.")
-            x = {**(x if isinstance(x, dict) else {"tokens": x}), "labels": y}
-        if isinstance(x, dict) and "labels" in x and not self.num_classes:
+            parts["labels"] = y
+        if "labels" in parts and not self.num_classes:
             raise ValueError(
                 "This model takes no labels: make its denoiser with `num_classes`, or leave out `y` "
                 "and the entry 'labels'."
             )
-        return x
+        return parts
 
     def batch(self, number, batch):
         """A batch of a generator or loader, read; its number stands in what is raised."""
         x, y, sample_weight = unpack(batch)
         try:
-            self.read(x, y, sample_weight)
+            parts = self._entries(x, y)
+            self._checked(parts, sample_weight)
         except ValueError as error:
             raise ValueError(f"Batch {number} of the data: {error}") from error
-        return pack(self._entries(x, y), sample_weight)
+        return pack(_bare(parts), sample_weight)
 
     def dataset(self, dataset):
         """A `tf.data.Dataset` whose batches are read within its pipeline, on the host."""
@@ -98,8 +97,7 @@ class Reader:
 
         def read(number, batch):
             x, y, sample_weight = unpack(batch)
-            x = self._entries(x, y)
-            parts = x if isinstance(x, dict) else {"tokens": x}
+            parts = self._entries(x, y)
             made = [in_range(number, "tokens", parts["tokens"], self.vocabulary_size)]
             if "labels" in parts:
                 made.append(in_range(number, "labels", parts["labels"], self.num_classes + 1))
@@ -110,8 +108,8 @@ class Reader:
                 message = "of the data: `sample_weight` must be finite"
                 made.append(tf.debugging.Assert(finite, [MARK + "Batch", number, message]))
             with tf.control_dependencies(made):
-                x = tf.nest.map_structure(tf.identity, x)
-            return pack(x, sample_weight)
+                parts = tf.nest.map_structure(tf.identity, parts)
+            return pack(_bare(parts), sample_weight)
 
         return dataset.enumerate().map(read)
 
@@ -130,6 +128,11 @@ def unpack(batch):
 def pack(x, sample_weight):
     """A batch for Keras, which drops weights where there is no `y`: they stand in its place, too."""
     return x if sample_weight is None else (x, sample_weight, sample_weight)
+
+
+def _bare(parts):
+    """Entries as a model takes them: tokens alone without a dict."""
+    return parts if len(parts) > 1 else parts["tokens"]
 
 
 def _only(*parts):

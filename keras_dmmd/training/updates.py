@@ -1,7 +1,10 @@
 """One update of a network's weights, left out where it is not finite, and the end of a run of such."""
 
+import collections
 import contextlib
+import heapq
 import sys
+import threading
 from typing import Any, NamedTuple
 
 import keras
@@ -40,10 +43,9 @@ def update(optimizer, variables, loss_and_logs):
 
     def scaled():
         loss, logs = loss_and_logs()
-        return optimizer.scale_loss(loss), {**logs, "": loss}
+        return optimizer.scale_loss(loss), (loss, logs)
 
-    (_, logs), gradients = backend.value_and_grad(scaled, variables)
-    loss = logs.pop("")
+    (_, (loss, logs)), gradients = backend.value_and_grad(scaled, variables)
     scale = optimizer.scale_loss(ops.ones(()))
     norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients)) / scale
     finite = ops.logical_and(ops.isfinite(loss), ops.isfinite(norm))
@@ -69,14 +71,27 @@ class Guard(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        self.skipped = self.in_a_row = 0
         self.where = None
+        self.in_a_row = 0
+        self.lock = threading.Lock()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.skipped = epoch, 0
+        self.begun, self.ended = collections.deque(), []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.begun.append(batch)
 
     def on_train_batch_end(self, batch, logs=None):
-        skipped = (logs or {}).get("skipped", 0)
+        # Where Keras tells this from several threads, a batch may come before those that it follows;
+        # it waits for them.
+        with self.lock:
+            heapq.heappush(self.ended, (batch, (logs or {}).get("skipped", 0)))
+            while self.ended and (len(self.begun) < 2 or self.ended[0][0] < self.begun[1]):
+                self.begun.popleft()
+                self._count(*heapq.heappop(self.ended))
+
+    def _count(self, batch, skipped):
         new = int(skipped - self.skipped)
         self.in_a_row = self.in_a_row + new if new > 0 else 0
         self.skipped = skipped

@@ -32,9 +32,9 @@ def test_sweep(tmp_path, monkeypatch):
     path = sharpening.main(arguments)
     rows = json.loads(pathlib.Path(path).read_text())["results"]
     assert [(row["setting"], row["who"], row["calls"]) for row in rows] == [
-        ("plain", "student", 16),
+        ("plain", "student", 8),
         ("plain", "teacher", 2),
-        ("top-p 0.8", "student", 16),
+        ("top-p 0.8", "student", 8),
         ("top-p 0.8", "teacher", 2),
     ]
     assert rows[3]["entropy"][0] < rows[1]["entropy"][0]

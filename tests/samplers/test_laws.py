@@ -190,6 +190,12 @@ def calls_in_doubt(path, support, probabilities):
     return LENGTH
 
 
+def half_way(sampler, process, log_probs, z, state, key=0):
+    """A step from t = 0.5, of these predictions at any temperature."""
+    prediction, half = samplers.Prediction(log_probs, log_probs), np.full(len(z), 0.5, "float32")
+    return sampler.step(process, prediction, z, half, half, state, kd.random.split(key, 3))
+
+
 def test_entropy_bound_goes_from_one_token_a_call_to_all_at_once():
     model = exact_model()
     one = samplers.EntropyBound(0.0, confidence_threshold=0.0)
@@ -213,20 +219,11 @@ def test_entropy_bound_takes_what_fits():
     two, three, four = first, first + second, first + second + third
     log_probs = np.log(np.stack([1 - p, p], axis=-1))[None].astype("float32")
     z = np.full((1, 4), 2, "int32")
-    half = np.array([0.5], "float32")
     tests = [(0.0, 1), (two - 0.01, 1), (two + 0.01, 2), (three - 0.01, 2), (three + 0.01, 3)]
     for bound, opened in [*tests, (four - 0.01, 3), (four + 0.01, 4)]:
         sampler = samplers.EntropyBound(bound)
         state = sampler.init(process, z, None)
-        step = sampler.step(
-            process,
-            samplers.Prediction(log_probs, log_probs),
-            z,
-            half,
-            half,
-            state,
-            kd.random.split(0, 3),
-        )
+        step = half_way(sampler, process, log_probs, z, state)
         assert (np.asarray(step.z) != 2).sum() == opened, bound
 
 
@@ -236,20 +233,11 @@ def test_entropy_bound_ends_where_nothing_is_in_doubt():
     p = np.full(6, 1e-4)
     log_probs = np.tile(np.log(np.stack([1 - p, p], axis=-1)), (3, 1, 1)).astype("float32")
     z = np.full((3, 6), 2, "int32")
-    half = np.full(3, 0.5, "float32")
     sampler = samplers.EntropyBound(0.0, confidence_threshold=0.01)
     state = sampler.init(process, z, None)
     counts = []
     for key in kd.random.split(0, 2):
-        step = sampler.step(
-            process,
-            samplers.Prediction(log_probs, log_probs),
-            z,
-            half,
-            half,
-            state,
-            kd.random.split(key, 3),
-        )
+        step = half_way(sampler, process, log_probs, z, state, key)
         z, state = np.asarray(step.z), step.state
         counts.append((z == 2).sum(axis=1).tolist())
     assert counts == [[5, 5, 5], [0, 0, 0]] and np.asarray(step.done).all()

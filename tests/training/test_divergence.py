@@ -79,6 +79,24 @@ def test_a_run_of_them_stops_training(monkeypatch):
     assert history["skipped"] == [6.0, 6.0]
 
 
+@pytest.mark.parametrize("order", [(1, 3, 5, 7), (3, 1, 7, 5), (7, 5, 3, 1)])
+def test_batches_are_counted_in_order(monkeypatch, order):
+    """On JAX Keras speaks to callbacks from several threads, at times of a later batch first."""
+    monkeypatch.setattr(updates, "PATIENCE", 3)
+    guard = updates.Guard()
+    guard.set_model(keras.Model())
+    # Two steps at a time, as with `steps_per_execution=2`; the second pair of them was finite.
+    for skipped, raises in [({1: 2, 3: 2, 5: 3, 7: 4}, False), ({1: 0, 3: 1, 5: 2, 7: 4}, True)]:
+        guard.on_epoch_begin(0)
+        for batch in sorted(order):
+            guard.on_train_batch_begin(batch - 1)
+        for batch in order:
+            guard.on_train_batch_end(batch, {"skipped": float(skipped[batch])})
+        assert (guard.where is not None) == raises
+        guard.in_a_row = 0
+    assert guard.where == "4 updates up to epoch 1, batch 8"
+
+
 @pytest.mark.parametrize("role", ["student", "critic"])
 def test_a_distiller_leaves_out_what_is_not_finite(role):
     """A role whose loss is NaN for good stays as it is, and the other goes on."""
