@@ -80,16 +80,15 @@ class Conditions(NamedTuple):
 
     # Of numpy conditions, before sampling ---------------------------------------------------------
 
-    def rows(self, start, size):
-        """Rows from `start` as tensors, the last ones repeated up to `size`: one shape compiles."""
+    def complete(self, n, length, has_end):
+        """The same, with what is said of positions even where it says nothing.
 
-        def cut(values):
-            if values is None:
-                return None
-            part = values[start : start + size]
-            return ops.convert_to_tensor(np.resize(part, (size, *part.shape[1:])))
-
-        return Conditions(*(cut(values) for values in self))
+        A step that is compiled for these takes every request. `no_end` is among them if `has_end`.
+        """
+        names = ("known", "no_end") if has_end else ("known",)
+        empty = dict.fromkeys(names, np.zeros((n, length), bool))
+        empty["given"] = np.zeros((n, length), "int32")
+        return self._replace(**{k: v for k, v in empty.items() if getattr(self, k) is None})
 
     def columns(self, start, size):
         """Positions from `start`, of what is said of positions."""

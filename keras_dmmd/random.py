@@ -35,13 +35,13 @@ def split(seed, n):
     return backend.split(as_key(seed), n)
 
 
-def row_keys(seed, start, n):
-    """A key per row, of the `n` rows from `start`, as one key.
+def row_keys(seed, rows):
+    """A key per row, of these rows, int32 `(n,)`, as one key.
 
     A draw of shape `(n, ...)` by it takes each row from the row's own key: what a row gets does not
     depend on the rows that are drawn beside it.
     """
-    return backend.row_keys(as_key(seed), start, n)
+    return backend.row_keys(as_key(seed), rows)
 
 
 def uniform(shape, seed):

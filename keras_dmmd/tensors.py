@@ -1,5 +1,7 @@
 """Small functions of tensors that every part of the library shares, and its numeric floors."""
 
+import keras
+import numpy as np
 from keras import ops
 
 # Signal levels divide each other; at the end of time the divisor is 0.
@@ -29,6 +31,24 @@ def gather(table, tokens):
     """`table[..., tokens]`: `(batch, length, K)` and `(batch, length)` to `(batch, length)`."""
     picked = ops.take_along_axis(table, ops.expand_dims(ops.cast(tokens, "int32"), -1), axis=-1)
     return ops.squeeze(picked, axis=-1)
+
+
+def take_rows(tree, rows):
+    """These rows of all arrays and tensors in nested tuples, lists and dicts, as tensors.
+
+    Args:
+        tree: the nest; `None` stays what it is.
+        rows: numpy integers `(n,)`.
+    """
+
+    def take(values):
+        if values is None:
+            return None
+        if isinstance(values, np.ndarray):
+            return ops.convert_to_tensor(values[rows])
+        return ops.take(values, rows, axis=0)
+
+    return keras.tree.map_structure(take, tree)
 
 
 def total(values, where=None):

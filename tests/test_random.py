@@ -59,7 +59,7 @@ def row_draws(draw, start, n, parts=None):
     """Draws of rows, in parts of these sizes, by row keys and by what `split` makes of them."""
     found = []
     for size in parts or [n]:
-        key = random.row_keys(7, start, size)
+        key = random.row_keys(7, start + ops.arange(size))
         keys = [key, *random.split(key, 3)]
         found.append(np.stack([ops.convert_to_numpy(draw((size, 3, 2), k)) for k in keys], axis=1))
         start += size
@@ -78,8 +78,11 @@ def test_a_row_draws_the_same_beside_any_others(draw):
 
 def test_rows_are_independent():
     """200 rows of 200 draws: mean, variance, and correlation of any two rows and any two places."""
-    u = ops.convert_to_numpy(random.uniform((200, 200), random.row_keys(3, 0, 200))).astype("float64")
-    z = ops.convert_to_numpy(random.normal((200, 200), random.row_keys(3, 0, 200))).astype("float64")
+    key = random.row_keys(3, ops.arange(200))
+    u, z = (
+        ops.convert_to_numpy(draw((200, 200), key)).astype("float64")
+        for draw in (random.uniform, random.normal)
+    )
     assert u.min() >= 0 and u.max() < 1
     assert abs(u.mean() - 0.5) < 4 / (12 * u.size) ** 0.5
     assert abs(z.mean()) < 4 / z.size**0.5 and abs(z.var() - 1) < 4 * (2 / z.size) ** 0.5
@@ -93,7 +96,7 @@ def test_row_keys_are_no_parts_of_a_split():
     """Streams that a sampler uses side by side: of a call's key, its parts, and their rows."""
     key = random.as_key(5)
     streams = [*random.split(key, 4), *random.split(random.split(key, 2)[1], 4)]
-    rows = [random.row_keys(k, 0, 4) for k in (key, random.split(key, 2)[1])]
+    rows = [random.row_keys(k, ops.arange(4)) for k in (key, random.split(key, 2)[1])]
     draws = [ops.convert_to_numpy(random.uniform((6,), k)).tobytes() for k in streams]
     for keys in [*rows, *(part for k in rows for part in random.split(k, 4))]:
         draws += [row.tobytes() for row in ops.convert_to_numpy(random.uniform((4, 6), keys))]
@@ -105,14 +108,14 @@ def test_hashed_rows_on_torch():
     """Each draw of SplitMix64 by the plain generator, in Python's integers."""
     from keras_dmmd.backend import torch as own
 
-    keys = own.row_keys((11,), 2, 3)
+    keys = own.row_keys((11,), ops.arange(2, 5))
     found = own._hashed_rows("uniform", keys, (3, 2, 2)).numpy().reshape(3, 4)
     for row, state in zip(found, keys.tolist(), strict=True):
         state &= 2**64 - 1
         for i, value in enumerate(row):
             word = own._splitmix64((state + i * 0x9E3779B97F4A7C15) & (2**64 - 1))
             assert value == (word >> 40) / 2**24
-    z = own._hashed_rows("normal", own.row_keys((11,), 0, 300), (300, 300)).numpy()
+    z = own._hashed_rows("normal", own.row_keys((11,), ops.arange(300)), (300, 300)).numpy()
     assert abs(z.mean()) < 0.015 and abs(z.std() - 1) < 0.01 and np.isfinite(z).all()
 
 

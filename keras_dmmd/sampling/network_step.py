@@ -27,15 +27,16 @@ class Settings(NamedTuple):
     floats: dict
 
     @classmethod
-    def of(cls, temperature, top_p, guidance_scale, stepper):
-        """From numbers on the host."""
+    def of(cls, request, compiled):
+        """Of a `Request`. A compiled step always has a nucleus, which is everything at a mass of 1."""
 
         def scalar(value):
             return None if value is None else ops.convert_to_tensor(np.float32(value))
 
-        floats = {name: scalar(value) for name, value in stepper.floats().items()}
-        top_p = truncation.nucleus_mass(top_p)
-        return cls(scalar(temperature), scalar(top_p), scalar(guidance_scale), floats)
+        floats = {name: scalar(value) for name, value in request.stepper.floats().items()}
+        top_p = truncation.nucleus_mass(request.top_p)
+        top_p = 1.0 if compiled and top_p is None else top_p
+        return cls(scalar(request.temperature), scalar(top_p), scalar(request.guidance_scale), floats)
 
 
 class State(NamedTuple):
@@ -59,8 +60,8 @@ class Seen(NamedTuple):
 
     Attributes:
         broken: whether a logit was NaN.
-        entropy: the sum of entropies of the open tokens' predictions, nats, or `None`.
-        num_open: how many these are, or `None`.
+        entropy: the sum of entropies of a row's open tokens' predictions, nats, `(batch,)`, or `None`.
+        num_open: how many these are, `(batch,)`, or `None`.
     """
 
     broken: Any
@@ -69,7 +70,7 @@ class Seen(NamedTuple):
 
 
 def network_step(model, stepper, record_entropies, on_trace):
-    """A function `(state, t, s, key, first_row, conditions, settings) -> state, seen`, to be compiled.
+    """A function `(state, t, s, key, rows, conditions, settings) -> state, seen`, to be compiled.
 
     What a row draws depends on the key and on which row of all samples it is, not on its batch.
 
@@ -81,10 +82,10 @@ def network_step(model, stepper, record_entropies, on_trace):
     """
     process = model.process
 
-    def step(state, t, s, key, first_row, conditions, settings):
+    def step(state, t, s, key, rows, conditions, settings):
         on_trace()
         z_t, batch_size = state.z, ops.shape(state.z)[0]
-        noise_key, *keys = random.split(random.row_keys(key, first_row, batch_size), 4)
+        noise_key, *keys = random.split(random.row_keys(key, rows), 4)
         t, s = (ops.broadcast_to(time, (batch_size,)) for time in (t, s))
         own = stepper.with_floats(settings.floats)
         told_time = own.time(process, z_t, t, state.stepper)
@@ -104,10 +105,10 @@ def network_step(model, stepper, record_entropies, on_trace):
             if conditions.known is not None:
                 is_open = ops.logical_and(is_open, conditions.unknown)
             counted = ops.cast(is_open, "float32")
-            entropy = ops.sum(ops.where(is_open, entropies(log_probs), 0.0))
-            seen = seen._replace(entropy=entropy, num_open=ops.sum(counted))
+            entropy = ops.sum(ops.where(is_open, entropies(log_probs), 0.0), axis=-1)
+            seen = seen._replace(entropy=entropy, num_open=ops.sum(counted, axis=-1))
         log_probs = _with_conditions(log_probs, conditions, model)
-        sharpened = truncation.sharpen(log_probs, settings.temperature, settings.top_p)
+        sharpened = _sharpened(log_probs, settings)
         prediction = Prediction(log_probs, sharpened)
         found = own.step(process, prediction, z_t, s, t, state.stepper, keys)
         z_s = conditions.place(found.z) if model.shows_known else found.z
@@ -118,6 +119,18 @@ def network_step(model, stepper, record_entropies, on_trace):
         return State(z_s, found.state, done, shown_next), seen
 
     return step
+
+
+def _sharpened(log_probs, settings):
+    """Predictions at a temperature, within a nucleus."""
+    if not backend.COMPILES:
+        return truncation.sharpen(log_probs, settings.temperature, settings.top_p)
+    sharpened = truncation.sharpen(log_probs, settings.temperature)
+    return ops.cond(
+        settings.top_p < 1.0,
+        lambda: truncation.sharpen(sharpened, top_p=settings.top_p),
+        lambda: sharpened,
+    )
 
 
 def _with_conditions(log_probs, conditions, model):

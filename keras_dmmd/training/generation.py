@@ -4,7 +4,8 @@ from keras_dmmd import backend, checks, samplers
 from keras_dmmd.sampling import prompts as reading
 from keras_dmmd.sampling import truncation
 from keras_dmmd.sampling.grids import calls_of
-from keras_dmmd.sampling.sampler import Request, Sampler
+from keras_dmmd.sampling.request import Request
+from keras_dmmd.sampling.sampler import Sampler
 
 
 def max_logits():
@@ -102,9 +103,6 @@ class Generation:
             self.build((None, length))
         size = self.capabilities.block_size or length
         stepper = self.sampler if sampler is None else samplers.get(sampler)
-        if batch_size is None:
-            limit = max(1, max_logits() // (size * self.process.vocabulary_size))
-            batch_size = -(-n // -(-n // limit))  # equal parts: what fills up the last one is wasted
         request = Request(
             n=n,
             length=length,
@@ -116,6 +114,7 @@ class Generation:
             top_p=top_p,
             guidance_scale=guidance_scale,
             batch_size=batch_size,
+            max_batch_size=max(1, max_logits() // (size * self.process.vocabulary_size)),
             trajectory=trajectory,
             record_entropies=return_entropies,
         )

@@ -59,9 +59,9 @@ def test_given_blocks_cost_no_call():
     result, calls = model.generate(prompts=prompts, steps=3, return_calls=True)
     assert (calls == 3).all()
     np.testing.assert_array_equal(result[:, :4], prompts)
-    # One row has yet to fill its first block.
+    # One row has its first block, which the other one has yet to fill.
     _, calls = model.generate(prompts=[[0, 1, 2], [1]], steps=3, return_calls=True)
-    assert (calls == 9).all()
+    np.testing.assert_array_equal(calls, [6, 9])
 
 
 def test_longer_than_in_training_and_traced_once():
@@ -156,4 +156,18 @@ def test_after_every_text_has_ended_there_are_no_calls():
     assert (draws == 0).all() and (calls == 15).all()
     denoiser.head.bias.assign([-9.0, -9.0, 9.0])
     texts, calls = model.generate(prompts=["", "abba"], steps=3, length=10, return_calls=True)
-    assert texts == ["", "abba"] and (calls == 9).all()  # until the longer prompt has ended too
+    assert texts == ["", "abba"]
+    np.testing.assert_array_equal(calls, [3, 3])  # the first block, and the third
+
+    # Of a row that has ended the rest does not depend on the other rows.
+    denoiser.head.bias.assign([0.0, 0.0, 0.0])
+    draws, calls = model.generate(40, steps=2, length=10, return_calls=True)
+    ended = (draws.reshape(40, 5, 2) == end).any(axis=2)
+    blocks = np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, 5)
+    assert len(set(blocks)) > 2
+    np.testing.assert_array_equal(calls, 2 * blocks)
+    for row, number in zip(draws, blocks, strict=True):
+        assert (row[2 * number :] == end).all()
+    np.testing.assert_array_equal(model.generate(40, steps=2, length=10, batch_size=1), draws)
+    path = model.generate(40, steps=2, length=10, trajectory=True)
+    np.testing.assert_array_equal(path[-1], draws)

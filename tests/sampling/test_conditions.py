@@ -103,7 +103,7 @@ def test_nelbo_given_tokens_is_the_conditional_entropy(process):
     inputs = {"tokens": x, "known": np.broadcast_to(known, x.shape)}
     nelbo = model.predict(inputs, batch_size=2000, verbose=0)
     error = nelbo.std() / len(nelbo) ** 0.5
-    assert error < 0.02 and abs(nelbo.mean() - entropy) < 4 * error
+    assert error < 0.03 and abs(nelbo.mean() - entropy) < 4 * error
     model.compile()
     bits = model.evaluate(inputs, batch_size=2000, verbose=0, return_dict=True)["bits_per_dim"]
     np.testing.assert_allclose(bits, nelbo.mean() / 3 / np.log(2), rtol=1e-4)  # 3 are not given

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from keras_dmmd import samplers
+from keras_dmmd import backend, samplers
+from keras_dmmd.sampling import sampler as sampling
 from tests.builders import PROCESSES, randomise, small_model
 
 N = 37
@@ -71,3 +72,41 @@ def test_rows_of_blocks():
     randomise(own.denoiser)
     whole = own.generate(9, steps=2, seed=2, batch_size=9)
     np.testing.assert_array_equal(own.generate(9, steps=2, seed=2, batch_size=2), whole)
+
+
+def test_rows_that_are_done_leave_the_batch(monkeypatch):
+    """Half of the rows need one call; of the others one takes more than all the rest."""
+    own = model(kd.MaskedDiffusion(3), position="learned", length=5, self_conditioning=True)
+    known = np.ones((16, 5), bool)
+    known[8:, 0] = known[12, 1] = False
+    known[3] = False
+    prompts = np.random.default_rng(0).integers(0, 3, (16, 5))
+    told = {"prompts": prompts, "known": known, "sampler": samplers.Threshold(1.0), "seed": 2}
+    sizes, step = [], sampling.Sampler.step
+
+    def counted(self, request):
+        function = step(self, request)
+
+        def call(state, *args):
+            sizes.append(state.z.shape[0])
+            return function(state, *args)
+
+        return call
+
+    monkeypatch.setattr(sampling.Sampler, "step", counted)
+    draws, calls = own.generate(16, return_calls=True, **told)
+    np.testing.assert_array_equal(calls, (~known).sum(axis=1))
+    # After a call two rows are left, of which one is done after the next.
+    assert sizes == [16] + ([4] if backend.COMPILES else [2]) * 4
+    sizes.clear()
+    path, entropies = own.generate(16, trajectory=True, return_entropies=True, **told)
+    assert sizes == [16] * 5
+    np.testing.assert_array_equal(path[-1], draws)
+    np.testing.assert_allclose(own.generate(16, return_entropies=True, **told)[1], entropies, rtol=1e-4)
+
+
+def test_entropies_do_not_depend_on_what_fills_up():
+    own = model(kd.MaskedDiffusion(3))
+    whole = own.generate(10, steps=3, batch_size=10, return_entropies=True)[1]
+    parts = own.generate(10, steps=3, batch_size=4, return_entropies=True)[1]
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)

@@ -4,7 +4,9 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd import backend
+from keras_dmmd.sampling import buckets
 from keras_dmmd.sampling.grids import time_grid
+from keras_dmmd.training import generation
 from tests.builders import PROCESSES, exact_model, randomise, small_model
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
@@ -37,21 +39,57 @@ def test_same_seed_same_samples_and_seeds_matter():
     assert (first != model.generate(32, steps=4, seed=2)).any()
 
 
-def test_a_step_is_traced_once_a_shape():
-    if keras.backend.backend() == "torch":
-        pytest.skip("torch runs eagerly: nothing is compiled")
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Torch runs eagerly")
+def test_requests_share_compiled_steps():
+    """30 of 1 to 8 rows, with and without prompts, gaps and a nucleus: three steps, or one."""
+    rng = np.random.default_rng(0)
+    for process, batch_size, traces in [
+        (kd.MaskedDiffusion(3), None, 3),
+        (kd.MaskedDiffusion(3), 8, 1),
+        (kd.UniformDiffusion(3), None, 3),
+    ]:
+        model = randomise(small_model(process))
+        for i in range(30):
+            n = int(rng.integers(1, 9))
+            told = {"prompts": [[1]] if i % 3 == 0 else [[kd.Gap(2), [2]]]} if i % 2 else {}
+            model.generate(
+                n,
+                steps=int(rng.integers(1, 5)),
+                seed=i,
+                batch_size=batch_size,
+                temperature=rng.uniform(),
+                top_p=rng.choice([None, 1, 1.0, 0.9, rng.uniform(0.1, 1.0)]),
+                **told,
+            )
+        assert model.trace_count == traces
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Torch pads nothing")
+def test_incomplete_batches_are_filled_up(monkeypatch):
     model = randomise(small_model())
-    for steps, seed, temperature, top_p in ((4, 0, 1.0, 0.9), (7, 1, 1.0, 0.5), (4, 2, 0.5, 0.8)):
-        model.generate(16, steps=steps, seed=seed, temperature=temperature, top_p=top_p)
-    assert model.trace_count == 1
-    model.generate(
-        40, steps=3, batch_size=16, top_p=0.7
-    )  # a shorter last batch is padded, not compiled
-    assert model.trace_count == 1
-    model.generate(17, steps=3, top_p=0.7)
-    assert model.trace_count == 2
-    model.generate(17, steps=3, top_p=1.0)  # no nucleus is another computation
-    assert model.trace_count == 3
+    device = Device(monkeypatch, model)
+    for n, batch_size in [(40, 16), (3, 8), (2, None), (6, None), (33, None), (100, None)]:
+        device.sizes.clear()
+        assert len(model.generate(n, steps=1, batch_size=batch_size)) == n
+        assert device.sizes == {40: [16] * 3, 3: [8], 2: [4], 6: [8], 33: [48], 100: [128]}[n]
+    monkeypatch.setattr(generation, "max_logits", lambda: 20 * 15)
+    for n, sizes in [(100, [16] * 6 + [4]), (10, [12]), (17, [16, 1])]:
+        device.sizes.clear()
+        assert len(model.generate(n, steps=1)) == n
+        assert device.sizes == sizes
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 7, 8, 60, 3001])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_sizes_of_batches(most, compiled):
+    """They fit, hold all rows, and what fills up is less than half."""
+    for n in (1, 2, 5, 37, 1000):
+        sizes, left = buckets.BatchSizes(n, None, most, compiled), n
+        while left > 0:
+            size = sizes.of(left)
+            assert 1 <= size <= most and (compiled or size <= left)
+            assert size <= 2 * left
+            left -= size
 
 
 def test_new_weights_reach_a_compiled_step():
@@ -187,15 +225,15 @@ def test_progress_bar_when_asked(capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="batches that are compiled for")
 def test_many_samples_are_drawn_in_equal_parts(monkeypatch):
-    """100 samples in batches of at most 60 are two of 50, not 60 and 40 that are filled up."""
+    """100 samples in batches of at most 60 are two of 50, not 60 and 40."""
     model = small_model()
     device = Device(monkeypatch, model)
-    monkeypatch.setattr("keras_dmmd.training.generation.max_logits", lambda: 60 * 5 * 3)
+    monkeypatch.setattr(generation, "max_logits", lambda: 60 * 5 * 3)
     assert model.generate(100, steps=2).shape == (100, 5)
-    assert device.sizes == [50, 50]
     model.generate(121, steps=2)
-    assert device.sizes[2:] == [41, 41, 41]
+    assert device.sizes == [50, 50, 41, 41, 39]
 
 
 def test_logits_that_are_not_numbers_are_named():
