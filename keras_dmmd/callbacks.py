@@ -1,4 +1,4 @@
-"""Look at a model while it trains."""
+"""Look at a model while it trains; go on after a kill."""
 
 import csv
 import os
@@ -10,6 +10,7 @@ from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.files import replacing
 from keras_dmmd.metrics import measure
 from keras_dmmd.optional import package
+from keras_dmmd.training.backup import BackupAndResume as BackupAndResume
 
 
 class SampleAndScore(keras.callbacks.Callback):

@@ -6,7 +6,7 @@ defines all of them:
 | name | meaning |
 |---|---|
 | `key(seed)` | a stateless random key from a pair of integers |
-| `row_keys(key, start, n)` | a key per row, of rows from `start`: what `split` and draws take, too |
+| `row_keys(key, rows)` | a key per row, of these rows: what `split` and draws take, too |
 | `split(key, n)` | `n` independent keys |
 | `uniform(key, shape)`, `normal(key, shape)` | float32 draws |
 | `exponential(coarse, fine)` | `-log(1 - v)`, fine near 0, of two uniform draws |
@@ -18,6 +18,7 @@ defines all of them:
 | `StatefulTrainStep` | mixin: write `update(data) -> logs` with plain `assign`s, get a `train_step` |
 | `unshare(variables)` | give each variable memory of its own |
 | `keeper(variables)` | a function that gives variables their values back after a failed `fit` |
+| `pass_over(steps, *args)` | a train function that takes its batches, and does not train |
 | `compile_inference(fn, variables, jit_compile)` | `fn` compiled, with weights as arguments |
 | `COMPILES` | whether that compiles by default |
 | `version()`, `device_name()` | of the backend, and what it computes on |

@@ -23,6 +23,7 @@ __all__ = [
     "no_gradient",
     "normal",
     "on_cpu",
+    "pass_over",
     "row_keys",
     "split",
     "synchronize",
@@ -40,10 +41,10 @@ def key(seed):
     return jnp.asarray(seed).astype("uint32")
 
 
-def row_keys(key, start, n):
+def row_keys(key, rows):
     # Apart from what `split` makes, which is `fold_in` of small numbers.
     apart = jax.random.fold_in(key, 2**31)
-    return jax.vmap(jax.random.fold_in, (None, 0))(apart, start + jnp.arange(n))
+    return jax.vmap(jax.random.fold_in, (None, 0))(apart, rows)
 
 
 def split(key, n):
@@ -146,6 +147,13 @@ def keeper(variables):
                 variable._value = value
 
     return keep
+
+
+def pass_over(steps, state, iterator):
+    """What a train function returns that has taken its batches and not trained on them."""
+    for _ in range(steps):
+        next(iterator)
+    return {}, state
 
 
 def compile_inference(fn, variables, jit_compile):

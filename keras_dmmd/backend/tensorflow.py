@@ -20,6 +20,7 @@ __all__ = [
     "no_gradient",
     "normal",
     "on_cpu",
+    "pass_over",
     "row_keys",
     "split",
     "synchronize",
@@ -63,10 +64,10 @@ def normal(key, shape):
 # of SplitMix64 (Steele, Lea & Flood, 2014) from there: every draw is a function of key and place.
 
 
-def row_keys(key, start, n):
+def row_keys(key, rows):
     high, low = tf.unstack(tf.cast(tf.bitcast(key, tf.uint32), tf.uint64))
     shared = _mix(_mix(high) ^ low)
-    return _mix(shared ^ _mix(tf.cast(start + tf.range(1, n + 1), tf.uint64)))
+    return _mix(shared ^ _mix(tf.cast(rows + 1, tf.uint64)))
 
 
 def _word(value):
@@ -123,6 +124,13 @@ def unshare(variables):
 def keeper(variables):
     del variables  # they hold their values whatever happens
     return lambda model: None
+
+
+def pass_over(steps, iterator):
+    """What a train function returns that has taken its batches and not trained on them."""
+    for _ in range(steps):
+        next(iterator)
+    return {}
 
 
 def compile_inference(fn, variables, jit_compile):

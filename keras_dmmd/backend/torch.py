@@ -19,6 +19,7 @@ __all__ = [
     "no_gradient",
     "normal",
     "on_cpu",
+    "pass_over",
     "row_keys",
     "split",
     "synchronize",
@@ -49,9 +50,8 @@ def key(seed):
     return (_splitmix64(_splitmix64(int(high) & _MASK) ^ (int(low) & _MASK)),)
 
 
-def row_keys(key, start, n):
-    rows = start + torch.arange(1, n + 1, device=get_device())
-    return _mix(_mix(rows) ^ _signed(_splitmix64(key[0])))
+def row_keys(key, rows):
+    return _mix(_mix(rows.to(torch.int64) + 1) ^ _signed(_splitmix64(key[0])))
 
 
 def split(key, n):
@@ -166,6 +166,12 @@ def unshare(variables):
 def keeper(variables):
     del variables  # they hold their values whatever happens
     return lambda model: None
+
+
+def pass_over(steps, data):
+    """What a train function returns that has not trained on its data."""
+    del steps, data
+    return {}
 
 
 def compile_inference(fn, variables, jit_compile):

@@ -7,6 +7,7 @@ import zipfile
 from keras import ops
 
 from keras_dmmd.files import replacing
+from keras_dmmd.training.sealed import open_seal, seal
 
 _STREAM = "random_stream_"
 
@@ -32,9 +33,10 @@ class ExactCheckpoints:
     def load_own_variables(self, store):
         streams = self._random_streams()
         saved = [name for name in store.keys() if name.startswith(_STREAM)]
-        if len(saved) == len(streams):
-            for i, state in enumerate(streams):
-                state.assign(store[f"{_STREAM}{i}"])
+        if saved and len(saved) != len(streams):  # files of plain Keras have none
+            raise ValueError(f"The file has {len(saved)} random streams, this model {len(streams)}.")
+        for i, _ in enumerate(saved):
+            streams[i].assign(store[f"{_STREAM}{i}"])
         own = {name: store[name] for name in store.keys() if not name.startswith(_STREAM)}
         super().load_own_variables(own)
 
@@ -49,22 +51,36 @@ class ExactCheckpoints:
         self._build_optimizer()
         _replace(filepath, overwrite, lambda path: super(ExactCheckpoints, self).save(path, **kwargs))
 
-    def save_weights(self, filepath, overwrite=True, **kwargs):
+    def save_weights(self, filepath, overwrite=True, facts=None, arrays=None, **kwargs):
+        """See `keras.Model.save_weights`.
+
+        Args:
+            facts, arrays: what else the file holds: what JSON can, and numpy arrays by their names.
+        """
         self._build_optimizer()
-        _replace(
-            filepath, overwrite, lambda path: super(ExactCheckpoints, self).save_weights(path, **kwargs)
-        )
+
+        def write(path):
+            super(ExactCheckpoints, self).save_weights(path, **kwargs)
+            if path.endswith(".h5"):
+                seal(path, facts, arrays)
+
+        _replace(filepath, overwrite, write)
 
     def load_weights(self, filepath, **kwargs):
         """Load weights, optimizer and random streams, or raise and change nothing.
 
         Raises:
-            OSError: the file is missing, truncated or not a weights file.
+            OSError: the file is missing, truncated, damaged or not a weights file.
             ValueError: the file holds another model's weights.
         """
+        self.load_sealed(filepath, **kwargs)
+
+    def load_sealed(self, filepath, **kwargs):
+        """`load_weights`; returns the `facts, arrays` that `save_weights` was given."""
         filepath = os.fspath(filepath)
         if not os.path.exists(filepath):
             raise FileNotFoundError(f"There is no weights file at {filepath!r}.")
+        found = open_seal(filepath) if filepath.endswith(".h5") else ({}, {})
         optimizer = self._build_optimizer()
         variables = [*self.variables, *(optimizer.variables if optimizer is not None else [])]
         before = [ops.convert_to_numpy(v) for v in variables]
@@ -87,6 +103,7 @@ class ExactCheckpoints:
                 "otherwise; the model is unchanged. "
                 f"Cause: {error}"
             ) from error
+        return found
 
 
 def _replace(filepath, overwrite, write):

@@ -5,10 +5,7 @@ its way, by an adapter around Keras's own: nothing out of range reaches a compil
 pass for other ids or turn weights to NaN.
 """
 
-import numpy as np
-from keras import tree
 from keras.src.trainers import data_adapters
-from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import checks
 from keras_dmmd.conditions import entries
@@ -135,111 +132,12 @@ def _bare(parts):
     return parts if len(parts) > 1 else parts["tokens"]
 
 
-def _only(*parts):
-    """Parts of a batch as Keras takes them: of one part that part."""
-    return parts if len(parts) > 1 else parts[0]
-
-
 def is_host_data(x):
     """Whether this is arrays, or what can be one, rather than an iterable of batches."""
     values = list(x.values()) if isinstance(x, dict) else [x]
     return all(isinstance(v, (list, tuple)) or hasattr(v, "__array__") for v in values) and not (
         data_adapters.is_tf_dataset(x) or data_adapters.is_torch_dataloader(x)
     )
-
-
-class ReadAdapter(DataAdapter):
-    """Keras's adapter of a data set, generator or loader, whose batches a `Reader` reads.
-
-    Args:
-        adapter: Keras's.
-        reader: the `Reader`.
-        repeats: how often each row comes.
-    """
-
-    def __init__(self, adapter, reader, repeats=1):
-        self.adapter, self.reader, self.repeats = adapter, reader, repeats
-
-    def _batches(self, batches):
-        for number, batch in enumerate(batches):
-            yield repeated(self.reader.batch(number, batch), self.repeats)
-
-    def get_numpy_iterator(self):
-        return self._batches(self.adapter.get_numpy_iterator())
-
-    def get_jax_iterator(self):
-        return self._batches(self.adapter.get_jax_iterator())
-
-    def get_torch_dataloader(self):
-        return self._batches(self.adapter.get_torch_dataloader())
-
-    def get_tf_dataset(self):
-        import tensorflow as tf
-
-        dataset = self.reader.dataset(self.adapter.get_tf_dataset())
-        if self.repeats == 1:
-            return dataset
-        return dataset.map(lambda *parts: repeated(parts, self.repeats, tf.repeat)).map(_only)
-
-    @property
-    def builtin_prefetch(self):
-        return self.adapter.builtin_prefetch
-
-    @property
-    def num_batches(self):
-        return self.adapter.num_batches
-
-    @property
-    def batch_size(self):
-        return self.adapter.batch_size
-
-    @property
-    def has_partial_batch(self):
-        return self.adapter.has_partial_batch
-
-    @property
-    def partial_batch_size(self):
-        return self.adapter.partial_batch_size
-
-    def on_epoch_begin(self):
-        self.adapter.on_epoch_begin()
-
-    def on_epoch_end(self):
-        self.adapter.on_epoch_end()
-
-
-def read_data(reader, x, y=None, sample_weight=None, repeats=1, **options):
-    """`x, y, sample_weight` for Keras, of whatever it was given: arrays, or an adapter of batches.
-
-    Args:
-        reader: a `Reader`.
-        x, y, sample_weight: as for `keras.Model.fit`.
-        repeats: how often each row comes, one after the other.
-        **options: `batch_size`, `steps_per_epoch`, `shuffle` of that call.
-    """
-    if x is None or isinstance(x, ReadAdapter):
-        return x, None, None
-    if is_host_data(x):
-        x, sample_weight = repeated(reader.read(x, y, sample_weight), repeats)
-        return x, sample_weight, sample_weight
-    adapter = data_adapters.get_data_adapter(x, y, sample_weight, **options)
-    return ReadAdapter(adapter, reader, repeats), None, None
-
-
-def repeated(parts, repeats, repeat=np.repeat):
-    """Each row of every array of a nest so often, one after the other; `None` stays `None`."""
-    if repeats == 1:
-        return parts
-    return tree.map_structure(lambda a: a if a is None else repeat(a, repeats, axis=0), parts)
-
-
-def read_validation(reader, data):
-    """`validation_data`, read."""
-    if data is None:
-        return None
-    parts = unpack(data) if isinstance(data, (tuple, list)) else (data, None, None)
-    x, y, sample_weight = read_data(reader, *parts)
-    return x if sample_weight is None else (x, y, sample_weight)
 
 
 def plain_error(error):

@@ -5,12 +5,15 @@ import inspect
 
 import keras
 import numpy as np
-from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+from keras import ops, tree
+from keras.src.trainers.data_adapters import array_slicing
 
 from keras_dmmd import backend
+from keras_dmmd.training.backup import BackupAndResume
+from keras_dmmd.training.batches import FirstPass, read_batches
 from keras_dmmd.training.checkpointing import ExactCheckpoints
-from keras_dmmd.training.reading import plain_error, read_data, read_validation
-from keras_dmmd.training.updates import Count, Guard, averages_unless_error, with_callback
+from keras_dmmd.training.reading import plain_error, unpack
+from keras_dmmd.training.updates import Count, Guard, averages_unless_error
 
 
 class SeededModel(ExactCheckpoints, keras.Model):
@@ -55,70 +58,97 @@ class SeededModel(ExactCheckpoints, keras.Model):
             FloatingPointError: `keras_dmmd.training.updates.PATIENCE` updates in a row were left out.
         """
         self._assert_compile_called("fit")
-        call = self._read_call(keras.Model.fit, args, kwargs)
+        call = _bind(keras.Model.fit, self, args, kwargs)
         if call.get("class_weight") is not None:
             raise ValueError("`class_weight` has no meaning here: give examples a `sample_weight`.")
-        call["validation_data"] = read_validation(self.reader, call.get("validation_data"))
+        call = self._with_batches(self._split(call), keras.Model.fit)
+        validation, batch_size = call.get("validation_data"), call.get("batch_size")
+        if validation is not None:
+            parts = unpack(validation) if isinstance(validation, (tuple, list)) else (validation,)
+            size = call.get("validation_batch_size") or batch_size
+            steps = call.get("validation_steps")
+            call["validation_data"] = read_batches(
+                self.reader, *parts, batch_size=size, steps_per_epoch=steps
+            )
         guard = Guard()
-        call["callbacks"] = with_callback(call.get("callbacks"), guard)
+        call["callbacks"] = _with_own(call.get("callbacks"), self, call["x"], guard)
         try:
             with self._kept(), averages_unless_error(self.optimizer), self.phase(training=True):
                 history = super().fit(**call)
         finally:
+            self._initial_epoch = None
             backend.unshare([*self.variables, *self.optimizer.variables])
         guard.check()
         return history
 
+    def _split(self, call):
+        """The arguments of `fit` with `validation_split` carried out, as Keras does: the last rows."""
+        share = call.pop("validation_split", 0.0)
+        if share and call.get("validation_data") is None:
+            names = ("x", "y", "sample_weight")
+            data = tuple(call.pop(name, None) for name in names)
+            data, call["validation_data"] = array_slicing.train_validation_split(data, share)
+            call |= zip(names, data, strict=True)
+        return call
+
     def evaluate(self, *args, **kwargs):
         """`keras.Model.evaluate`; the same model and data give the same result."""
         self._assert_compile_called("evaluate")
-        call = self._read_call(keras.Model.evaluate, args, kwargs, repeats=self.corruptions)
+        call = _bind(keras.Model.evaluate, self, args, kwargs)
+        if not call.get("_use_cached_eval_dataset"):
+            call = self._with_batches(call, keras.Model.evaluate, repeats=self.corruptions)
         with self._kept(), self.phase(training=False):
             return super().evaluate(**call)
 
     def predict(self, *args, **kwargs):
         """What `call` returns for each example; repeats, like `evaluate`."""
-        call = self._read_call(keras.Model.predict, args, kwargs)
+        call = self._with_batches(_bind(keras.Model.predict, self, args, kwargs), keras.Model.predict)
         self._rewind()
         with self._kept():
             return super().predict(**call)
 
     def train_on_batch(self, *args, **kwargs):
         """See `keras.Model.train_on_batch`."""
-        call = self._read_call(keras.Model.train_on_batch, args, kwargs)
+        call = self._with_batch(_bind(keras.Model.train_on_batch, self, args, kwargs))
         with self._kept(), self.phase(training=True):
             return super().train_on_batch(**call)
 
     def test_on_batch(self, *args, **kwargs):
         """See `keras.Model.test_on_batch`."""
-        call = self._read_call(keras.Model.test_on_batch, args, kwargs)
+        call = self._with_batch(_bind(keras.Model.test_on_batch, self, args, kwargs))
         with self._kept(), self.phase(training=False):
             return super().test_on_batch(**call)
 
     def predict_on_batch(self, x):
         """See `keras.Model.predict_on_batch`."""
-        return super().predict_on_batch(self._read_call(keras.Model.predict_on_batch, (x,), {})["x"])
+        return super().predict_on_batch(self._with_batch({"x": x})["x"])
 
     @property
     def reader(self):
         """What reads the data of this model."""
         raise NotImplementedError
 
-    def _read_call(self, method, args, kwargs, repeats=1):
-        """The arguments of a call of one of Keras's methods, its data read, each row so often."""
-        call = inspect.signature(method).bind(self, *args, **kwargs).arguments
-        call.pop("self")
-        call |= call.pop("kwargs", {})
-        if isinstance(call.get("x"), DataAdapter) or call.get("_use_cached_eval_dataset"):
-            return call
-        options = {name: call[name] for name in ("batch_size", "shuffle") if call.get(name) is not None}
-        options["steps_per_epoch"] = call.get("steps_per_epoch", call.get("steps"))
+    def _with_batches(self, call, method, repeats=1):
+        """The arguments of a call of one of Keras's methods, with `Batches` for its data."""
         data = {name: call.pop(name, None) for name in ("x", "y", "sample_weight")}
-        x, y, sample_weight = read_data(self.reader, **data, repeats=repeats, **options)
+        parameters = inspect.signature(method).parameters
+        shuffle = call.get("shuffle", getattr(parameters.get("shuffle"), "default", False))
+        batch_size = call.get("batch_size")
         if repeats > 1:  # the copies of a row stay together
-            call["batch_size"] = max(1, (call.get("batch_size") or 32) // repeats) * repeats
-        read = {"x": x, "y": y, "sample_weight": sample_weight}
-        return call | {name: value for name, value in read.items() if value is not None}
+            batch_size = max(1, (batch_size or 32) // repeats)
+        steps = call.get("steps_per_epoch", call.get("steps"))
+        seed = [self.seed % 2**64]
+        if method is keras.Model.fit:
+            seed.append(int(ops.convert_to_numpy(self.optimizer.iterations)))
+        options = {"batch_size": batch_size, "steps_per_epoch": steps, "shuffle": shuffle}
+        return call | {"x": read_batches(self.reader, **data, repeats=repeats, seed=seed, **options)}
+
+    def _with_batch(self, call):
+        """The arguments of a call with one batch, which is read."""
+        data = [call.pop(name, None) for name in ("x", "y", "sample_weight")]
+        x, sample_weight = self.reader.read(*data)
+        weights = {} if sample_weight is None else {"y": sample_weight, "sample_weight": sample_weight}
+        return call | {"x": x} | weights
 
     @contextlib.contextmanager
     def _kept(self):
@@ -150,3 +180,27 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     def _rewind(self):
         self.evaluation_seed.state.assign(np.array([self.seed + 1, 0]))
+
+
+def _bind(method, model, args, kwargs):
+    """What a call of one of Keras's methods was given, by names."""
+    call = inspect.signature(method).bind(model, *args, **kwargs).arguments
+    call.pop("self")
+    return call | call.pop("kwargs", {})
+
+
+def _with_own(callbacks, model, batches, guard):
+    """What `fit` takes as callbacks, with two of ours; backups come last, after what they remember."""
+    first = FirstPass(batches)
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        listed = callbacks.callbacks
+        first.set_model(model)
+        guard.set_model(model)
+    else:
+        listed = callbacks = tree.flatten(callbacks) if callbacks else []
+    listed[:] = [first, *listed, guard]
+    listed.sort(key=lambda callback: isinstance(callback, BackupAndResume))
+    for callback in listed:
+        if isinstance(callback, BackupAndResume):
+            callback.attach(batches, listed)
+    return callbacks

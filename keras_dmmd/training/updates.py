@@ -126,13 +126,3 @@ def averages_unless_error(optimizer):
         yield
     finally:
         del optimizer.finalize_variable_values
-
-
-def with_callback(callbacks, added):
-    """What `fit` takes as callbacks, and one more."""
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.append(added)
-        return callbacks
-    if callbacks is None or isinstance(callbacks, keras.callbacks.Callback):
-        callbacks = [callbacks] if callbacks else []
-    return [*callbacks, added]

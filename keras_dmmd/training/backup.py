@@ -1,0 +1,246 @@
+"""A run that was killed goes on to the same bits, at any step."""
+
+import collections
+import os
+import re
+import warnings
+
+import keras
+from keras import ops
+
+from keras_dmmd import backend, checks
+from keras_dmmd.files import Lock
+from keras_dmmd.training.remembering import global_streams, pack, set_global_streams, unpack
+
+NAME = re.compile(r"epoch_(\d+)_step_(\d+)\.weights\.h5")
+KEPT = 2  # files in a folder: should the last one be damaged, there is one before it
+# Callbacks of Keras that a list of them has anyway; the history is kept apart.
+UNREMEMBERED = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
+
+
+class BackupAndResume(keras.callbacks.Callback):
+    """Goes on where a run that was killed had come to, with the bits that it would have had.
+
+    Like `keras.callbacks.BackupAndRestore`, for this library's models, and to the step: weights,
+    optimizers, random streams, metrics, the order of the data, the logs of finished epochs, and what
+    the other callbacks of the list remember in plain attributes (`EarlyStopping`, `ReduceLROnPlateau`,
+    …) are in one file, which replaces the one before in one move. The last two are kept. A file that is
+    damaged is told from its digest, and the one before is taken. What cannot be written is a warning,
+    and training goes on. A folder belongs to one process at a time.
+
+    The order of arrays is a function of the model's seed and the epoch. Loaders and data sets that
+    shuffle by Python's, numpy's or Torch's global stream find these as they were when the epoch began;
+    a `tf.data` pipeline is asked for the finished epochs again. What draws its order from elsewhere
+    must do so by the epoch.
+
+    Args:
+        folder: where the files are, one run's alone.
+        save_freq: `"epoch"`, or a number of batches.
+        delete_checkpoint: whether the files are deleted when training has ended well.
+
+    Raises:
+        OSError: the folder cannot be written, another process has it, or no file in it is whole.
+        ValueError: its files are those of another model, or of data of another size.
+
+    Example:
+
+    ```python
+    model.fit(x, epochs=100, callbacks=[kd.callbacks.BackupAndResume("runs/teacher", save_freq=500)])
+    ```
+    """
+
+    def __init__(self, folder, save_freq="epoch", delete_checkpoint=True):
+        super().__init__()
+        if save_freq != "epoch":
+            checks.count("save_freq", save_freq)
+        self.folder = os.path.abspath(os.fspath(folder))
+        self.save_freq, self.delete_checkpoint = save_freq, delete_checkpoint
+        self.batches, self.others = None, ()
+        self.resumed = None  # facts and arrays of the file that training goes on from
+        self.lock = None
+
+    @property
+    def async_safe(self):
+        """Whether Keras may tell this of batches from a thread: where it does nothing then."""
+        return self.save_freq == "epoch" and not any(step for _, step, _ in self._files())
+
+    def attach(self, batches, callbacks):
+        """Called by `fit`: the `Batches`, and all callbacks."""
+        self.batches = batches
+        self.others = [
+            callback
+            for callback in callbacks
+            if callback is not self and not isinstance(callback, UNREMEMBERED)
+        ]
+
+    # Beginning ------------------------------------------------------------------------------------
+
+    def on_train_begin(self, logs=None):
+        if self.batches is None:
+            raise ValueError("BackupAndResume is for the models of keras_dmmd: `fit` of another ran.")
+        self.lock = Lock(self.folder)
+        self.epoch = self.step = self.since_saved = 0
+        self.finished, self.history = [], self.model.history  # epochs' logs, and Keras's record of them
+        self.resumed = self._load()
+        if self.resumed is None:
+            return
+        facts, _ = self.resumed
+        self.epoch, step = facts["epoch"], facts["step"]
+        if step and facts["steps"] != self.params["steps"]:
+            raise ValueError(
+                f"The checkpoint in {self.folder!r} is of the middle of an epoch of {facts['steps']} "
+                f"batches. Received: data of {self.params['steps']} batches"
+            )
+        self.model._initial_epoch = self.params["epochs"] if facts["stopped"] else self.epoch
+        self.batches.seed = facts["seed"]
+        self.batches.begin(*facts["position"])
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.step = epoch, 0
+        if self.resumed is None:
+            self.streams = global_streams()
+            return
+        facts, arrays = self.resumed
+        set_global_streams(facts["streams"])
+        self.streams = facts["streams"]
+        if not facts["step"]:
+            self._remember()
+            return
+        for i, variable in enumerate(self.model.metrics_variables):
+            variable.assign(arrays[f"metric_{i}"])
+        self._pass_over(facts["step"])
+
+    def _pass_over(self, steps):
+        """Have the next batches of the epoch pass without training: they were seen."""
+        model, train = self.model, self.model.train_function
+        left = steps
+
+        def train_again():
+            model.train_function = train
+            self._remember()
+
+        def train_function(*args):
+            nonlocal left
+            if left > 0:
+                left -= model.steps_per_execution
+                return backend.pass_over(model.steps_per_execution, *args)
+            train_again()
+            return train(*args)
+
+        model.train_function, self._train_again = train_function, train_again
+
+    def _remember(self):
+        """Give the other callbacks what they had, and the history its epochs."""
+        # Not by `self.model` or what asks for it: that would synchronise JAX's state within a step.
+        (facts, arrays), self.resumed = self.resumed, None
+        self.step, self.finished = facts["step"], facts["finished"]
+        for epoch, logs in self.finished:
+            self.history.epoch.append(epoch)
+            for name, value in logs.items():
+                self.history.history.setdefault(name, []).append(value)
+        for name, callback in _named(self.others).items():
+            vars(callback).update(unpack(facts["callbacks"].get(name, {}), arrays))
+
+    # Saving ---------------------------------------------------------------------------------------
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.save_freq == "epoch" or self.resumed is not None:
+            return
+        new, self.step = batch + 1 - self.step, batch + 1
+        self.since_saved += new
+        # What is due after the last batch waits for the end of the epoch.
+        if self.since_saved >= self.save_freq and self.step != self.params["steps"]:
+            self._save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.resumed is not None:  # all batches of this epoch were seen
+            self._train_again()
+        self.epoch, self.step = epoch + 1, 0
+        self.finished.append([epoch, {k: float(v) for k, v in (logs or {}).items()}])
+        self.streams = global_streams()
+        if self.save_freq == "epoch" or self.since_saved >= self.save_freq:
+            self._save()
+
+    def on_train_end(self, logs=None):
+        if self.resumed is not None:  # there was nothing left to train
+            self._remember()
+        if self.delete_checkpoint:
+            for _, _, path in self._files():
+                os.remove(path)
+        self.lock.release()
+
+    def _save(self):
+        self.since_saved = 0
+        arrays = {}
+        if self.step:
+            values = enumerate(self.model.metrics_variables)
+            arrays = {f"metric_{i}": ops.convert_to_numpy(v) for i, v in values}
+        facts = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "steps": self.params["steps"],
+            "stopped": bool(self.model.stop_training),
+            "position": self._position(),
+            "seed": list(self.batches.seed),
+            "streams": self.streams,
+            "finished": self.finished,
+            "callbacks": {k: pack(vars(c), k, arrays) for k, c in _named(self.others).items()},
+        }
+        path = os.path.join(self.folder, f"epoch_{self.epoch:05d}_step_{self.step:08d}.weights.h5")
+        try:
+            self.model.save_weights(path, facts=facts, arrays=arrays)
+            for _, _, old in self._files()[:-KEPT]:
+                os.remove(old)
+        except (OSError, RuntimeError) as error:
+            last = self._files()
+            warnings.warn(
+                f"The checkpoint {path!r} could not be written; training goes on, and the last one is "
+                f"{last[-1][2] if last else 'missing'}. Cause: {error}",
+                stacklevel=2,
+            )
+
+    def _position(self):
+        """The pass over the data in which this epoch began, and the batches of it before that.
+
+        Without `steps_per_epoch` an epoch is a pass. With it an epoch takes up the pass of the one
+        before, until that has ended.
+        """
+        batches, steps = self.batches.num_batches, self.params["steps"]
+        if steps is None or steps == batches:
+            return [self.epoch, 0]
+        if batches is None:
+            return [0, self.epoch * steps]
+        passes, epochs = divmod(self.epoch, -(-batches // steps))
+        return [passes, epochs * steps]
+
+    # Files ----------------------------------------------------------------------------------------
+
+    def _files(self):
+        """Epoch, step and path of each file, the last one last."""
+        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
+        found = [match for match in map(NAME.fullmatch, names) if match]
+        return sorted((int(m[1]), int(m[2]), os.path.join(self.folder, m[0])) for m in found)
+
+    def _load(self):
+        """Load the last file that is whole, and return its facts and arrays; `None` without a file."""
+        files = self._files()
+        for _, _, path in reversed(files):
+            try:
+                return self.model.load_sealed(path)
+            except OSError as error:
+                warnings.warn(f"{error} The checkpoint before is taken, if any.", stacklevel=2)
+        if files:
+            raise OSError(
+                f"Every checkpoint in {self.folder!r} is damaged. Move them away to begin anew."
+            )
+        return None
+
+
+def _named(callbacks):
+    """Callbacks by their class and their number among those of it, `"EarlyStopping 0"`."""
+    found, counts = {}, collections.Counter()
+    for callback in callbacks:
+        name = type(callback).__name__
+        found[f"{name} {counts[name]}"] = callback
+        counts[name] += 1
+    return found

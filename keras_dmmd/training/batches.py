@@ -1,0 +1,221 @@
+"""Where `fit` gets its batches: arrays in an order of our own, or another source, which is read."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops, tree
+from keras.src.trainers import data_adapters
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+
+from keras_dmmd.training.reading import is_host_data
+
+
+class Batches(DataAdapter):
+    """Base class: passes over data that are counted, so that training can go on in one of them.
+
+    Attributes:
+        seed: of the order, where that is ours: integers at least 0.
+    """
+
+    passes = skipped = 0
+    seed = ()
+
+    def begin(self, passes=0, skipped=0):
+        """Make the next pass over the data the one of this number, without its first batches."""
+        self.passes, self.skipped = passes, skipped
+
+    def _next_pass(self):
+        """The number of a pass that begins, and how many of its batches were seen."""
+        found = self.passes, self.skipped
+        self.passes, self.skipped = self.passes + 1, 0
+        return found
+
+
+class FirstPass(keras.callbacks.Callback):
+    """Has the first pass begin with training: Keras may have looked at a batch before."""
+
+    async_safe = True
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_train_begin(self, logs=None):
+        self.batches.begin()
+
+
+class ArrayBatches(Batches):
+    """Batches of arrays, shuffled by a seed and the number of the pass.
+
+    Keras draws that order from a global stream, a different one on each backend, which no checkpoint
+    holds. Here it is the same on every backend, and a run that was interrupted finds it again.
+
+    Args:
+        parts: a tuple of nests of arrays with as many rows each.
+        batch_size: rows of a batch; `None` is 32, or what makes `steps` batches.
+        steps: batches of a pass, where that is to decide the batch size.
+        shuffle: whether to; `"batch"` shuffles within batches.
+        repeats: how often each row comes, one after the other.
+        seed: integers at least 0.
+    """
+
+    def __init__(self, parts, batch_size=None, steps=None, shuffle=False, repeats=1, seed=(0,)):
+        self.parts, self.shuffle, self.repeats, self.seed = parts, shuffle, repeats, seed
+        self.n = len(tree.flatten(parts)[0])
+        self._batch_size = int(batch_size or (math.ceil(self.n / steps) if steps else 32))
+
+    def _batches(self):
+        number, skipped = self._next_pass()
+        rng = np.random.default_rng([*self.seed, number])
+        order = rng.permutation(self.n) if self.shuffle and self.shuffle != "batch" else None
+        for i in range(self.num_batches):
+            rows = slice(i * self._batch_size, (i + 1) * self._batch_size)
+            if order is not None:
+                rows = order[rows]
+            elif self.shuffle == "batch":
+                rows = rows.start + rng.permutation(min(self.n - rows.start, self._batch_size))
+            if i >= skipped:
+                batch = tree.map_structure(lambda a, rows=rows: a[rows], self.parts)
+                yield repeated(batch, self.repeats)
+
+    def get_numpy_iterator(self):
+        return self._batches()
+
+    def get_jax_iterator(self):
+        return self._batches()
+
+    def get_torch_dataloader(self):
+        return (tree.map_structure(ops.convert_to_tensor, batch) for batch in self._batches())
+
+    def get_tf_dataset(self):
+        import tensorflow as tf
+
+        signature = tree.map_structure(
+            lambda a: tf.TensorSpec((None, *a.shape[1:]), tf.as_dtype(a.dtype)), self.parts
+        )
+        dataset = tf.data.Dataset.from_generator(self._batches, output_signature=signature)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(self.num_batches))
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    @property
+    def num_batches(self):
+        return math.ceil(self.n / self._batch_size)
+
+    @property
+    def batch_size(self):
+        return self._batch_size * self.repeats
+
+    @property
+    def partial_batch_size(self):
+        return self.n % self._batch_size * self.repeats or None
+
+    @property
+    def has_partial_batch(self):
+        return self.partial_batch_size is not None
+
+
+class ReadBatches(Batches):
+    """Keras's adapter of a data set, generator or loader, whose batches a `Reader` reads.
+
+    Args:
+        adapter: Keras's.
+        reader: the `Reader`.
+        repeats: how often each row comes.
+    """
+
+    def __init__(self, adapter, reader, repeats=1):
+        self.adapter, self.reader, self.repeats = adapter, reader, repeats
+
+    def _batches(self, batches):
+        _, skipped = self._next_pass()
+        for number, batch in enumerate(batches):
+            if number >= skipped:
+                yield repeated(self.reader.batch(number, batch), self.repeats)
+
+    def begin(self, passes=0, skipped=0):
+        super().begin(passes, skipped)
+        # What shuffles itself anew in every pass does so as often as before.
+        for _ in range(passes):
+            if isinstance(self.adapter, data_adapters.TFDatasetAdapter):
+                next(iter(self.adapter.get_tf_dataset()), None)
+            self.adapter.on_epoch_begin()
+            self.adapter.on_epoch_end()
+
+    def get_numpy_iterator(self):
+        return self._batches(self.adapter.get_numpy_iterator())
+
+    def get_jax_iterator(self):
+        return self._batches(self.adapter.get_jax_iterator())
+
+    def get_torch_dataloader(self):
+        return self._batches(self.adapter.get_torch_dataloader())
+
+    def get_tf_dataset(self):
+        import tensorflow as tf
+
+        dataset = self.reader.dataset(self.adapter.get_tf_dataset())
+        if self.repeats == 1:
+            return dataset
+        return dataset.map(lambda *parts: repeated(parts, self.repeats, tf.repeat)).map(_only)
+
+    @property
+    def builtin_prefetch(self):
+        return self.adapter.builtin_prefetch
+
+    @property
+    def num_batches(self):
+        return self.adapter.num_batches
+
+    @property
+    def batch_size(self):
+        return self.adapter.batch_size
+
+    @property
+    def has_partial_batch(self):
+        return self.adapter.has_partial_batch
+
+    @property
+    def partial_batch_size(self):
+        return self.adapter.partial_batch_size
+
+    def on_epoch_begin(self):
+        self.adapter.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.adapter.on_epoch_end()
+
+
+def read_batches(reader, x, y=None, sample_weight=None, repeats=1, seed=(0,), **options):
+    """The `Batches` of whatever Keras's `fit` takes.
+
+    Args:
+        reader: a `Reader`.
+        x, y, sample_weight: as for `keras.Model.fit`.
+        repeats: how often each row comes, one after the other.
+        seed: of the order of arrays, integers at least 0.
+        **options: `batch_size`, `steps_per_epoch`, `shuffle` of that call.
+    """
+    if isinstance(x, Batches):
+        return x
+    if not is_host_data(x):
+        if not isinstance(x, keras.utils.PyDataset):  # all others have an order of their own
+            options.pop("shuffle", None)
+        adapter = data_adapters.get_data_adapter(x, y, sample_weight, **options)
+        return ReadBatches(adapter, reader, repeats)
+    x, sample_weight = reader.read(x, y, sample_weight)
+    parts = (x,) if sample_weight is None else (x, sample_weight, sample_weight)
+    batch_size, steps = options.get("batch_size"), options.get("steps_per_epoch")
+    return ArrayBatches(parts, batch_size, steps, options.get("shuffle", False), repeats, seed)
+
+
+def repeated(parts, repeats, repeat=np.repeat):
+    """Each row of every array of a nest so often, one after the other; `None` stays `None`."""
+    if repeats == 1:
+        return parts
+    return tree.map_structure(lambda a: a if a is None else repeat(a, repeats, axis=0), parts)
+
+
+def _only(*parts):
+    """Parts of a batch as Keras takes them: of one part that part."""
+    return parts if len(parts) > 1 else parts[0]

@@ -1,0 +1,76 @@
+"""What a run has beside its model: plain attributes of callbacks, and global random streams."""
+
+import random
+import sys
+
+import numpy as np
+
+
+def _is_plain(value):
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(v) for v in value)
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+    return value is None or isinstance(value, (bool, int, float, str, np.generic, np.ndarray))
+
+
+def pack(attributes, owner, arrays):
+    """Those attributes of an object that are plain data, as JSON has them.
+
+    Args:
+        attributes: a dict.
+        owner: the name of the object.
+        arrays: a dict, to which arrays are added.
+    """
+
+    def packed(value):
+        if isinstance(value, (np.ndarray, np.generic)):
+            arrays[f"{owner} {len(arrays)}"] = np.asarray(value)
+            return {"array": f"{owner} {len(arrays) - 1}"}
+        if isinstance(value, (list, tuple)):
+            return {"list": [packed(v) for v in value]}
+        if isinstance(value, dict):
+            return {"dict": {k: packed(v) for k, v in value.items()}}
+        return value
+
+    own = {k: v for k, v in attributes.items() if k != "params" and _is_plain(v)}
+    return {name: packed(value) for name, value in own.items()}
+
+
+def unpack(attributes, arrays):
+    """What was packed."""
+
+    def unpacked(value):
+        if not isinstance(value, dict):
+            return value
+        ((kind, content),) = value.items()
+        if kind == "array":
+            return arrays[content]
+        if kind == "list":
+            return [unpacked(v) for v in content]
+        return {k: unpacked(v) for k, v in content.items()}
+
+    return {name: unpacked(value) for name, value in attributes.items()}
+
+
+def global_streams():
+    """States of the global streams, by which data may be shuffled: Python's, numpy's, and Torch's."""
+    version, words, gauss = random.getstate()
+    kind, keys, *rest = np.random.get_state()
+    torch = sys.modules.get("torch")
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": [kind, keys.tolist(), *rest],
+        "torch": None if torch is None else torch.get_rng_state().tolist(),
+    }
+
+
+def set_global_streams(streams):
+    """Give the global streams states that they had."""
+    version, words, gauss = streams["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, keys, *rest = streams["numpy"]
+    np.random.set_state((kind, np.array(keys, "uint32"), *rest))
+    torch = sys.modules.get("torch")
+    if torch is not None and streams["torch"] is not None:
+        torch.set_rng_state(torch.tensor(streams["torch"], dtype=torch.uint8))
