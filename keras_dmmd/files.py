@@ -1,8 +1,28 @@
-"""Files that are written beside their place and then moved there: the last good one stays."""
+"""Files of JSON, and files that are written beside their place and then moved there."""
 
 import contextlib
+import json
 import os
 import shutil
+
+
+def read_json(path):
+    """The object in a file of JSON, a dict.
+
+    Raises:
+        ValueError: the file is no JSON, or holds another thing.
+        OSError: it cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"The file {os.fspath(path)!r} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"The file {os.fspath(path)!r} must hold a JSON object. It holds: {type(content).__name__}"
+        )
+    return content
 
 
 @contextlib.contextmanager
