@@ -1,6 +1,7 @@
 """What comes in from outside, checked on the host; an error says what was given, what is accepted."""
 
 import numbers
+import unicodedata
 
 import numpy as np
 from keras import ops
@@ -31,6 +32,20 @@ def number(name, value, low=0.0, high=float("inf"), above=None):
         accepted = f"a number in {floor}, {high:g}{']' if np.isfinite(high) else ')'}"
         raise ValueError(f"`{name}` must be {accepted}. Received: {name}={value!r}")
     return float(value)
+
+
+def label(name, value):
+    """A string that can stand in a table, a file, a chart and a page.
+
+    Raises:
+        ValueError: it is no string, or has control characters or lone surrogates.
+    """
+    if not isinstance(value, str) or any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
+        raise ValueError(
+            f"`{name}` must be a string without control characters or lone surrogates. "
+            f"Received: {name}={value!r}"
+        )
+    return value
 
 
 def array(name, values):

@@ -5,15 +5,13 @@ the noise level, a scale in every norm, the words of GPT-2. `Denoiser` is that n
 configurations, so that its weights only have to be read.
 """
 
+import functools
 import os
 import re
 
-import numpy as np
-
-from keras_dmmd import schedules
+from keras_dmmd import schedules, weight_files
 from keras_dmmd.diffusion import MaskedDiffusion, UniformDiffusion
 from keras_dmmd.models.denoiser import Denoiser
-from keras_dmmd.optional import package
 from keras_dmmd.presets import handles
 from keras_dmmd.training.diffusion_model import DiffusionModel
 
@@ -56,9 +54,9 @@ def load_dit(
     """A teacher from the weights of MDLM, Duo or SDTT.
 
     Args:
-        path: a `.safetensors` file, or a Lightning `.ckpt` or a `.pt` file, which needs Torch and is
-            read as data, never as a program (`torch.load(weights_only=True)`); or a folder with one
-            such file, or a handle of such a folder, `"hf://kuleshov-group/mdlm-owt"`.
+        path: a `.safetensors` file, or a Lightning `.ckpt` or a `.pt` file, which is read as data and
+            never as a program, without Torch; or a folder with one such file, or a handle of such a
+            folder, `"hf://kuleshov-group/mdlm-owt"`.
         process: `"masked"`, where the last id of the vocabulary is the mask, or `"uniform"`.
         length: tokens of a sequence.
         time_conditioning: whether the network is told the noise level. By default for a uniform
@@ -71,61 +69,147 @@ def load_dit(
         A built `DiffusionModel` with a log-linear schedule.
 
     Raises:
-        ValueError: the file's weights are not those of such a network.
+        ValueError: the file is damaged, or its weights are not those of such a network. Names and
+            shapes are compared before memory is taken for them.
+        OSError: there is no file, or it cannot be read.
     """
     if process not in ("masked", "uniform"):
         raise ValueError(f"`process` must be 'masked' or 'uniform'. Received: process={process!r}")
-    weights = read_weights(path, ema)
-    missing = [name for name in REST.values() if name not in weights]
-    if missing:
-        raise ValueError(
-            f"The weights in {os.fspath(path)!r} are not those of MDLM, Duo or SDTT: {missing[0]!r} "
-            f"and {len(missing) - 1} more are missing among {sorted(weights)[:5]} …"
-        )
-    states, hidden_dim = weights["vocab_embed.embedding"].shape
-    num_layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
-    if num_heads is None:
-        if "rotary_emb.inv_freq" not in weights:
-            raise ValueError("The file does not tell the number of heads: pass `num_heads`.")
-        num_heads = hidden_dim // (2 * len(weights["rotary_emb.inv_freq"]))
-    uniform = process == "uniform"
-    schedule = schedules.LogLinearSchedule()
-    diffusion = (UniformDiffusion if uniform else MaskedDiffusion)(states - (not uniform), schedule)
-    denoiser = Denoiser(
-        diffusion.vocabulary_size,
-        num_states=states,
-        hidden_dim=hidden_dim,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        mlp_dim=len(weights["blocks.0.mlp.0.bias"]),
-        cond_dim=len(weights["sigma_map.mlp.0.bias"]),
-        time_conditioning=uniform if time_conditioning is None else time_conditioning,
-        time_schedule=schedule,
-        num_frequencies=weights["sigma_map.mlp.0.weight"].shape[1] // 2,
-        norm_scale=True,
-        norm_epsilon=1e-5,
-    )
-    names = dict(REST)
-    for i in range(num_layers):
-        names |= {f"blocks.{i}.{ours}": f"blocks.{i}.{theirs}" for ours, theirs in BLOCK.items()}
-    for ours, theirs in names.items():
-        if theirs not in weights:
-            raise ValueError(f"The weights in {os.fspath(path)!r} lack {theirs!r}.")
-        value = weights[theirs]
-        if ours.endswith("kernel"):
-            value = value.T  # theirs are (out, in)
-        variable = _find(denoiser, ours)
-        # A masked network also predicts the mask, which is never clean.
-        value = value[..., : variable.shape[-1]] if ours.startswith("head") else value
-        if value.shape != tuple(variable.shape):
-            raise ValueError(
-                f"{theirs!r} has shape {value.shape}, but a network of {num_layers} blocks of "
-                f"{hidden_dim} features needs {tuple(variable.shape)}."
+    with _open(path, ema) as file:
+        network = _Network(file, num_heads)
+        uniform = process == "uniform"
+        schedule = schedules.LogLinearSchedule()
+        kind = UniformDiffusion if uniform else MaskedDiffusion
+
+        def make():
+            diffusion = kind(network.states - (not uniform), schedule)
+            denoiser = network.denoiser(
+                diffusion.vocabulary_size,
+                time_conditioning=uniform if time_conditioning is None else time_conditioning,
+                time_schedule=schedule,
             )
-        variable.assign(value.astype("float32"))
-    model = DiffusionModel(denoiser, diffusion, length=length, tokenizer=tokenizer)
-    model.build((None, length))
-    return model
+            model = DiffusionModel(denoiser, diffusion, length=length, tokenizer=tokenizer)
+            model.build((None, length))
+            return model
+
+        return weight_files.made_from(make, network.values)
+
+
+class _Network:
+    """The network in a file: its sizes by the shapes of its weights, and every weight's place.
+
+    Args:
+        file: a `keras_dmmd.weight_files.WeightFile`.
+        num_heads: see `load_dit`.
+
+    Raises:
+        ValueError: weights are missing, or their shapes do not belong together.
+    """
+
+    def __init__(self, file, num_heads):
+        self.file, self.names = file, _own_names(file)
+        missing = [name for name in REST.values() if name not in self.names]
+        if missing:
+            raise ValueError(
+                f"The weights in {file.path!r} are not those of MDLM, Duo or SDTT: {missing[0]!r} "
+                f"and {len(missing) - 1} more are missing among {sorted(self.names)[:5]} …"
+            )
+        self.num_layers = self._count_blocks()
+        self.places = dict(REST)
+        for i in range(self.num_layers):
+            self.places |= {
+                f"blocks.{i}.{ours}": f"blocks.{i}.{theirs}" for ours, theirs in BLOCK.items()
+            }
+        for theirs in self.places.values():
+            if theirs not in self.names:
+                raise ValueError(f"The weights in {file.path!r} lack {theirs!r}.")
+        file.check_size([self.names[name] for name in self.places.values()])
+        self.states, self.hidden_dim = self._shape("vocab_embed.embedding", 2)
+        if self.states < 3:
+            raise ValueError(
+                f"The weights in {file.path!r} are of {self.states} ids, which are no words."
+            )
+        self.num_heads = self._heads() if num_heads is None else num_heads
+
+    def _count_blocks(self):
+        blocks = set()
+        for name in self.names:
+            if name.startswith("blocks."):
+                number = re.fullmatch(r"blocks\.(0|[1-9][0-9]{0,8})\..+", name)
+                if number is None:
+                    raise ValueError(
+                        f"The weights in {self.file.path!r} have the odd name {name[:100]!r}."
+                    )
+                blocks.add(int(number[1]))
+        absent = next(i for i in range(len(blocks) + 1) if i not in blocks)
+        if absent < len(blocks) or not blocks:
+            raise ValueError(
+                f"The weights in {self.file.path!r} have {len(blocks)} blocks, the last of them "
+                f"'blocks.{max(blocks, default=0)}', but lack 'blocks.{absent}'."
+            )
+        return len(blocks)
+
+    def _heads(self):
+        if "rotary_emb.inv_freq" not in self.names:
+            raise ValueError(
+                f"The file {self.file.path!r} does not tell the number of heads: pass `num_heads`."
+            )
+        (frequencies,) = self._shape("rotary_emb.inv_freq", 1)
+        if not frequencies or self.hidden_dim % (2 * frequencies):
+            raise ValueError(
+                f"The weights in {self.file.path!r} have {frequencies} frequencies in "
+                f"'rotary_emb.inv_freq' for {self.hidden_dim} features, which make no heads."
+            )
+        return self.hidden_dim // (2 * frequencies)
+
+    def _shape(self, name, dimensions):
+        shape = self.file.shape(self.names[name])
+        if len(shape) != dimensions:
+            raise ValueError(
+                f"{name!r} in {self.file.path!r} has shape {shape}: it must have {dimensions} "
+                "dimension(s)."
+            )
+        return shape
+
+    def denoiser(self, vocabulary_size, **options):
+        """A `Denoiser` of these sizes."""
+        try:
+            return Denoiser(
+                vocabulary_size,
+                num_states=self.states,
+                hidden_dim=self.hidden_dim,
+                num_layers=self.num_layers,
+                num_heads=self.num_heads,
+                mlp_dim=self._shape("blocks.0.mlp.0.bias", 1)[0],
+                cond_dim=self._shape("sigma_map.mlp.0.bias", 1)[0],
+                num_frequencies=self._shape("sigma_map.mlp.0.weight", 2)[1] // 2,
+                norm_scale=True,
+                norm_epsilon=1e-5,
+                **options,
+            )
+        except ValueError as error:
+            raise ValueError(f"The weights in {self.file.path!r} make no network: {error}") from error
+
+    def values(self, model):
+        """Of every weight the variable, and a function that reads it."""
+        pairs = []
+        for ours, theirs in self.places.items():
+            variable = _find(model.denoiser, ours)
+            shape, needed = self.file.shape(self.names[theirs]), tuple(variable.shape)
+            # Theirs are (out, in); and a masked network also predicts the mask, which is never clean.
+            needed = needed[::-1] if ours.endswith("kernel") else needed
+            accepted = [needed, (self.states, *needed[1:])] if ours.startswith("head") else [needed]
+            if shape not in accepted:
+                raise ValueError(
+                    f"{theirs!r} in {self.file.path!r} has shape {shape}, but a network of "
+                    f"{self.num_layers} blocks of {self.hidden_dim} features needs {needed}."
+                )
+            pairs.append((variable, functools.partial(self._read, ours, theirs, needed)))
+        return pairs
+
+    def _read(self, ours, theirs, needed):
+        value = self.file.read(self.names[theirs])[: needed[0]]
+        return value.T if ours.endswith("kernel") else value
 
 
 def _find(denoiser, path):
@@ -136,15 +220,38 @@ def _find(denoiser, path):
     return found
 
 
+def _own_names(file):
+    """Names within the network to those in the file, before which others put their own.
+
+    Raises:
+        ValueError: two arrays have one name within the network.
+    """
+    names = {}
+    for theirs in file.names:
+        # Of Lightning modules and of torch.compile.
+        own = re.sub(r"^(_orig_mod\.|backbone\.|module\.|model\.)+", "", theirs)
+        if own in names:
+            raise ValueError(
+                f"The weights in {file.path!r} have {own[:100]!r} twice, as "
+                f"{names[own][:100]!r} and as {theirs[:100]!r}."
+            )
+        names[own] = theirs
+    return names
+
+
 def read_weights(path, ema=True):
-    """Arrays by their name within the network, float32 numpy."""
+    """Arrays by their name within the network, float32 numpy; the arguments are those of `load_dit`."""
+    with _open(path, ema) as file:
+        names = _own_names(file)
+        file.check_size(names.values())
+        return {own: file.read(theirs) for own, theirs in names.items()}
+
+
+def _open(path, ema):
     path = _weights_file(handles.download(path) if handles.is_handle(path) else os.fspath(path))
     if path.endswith(".safetensors"):
-        arrays = _read_safetensors(path)
-    else:
-        arrays = _read_torch(path, ema)
-    # Lightning modules and torch.compile put their own names before those of the network.
-    return {re.sub(r"^(_orig_mod\.|backbone\.|module\.|model\.)+", "", k): v for k, v in arrays.items()}
+        return weight_files.SafetensorsFile(path)
+    return weight_files.TorchFile(path, ema)
 
 
 def _weights_file(path):
@@ -162,54 +269,3 @@ def _weights_file(path):
             f"{path!r} has {files or 'none'}."
         )
     return os.path.join(path, files[0])
-
-
-def _read_safetensors(path):
-    safetensors = package("safetensors", f"Reading {path!r}", "safetensors")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            return {name: np.asarray(file.get_tensor(name), "float32") for name in file.keys()}
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"The file {path!r} is damaged or no .safetensors file: {error}") from error
-
-
-def _inert(name):
-    """A class that takes everything and keeps nothing, in the place of the one called `name`."""
-
-    def ignore(self, *args, **kwargs):
-        pass
-
-    return type(name.rpartition(".")[2], (), {"__init__": ignore, "__setstate__": ignore})
-
-
-def _read_torch(path, ema):
-    torch = package("torch", f"Reading {path!r}", "torch")
-    try:
-        # Lightning keeps its settings, objects of other packages, beside the weights. Each of their
-        # classes is replaced by one that does nothing; what else a pickle could call stays refused.
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        with torch.serialization.safe_globals([(_inert(name), name) for name in names]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle and zip errors of many kinds
-        raise ValueError(
-            f"The file {path!r} cannot be read as weights alone: it is damaged, or holds other "
-            f"objects, which are not opened. Save its `state_dict` by itself. Cause: {error}"
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"The file {path!r} holds no weights by name: {type(content).__name__}")
-    state = content.get("state_dict", content)
-    arrays = {
-        name: value.float().numpy() for name, value in state.items() if isinstance(value, torch.Tensor)
-    }
-    average = content.get("ema") if ema else None
-    if average:
-        # In the order of the parameters, without names; buffers are not averaged.
-        names = [name for name in arrays if not name.endswith("inv_freq")]
-        shadow = [value.float().numpy() for value in average["shadow_params"]]
-        names = [name for name in names if name.startswith("backbone.")] or names
-        if [arrays[name].shape for name in names] != [value.shape for value in shadow]:
-            raise ValueError(
-                f"The average of weights in {path!r} does not match them: pass `ema=False`."
-            )
-        arrays |= dict(zip(names, shadow, strict=True))
-    return arrays

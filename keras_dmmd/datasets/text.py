@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import tarfile
+import zlib
 
 from keras_dmmd.datasets.locations import keras_cache, named, package_folder
 from keras_dmmd.datasets.splits import split
@@ -95,7 +96,7 @@ def load_shakespeare(path=None, held_out=0.1, seed=0):
 
 
 def load_text(path, held_out=0.1, seed=0, separator=None):
-    """Text files of one's own, UTF-8.
+    """Text files of one's own, UTF-8, with or without a mark of byte order.
 
     Args:
         path: a file, a folder (its `.txt` files and those below) or a list of files.
@@ -133,8 +134,9 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
 
 
 def _read(path):
+    """The text of a file, without the mark of byte order that some editors put before it."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except UnicodeDecodeError as error:
         raise ValueError(f"The file {path!r} is not UTF-8: {error}") from error
@@ -151,11 +153,11 @@ def _read_archive(path, folder=""):
     try:
         with tarfile.open(path) as archive:
             return {
-                os.path.basename(member.name): archive.extractfile(member).read().decode("utf-8")
+                os.path.basename(member.name): archive.extractfile(member).read().decode("utf-8-sig")
                 for member in archive
                 if member.isfile() and member.name.endswith(".txt") and folder in member.name
             }
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"The archive {path!r} is damaged: {error}") from error
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_dmmd.checks import count
+from keras_dmmd.checks import count, label
 from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.metrics.streaming import StreamingMetric
 from keras_dmmd.training.diffusion_model import DiffusionModel
@@ -13,6 +13,7 @@ def check_models(models):
     if not isinstance(models, dict) or not models:
         raise ValueError(f"`models` must be a dict of names to models. Received: {models!r}")
     for name, model in models.items():
+        label("model name", name)
         if not isinstance(model, DiffusionModel) or not model.built:
             raise ValueError(f"{name!r} must be a built keras_dmmd.DiffusionModel. Received: {model!r}")
     if "data" in models:
@@ -40,6 +41,7 @@ def check_metrics(metrics, models):
                 "A metric must be a keras_dmmd.metrics.StreamingMetric; for a function of samples "
                 f"there is SampleScore. Received: {metric!r}"
             )
+        label("metric name", metric.name)
     judges = {m.name: weights_hash(m.judge) for m in metrics if m.judge is not None}
     for name, model in models.items() if judges else ():
         fingerprint = weights_hash(model)  # that of its denoiser too: a model has no weights of its own

@@ -3,7 +3,7 @@
 import json
 import os
 
-from keras_dmmd.files import replacing
+from keras_dmmd.files import read_json, replacing
 from keras_dmmd.fingerprints import text_hash
 
 # What may grow from one call to the next needs no cell done again.
@@ -21,20 +21,20 @@ class FinishedCells:
         path = os.path.join(self.folder, "settings.json")
         fixed = {k: v for k, v in settings.items() if k not in GROWING}
         if os.path.exists(path):
-            with open(path) as file:
-                known = json.load(file)
+            known = read_json(path)
+            known_models = known.get("models", {})
             changed = sorted(k for k in fixed if k != "models" and known.get(k) != fixed[k])
             changed += [
                 f"model {name!r}"
                 for name, fingerprint in fixed["models"].items()
-                if known["models"].get(name, fingerprint) != fingerprint
+                if known_models.get(name, fingerprint) != fingerprint
             ]
             if changed:
                 raise ValueError(
                     f"{os.fspath(folder)!r} holds a sweep with other {', '.join(changed)}: take "
                     "another folder."
                 )
-            fixed["models"] = {**known["models"], **fixed["models"]}
+            fixed["models"] = {**known_models, **fixed["models"]}
         write_json(path, fixed)
 
     def get(self, key, work):
@@ -44,8 +44,7 @@ class FinishedCells:
         path = os.path.join(self.folder, f"{text_hash(repr(key))}.json")
         if not os.path.exists(path):
             write_json(path, work())
-        with open(path) as file:
-            return json.load(file)
+        return read_json(path)
 
 
 def write_json(path, content):

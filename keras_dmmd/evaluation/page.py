@@ -4,23 +4,27 @@ import html
 import importlib.resources
 import io
 import json
+import re
 
 from keras_dmmd.evaluation import plots
 from keras_dmmd.optional import package
+
+MARK = re.compile(r"\{\{(\w+)\}\}")  # of the template
 
 
 def page(report):
     """The page as a string."""
     template = importlib.resources.files("keras_dmmd.evaluation").joinpath("page.html")
-    return (
-        template.read_text(encoding="utf-8")
-        .replace("{{title}}", html.escape(report.title))
-        .replace("{{charts}}", "\n".join(_charts(report)))
-        .replace("{{table}}", _table(report.table()))
-        .replace("{{facts}}", _facts(report))
+    parts = {
+        "title": html.escape(report.title),
+        "charts": "\n".join(_charts(report)),
+        "table": _table(report.table()),
+        "facts": _facts(report),
         # Markup within samples must not end the script that they stand in.
-        .replace("{{samples}}", json.dumps(report.shown).replace("<", "\\u003c"))
-    )
+        "samples": json.dumps(report.shown).replace("<", "\\u003c"),
+    }
+    # All at once: a name that looks like a mark of the template stays what it is.
+    return MARK.sub(lambda mark: parts[mark[1]], template.read_text(encoding="utf-8"))
 
 
 def _facts(report):

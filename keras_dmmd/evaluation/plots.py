@@ -8,11 +8,15 @@ MARKERS = "osD^vPX"
 
 
 def draw(axis, lines, xlabel="network calls", level=None, log=True, log_y=False):
-    """Lines `{name: [(x, y, error)]}` with error bars; `level` is that of real data."""
+    """Lines `{name: [(x, y, error)]}` with error bars; `level` is that of real data.
+
+    Names are text in which matplotlib reads nothing: no formula, no underscore that hides a line.
+    """
+    drawn = {}
     for i, (name, points) in enumerate(lines.items()):
         if points:
             x, y, errors = zip(*points, strict=True)
-            axis.errorbar(
+            drawn[name] = axis.errorbar(
                 x,
                 y,
                 yerr=[0.0 if e is None or e != e else e for e in errors],
@@ -22,10 +26,9 @@ def draw(axis, lines, xlabel="network calls", level=None, log=True, log_y=False)
                 markersize=4,
                 linewidth=1.4,
                 capsize=2,
-                label=name,
             )
     if level is not None:
-        axis.axhline(level, color="#666666", linestyle=":", label="data")
+        drawn["data"] = axis.axhline(level, color="#666666", linestyle=":")
     if log:
         axis.set_xscale("log", base=2)
         ticks = sorted({x for points in lines.values() for x, *_ in points})
@@ -37,10 +40,12 @@ def draw(axis, lines, xlabel="network calls", level=None, log=True, log_y=False)
         axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_locator(ticker.NullLocator())
-    axis.set_xlabel(xlabel)
+    axis.set_xlabel(xlabel, parse_math=False)
     axis.margins(x=0.06)
-    if len(lines) > 1 or level is not None:
-        axis.legend(frameon=False, fontsize="small")
+    if drawn and (len(lines) > 1 or level is not None):
+        legend = axis.legend(drawn.values(), ["-"] * len(drawn), frameon=False, fontsize="small")
+        for text, name in zip(legend.get_texts(), drawn, strict=True):
+            text.set(text=name, parse_math=False)
 
 
 def new_figure(width, height):

@@ -7,7 +7,7 @@ import os
 
 from keras_dmmd.evaluation import plots
 from keras_dmmd.evaluation.page import page
-from keras_dmmd.files import replacing
+from keras_dmmd.files import read_json, replacing
 
 OWN = (
     "model",
@@ -19,6 +19,7 @@ OWN = (
     "seconds_per_sample",
     "step_entropies",
 )
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # how formulas begin in spreadsheets
 DATA = "data"  # the name under which real data stand among the models
 
 
@@ -104,19 +105,31 @@ class Report:
         with replacing(*paths) as (data, table, html):
             with open(data, "w") as file:
                 json.dump(dataclasses.asdict(self), file, indent=1)
-            with open(table, "w", newline="") as file:
-                writer = csv.DictWriter(file, names, extrasaction="ignore")
-                writer.writeheader()
-                writer.writerows(self.rows)
+            with open(table, "w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(map(_no_formula, names))
+                writer.writerows([_no_formula(row.get(name)) for name in names] for row in self.rows)
             with open(html, "w", encoding="utf-8") as file:
                 file.write(page(self))
         return paths[-1]
 
     @classmethod
     def load(cls, folder):
-        """From a folder that `save` wrote."""
-        with open(os.path.join(folder, "report.json")) as file:
-            return cls(**json.load(file))
+        """From a folder that `save` wrote.
+
+        Raises:
+            ValueError: its `report.json` is no report.
+            OSError: it has none.
+        """
+        path = os.path.join(folder, "report.json")
+        content = read_json(path)
+        wanted = {field.name for field in dataclasses.fields(cls)}
+        if not wanted - {"notes"} <= set(content) <= wanted:
+            raise ValueError(
+                f"The file {path!r} is no report: it must have {', '.join(sorted(wanted))}. It has: "
+                f"{', '.join(sorted(content))[:200]}"
+            )
+        return cls(**content)
 
     def plot(self, figure, axis=None):
         """Draw a figure against the number of network calls, a line for each model; returns the axis.
@@ -131,7 +144,7 @@ class Report:
             _, axis = plots.new_figure(5.0, 3.4)
         log_y = self.note(figure).get("scale") == "log"
         plots.draw(axis, self.lines(figure), level=self.of_data(figure), log_y=log_y)
-        axis.set_ylabel(figure.replace("_", " "))
+        axis.set_ylabel(figure.replace("_", " "), parse_math=False)
         return axis
 
     def table(self):
@@ -155,6 +168,11 @@ class Report:
             "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
             for line in lines
         )
+
+
+def _no_formula(value):
+    """A cell that a spreadsheet shows and does not compute, where a text looks like a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def with_error(mean, error):

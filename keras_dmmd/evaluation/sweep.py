@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_dmmd import samplers as all_samplers
+from keras_dmmd.checks import label
 from keras_dmmd.evaluation import checks
 from keras_dmmd.evaluation.entropies import step_entropies
 from keras_dmmd.evaluation.finished_cells import FinishedCells
@@ -85,6 +86,7 @@ def evaluate(
     Raises:
         ValueError: something is missing or has the wrong form, or the folder holds another sweep.
     """
+    label("title", title)
     checks.check_models(models)
     checks.check_numbers(steps, temperatures, seeds, samples)
     checks.check_metrics(metrics, models)
@@ -150,7 +152,9 @@ def _read_samplers(samplers, models):
         samplers = dict(zip(names, read, strict=True))
         if len(samplers) < len(read):
             raise ValueError(f"`samplers` must be different ones. Received: {names}")
-    samplers = {str(name): all_samplers.get(sampler) for name, sampler in samplers.items()}
+    samplers = {
+        label("sampler name", name): all_samplers.get(sampler) for name, sampler in samplers.items()
+    }
     if not samplers:
         raise ValueError("`samplers` is empty: leave it out for each model's own.")
     for stepper in samplers.values():

@@ -129,11 +129,8 @@ class HubDenoiser(layers.Layer):
             return
         hidden_dim = self.backbone.hidden_dim
         if self.mask_token_id is None:
-            mean = ops.convert_to_numpy(self.backbone.token_embedding.embeddings).mean(axis=0)
             self.mask_embedding = self.add_weight(
-                name="mask_embedding",
-                shape=(hidden_dim,),
-                initializer=lambda shape, dtype: ops.convert_to_tensor(mean.reshape(shape), dtype),
+                name="mask_embedding", shape=(hidden_dim,), initializer=self._mean_embedding
             )
         if self.prompts:
             self.known_embedding.build((None, None, hidden_dim))
@@ -145,6 +142,11 @@ class HubDenoiser(layers.Layer):
         if hasattr(self, "head"):
             self.head.build((None, None, hidden_dim))
         self.built = True
+
+    def _mean_embedding(self, shape, dtype=None):
+        """An initializer: it asks for the table's values when memory is taken, not before."""
+        mean = ops.convert_to_numpy(self.backbone.token_embedding.embeddings).mean(axis=0)
+        return ops.convert_to_tensor(mean.reshape(shape), dtype)
 
     def sample_noise(self, batch_size, length, seed):
         """The random input of one call, or `None` for a denoiser without one."""
@@ -191,8 +193,11 @@ class HubDenoiser(layers.Layer):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        if isinstance(config["model"], dict):
-            config["model"] = keras.saving.deserialize_keras_object(config["model"])
+        model = config["model"]
+        if isinstance(model, dict):
+            if "backbone" in model["config"]:  # a task, which would make an optimizer for itself
+                model = {**model, "config": {**model["config"], "compile": False}}
+            config["model"] = keras.saving.deserialize_keras_object(model)
         return cls(**config)
 
     @classmethod

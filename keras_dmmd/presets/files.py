@@ -1,18 +1,17 @@
 """Trained models as folders: `config.json`, `weights.npz`, `card.json`."""
 
-import importlib
-import importlib.util
+import functools
 import json
 import os
-import zipfile
-from collections.abc import Iterable
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_dmmd.files import replacing
+from keras_dmmd.files import read_json, replacing
 from keras_dmmd.presets import handles
+from keras_dmmd.presets.config import model_of, portable, read_config
+from keras_dmmd.weight_files import NpzFile, made_from
 
 FOLDER = os.path.dirname(__file__)
 
@@ -34,13 +33,13 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
         dtype: of the stored weights. Half precision halves the file; weights load as float32.
     """
     arrays = {
-        f"{i:03d} {_path(model, v)}": ops.convert_to_numpy(ops.cast(v, "float32")).astype(dtype)
-        for i, v in enumerate(model.weights)
+        name: ops.convert_to_numpy(ops.cast(v, "float32")).astype(dtype)
+        for name, v in zip(_names(model), model.weights, strict=True)
     }
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         raise ValueError(f"Weights that are not finite in {dtype}: {broken}")
-    config = _portable(keras.saving.serialize_keras_object(model))
+    config = portable(keras.saving.serialize_keras_object(model))
     paths = [os.path.join(folder, name) for name in ("weights.npz", "config.json", "card.json")]
     with replacing(*paths) as (weights, *texts):
         np.savez_compressed(weights, **arrays)
@@ -60,66 +59,67 @@ def from_preset(preset):
     Returns:
         The model under the current dtype policy, not compiled: a built `keras_dmmd.DiffusionModel`
         unless it is a reference or image features.
+
+    Raises:
+        ValueError: there is no such preset, its config describes no model, or its weights are those of
+            another one. Names and shapes are compared before memory is taken for them.
+        OSError: a file is missing, damaged or cannot be read.
     """
     folder = _folder(preset)
-    if not os.path.exists(os.path.join(folder, "config.json")):
+    path = os.path.join(folder, "config.json")
+    if not os.path.exists(path):
         raise ValueError(
             f"`preset` must be a folder, a handle or one of {names()}. Received: {preset!r}"
         )
-    with open(os.path.join(folder, "config.json")) as file:
-        config = json.load(file)
-    _import_parts(config)
-    model = keras.saving.deserialize_keras_object(config)
-    path = os.path.join(folder, "weights.npz")
-    try:
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in sorted(file.files)}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise OSError(f"The preset's weights {path!r} are missing or damaged: {error}") from error
-    expected = [f"{i:03d} {_path(model, v)}" for i, v in enumerate(model.weights)]
-    if list(arrays) != expected:
-        raise ValueError(f"The weights in {path!r} do not belong to the model in its config.json.")
-    for variable, array in zip(model.weights, arrays.values(), strict=True):
-        variable.assign(array.astype("float32"))
-    return model
+    with NpzFile(os.path.join(folder, "weights.npz")) as weights:
+        config = read_config(path, weights)
+        return made_from(lambda: model_of(config, path), lambda model: _values(model, weights))
+
+
+def _values(model, weights):
+    """Of every weight of a model the variable, and a function that reads it from the file.
+
+    Raises:
+        ValueError: names or shapes differ.
+    """
+    names = _names(model)
+    strange = sorted({*weights.names} ^ {*names})
+    if strange:
+        raise ValueError(
+            f"The weights in {weights.path!r} do not belong to the model in its config.json: "
+            f"{len(weights.names)} for {len(names)}, and only one of them has {strange[0][:200]!r}."
+        )
+    weights.check_size(names)
+    for name, variable in zip(names, model.weights, strict=True):
+        if weights.shape(name) != tuple(variable.shape):
+            raise ValueError(
+                f"The weights in {weights.path!r} do not belong to the model in its config.json: "
+                f"{name!r} has shape {weights.shape(name)}, and not {tuple(variable.shape)}."
+            )
+    reads = [functools.partial(_read, weights, name) for name in names]
+    return list(zip(model.weights, reads, strict=True))
+
+
+def _read(weights, name):
+    values = weights.read(name)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name!r} in {weights.path!r} has values that are not finite.")
+    return values
 
 
 def read_card(preset):
     """The card of a preset: how it was trained and what was measured, a dict."""
-    with open(os.path.join(_folder(preset), "card.json")) as file:
-        return json.load(file)
-
-
-def _import_parts(config):
-    """Import the modules of this library that a config names: that of KerasHub waits for it."""
-    if isinstance(config, dict):
-        module = str(config.get("module"))
-        # A class is found by its registered name, wherever its module has moved since.
-        if module.startswith("keras_dmmd.") and importlib.util.find_spec(module) is not None:
-            importlib.import_module(module)
-        config = config.values()
-    if not isinstance(config, str) and isinstance(config, Iterable):
-        for part in config:
-            _import_parts(part)
+    return read_json(os.path.join(_folder(preset), "card.json"))
 
 
 def _folder(preset):
     if handles.is_handle(preset):
         return handles.download(preset)
-    return preset if os.path.isdir(preset) else os.path.join(FOLDER, preset)
+    if not isinstance(preset, (str, os.PathLike)):
+        raise ValueError(f"`preset` must be a path, a handle or a name. Received: {preset!r}")
+    return os.fspath(preset) if os.path.isdir(preset) else os.path.join(FOLDER, preset)
 
 
-def _path(model, variable):
-    """A weight's path without the model's own name, which counts up within a process."""
-    return variable.path.split("/", 1)[-1]
-
-
-def _portable(config):
-    """Drop what belongs to a process: dtype policies, for which a preset takes those in force where it
-    is loaded, the frozen state of a teacher, and the identities of shared objects."""
-    if isinstance(config, dict):
-        dropped = ("dtype", "trainable", "shared_object_id", "compile_config")
-        return {k: _portable(v) for k, v in config.items() if k not in dropped}
-    if isinstance(config, list):
-        return [_portable(v) for v in config]
-    return config
+def _names(model):
+    """Of every weight its number and its path without the model's own name, which counts up."""
+    return [f"{i:03d} {v.path.split('/', 1)[-1]}" for i, v in enumerate(model.weights)]

@@ -1,5 +1,8 @@
 """Byte-pair encoding, by the `tokenizers` library."""
 
+import contextlib
+import os
+
 import keras
 import numpy as np
 
@@ -17,6 +20,9 @@ def _library():
 class BytePairTokenizer(Tokenizer):
     """Byte-pair encoding over bytes, so that any text has ids and comes back as it was.
 
+    What a `tokenizer.json` may say of cutting, of padding and of merging at random is switched off. One
+    whose normalizer changes texts, as by lower-casing, encodes only those that it leaves as they are.
+
     Args:
         definition: what `tokenizers.Tokenizer.to_str()` returns, the content of a `tokenizer.json`.
         end: the end token, which the definition must have, or `None`.
@@ -30,19 +36,31 @@ class BytePairTokenizer(Tokenizer):
 
     Raises:
         ImportError: the package `tokenizers` is not installed.
-        ValueError: the definition is none, or lacks the end token.
+        ValueError: the definition is none, lacks the end token, or leaves ids out.
     """
 
     def __init__(self, definition, end=END):
-        try:
-            self._tokenizer = _library().Tokenizer.from_str(definition)
-        except ImportError:
-            raise
-        except Exception as error:  # the library raises nothing narrower
-            raise ValueError(f"`definition` is not a tokenizer.json: {error}") from error
-        self._tokenizer.encode_special_tokens = True  # a text that spells one out means its letters
+        library = _library()
+        if not isinstance(definition, str):
+            raise ValueError(f"`definition` must be a string. Received: {type(definition).__name__}")
+        if end is not None and not isinstance(end, str):
+            raise ValueError(f"`end` must be a string or None. Received: end={end!r}")
+        with _refusing("`definition` is not a tokenizer.json"):
+            self._tokenizer = library.Tokenizer.from_str(definition)
+            self._tokenizer.no_truncation()
+            self._tokenizer.no_padding()
+            self._tokenizer.encode_special_tokens = True  # a text that spells one out means its letters
+            if isinstance(self._tokenizer.model, library.models.BPE):
+                self._tokenizer.model.dropout = None
+            ids = sorted(self._tokenizer.get_vocab(with_added_tokens=True).values())
         self.definition, self.end = definition, end
-        self.vocabulary_size = self._tokenizer.get_vocab_size()
+        self.vocabulary_size = len(ids)
+        absent = next((i for i, known in enumerate(ids) if i != known), None)
+        if not ids or absent is not None:
+            raise ValueError(
+                f"The ids of a vocabulary must be 0 to {len(ids) - 1}, one each for its {len(ids)} "
+                f"tokens. Received: a definition without id {absent or 0}"
+            )
         self.end_id = None if end is None else self._tokenizer.token_to_id(end)
         if end is not None and self.end_id is None:
             raise ValueError(f"The vocabulary has no token {end!r}: name its end token with `end=`.")
@@ -75,15 +93,50 @@ class BytePairTokenizer(Tokenizer):
 
     @classmethod
     def from_file(cls, path, end=END):
-        """From a `tokenizer.json`."""
-        with open(path, encoding="utf-8") as file:
-            return cls(file.read(), end)
+        """From a `tokenizer.json`.
+
+        Raises:
+            ValueError: it is none; see `BytePairTokenizer`.
+        """
+        try:
+            with open(path, encoding="utf-8-sig") as file:
+                return cls(file.read(), end)
+        except ValueError as error:  # of what is no UTF-8 too
+            raise ValueError(f"The file {os.fspath(path)!r} makes no tokenizer: {error}") from error
 
     def _encode(self, text):
-        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, "int32")
+        with _refusing(f"This tokenizer cannot encode {text[:60]!r}"):
+            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        back = self._decode(ids)
+        if back != text:
+            at = next(
+                (i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), len(back)
+            )
+            raise ValueError(
+                f"This tokenizer does not give texts back as they were. From character {at} on, "
+                f"{text[at : at + 30]!r} comes back as {back[at : at + 30]!r}: its normalizer or its "
+                "vocabulary leaves out or changes what stands there."
+            )
+        return np.array(ids, "int32")
 
     def _decode(self, ids):
-        return self._tokenizer.decode(list(map(int, ids)), skip_special_tokens=False)
+        with _refusing("This tokenizer cannot decode its ids"):
+            return self._tokenizer.decode(list(map(int, ids)), skip_special_tokens=False)
 
     def get_config(self):
         return {"definition": self.definition, "end": self.end}
+
+
+@contextlib.contextmanager
+def _refusing(what):
+    """A context in which errors of the library are `ValueError`s, its panics too.
+
+    Its code is in Rust, and what it does not expect, as of an odd regular expression, ends a program: a
+    panic is no `Exception`, and its class cannot be imported.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise ValueError(f"{what}: {str(error)[:300]}") from error
+        raise

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras.src.saving.serialization_lib import SafeModeScope
 
+from keras_dmmd.optional import package
 from keras_dmmd.tokenizers.tokenizer import Tokenizer
 
 
@@ -48,6 +49,11 @@ class HubTokenizer(Tokenizer):
     @classmethod
     def from_config(cls, config):
         tokenizer = keras.saving.deserialize_keras_object(config["tokenizer"])
+        hub = package("keras_hub", "HubTokenizer", "keras-hub")
+        if not isinstance(tokenizer, hub.models.Tokenizer):
+            raise ValueError(
+                f"`tokenizer` must be a keras_hub Tokenizer. Received: {type(tokenizer).__name__}"
+            )
         with tempfile.TemporaryDirectory() as folder:
             for name, content in config["assets"].items():
                 if pathlib.PurePath(name).name != name:

@@ -1,5 +1,8 @@
 """The contract of a tokenizer, and what every tokenizer shares."""
 
+import collections
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 
@@ -97,13 +100,16 @@ class SymbolTokenizer(Tokenizer):
     """
 
     def __init__(self, symbols, end):
+        if not isinstance(symbols, Iterable):
+            raise ValueError(f"The vocabulary must be strings. Received: {symbols!r}")
         symbols = list(symbols)
         wrong = [s for s in symbols if not isinstance(s, str) or not s]
-        if wrong or not symbols or len(set(symbols)) < len(symbols):
-            repeated = sorted({s for s in symbols if symbols.count(s) > 1} - set(wrong))
+        counts = collections.Counter(s for s in symbols if isinstance(s, str) and s)
+        if wrong or not symbols or len(counts) < len(symbols):
+            repeated = sorted(s for s, count in counts.items() if count > 1)
             raise ValueError(
-                "The vocabulary must be distinct, non-empty strings. "
-                f"Received: {len(symbols)} symbols, repeated: {repeated}, no strings: {wrong}"
+                "The vocabulary must be distinct, non-empty strings. Received: "
+                f"{len(symbols)} symbols, repeated: {repeated[:20]}, no strings: {wrong[:20]}"
             )
         self.symbols, self.end = symbols, bool(end)
         self.vocabulary_size = len(symbols) + self.end

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend, checks
-from keras_dmmd.files import Lock
+from keras_dmmd.locks import Lock
 from keras_dmmd.training.remembering import global_streams, pack, set_global_streams, unpack
 
 NAME = re.compile(r"epoch_(\d+)_step_(\d+)\.weights\.h5")

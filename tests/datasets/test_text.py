@@ -176,6 +176,42 @@ def test_wrong_files(tmp_path):
         datasets.load_text(tmp_path)
 
 
+MARK = b"\xef\xbb\xbf"  # the mark of byte order, as UTF-8
+
+
+def test_a_mark_of_byte_order_is_no_character(tmp_path):
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_bytes(MARK + f"document {name}".encode())
+    expected = ["document a.txt", "document b.txt"]
+    files = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    for path in (tmp_path, files):
+        assert datasets.load_text(path, held_out=0) == (expected, [])
+    assert datasets.load_text(files[0], held_out=0, separator=" ")[0] == ["document", "a.txt"]
+    (tmp_path / "a.txt").write_bytes("document".encode("utf-16"))
+    with pytest.raises(ValueError, match="a.txt.*not UTF-8"):
+        datasets.load_text(tmp_path)
+
+
+def test_texts_of_an_archive_begin_without_a_mark(tmp_path, nothing_installed):
+    package = write_speeches(tmp_path / "package" / "data").parent
+    first = package / "data" / f"{NAMES[0]}.txt"
+    first.write_bytes(MARK + b"My fellow citizens")
+
+    def pack():
+        with tarfile.open(tmp_path / "made.tgz", "w:gz") as file:
+            file.add(package, "package")
+        return tmp_path / "made.tgz"
+
+    assert datasets.load_sotu(pack())[0][0] == "My fellow citizens"
+    first.write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="made.tgz.*damaged.*utf-8"):
+        datasets.load_sotu(pack())
+    content = pack().read_bytes()
+    (tmp_path / "made.tgz").write_bytes(content[:40] + bytes(40) + content[80:])
+    with pytest.raises(ValueError, match="made.tgz.*damaged"):
+        datasets.load_sotu(tmp_path / "made.tgz")
+
+
 # Splits -------------------------------------------------------------------------------------------
 
 

@@ -77,9 +77,9 @@ def dom(tmp_path_factory):
         pytest.skip("no Chromium is installed")
     folder = tmp_path_factory.mktemp("page")
 
-    def visit(fragment="", width=1200, then=""):
+    def visit(fragment="", width=1200, then="", made=None):
         """The page after its script and what `then` does."""
-        text = page(report()).replace("</body>", f"<script>{then}</script></body>")
+        text = page(made or report()).replace("</body>", f"<script>{then}</script></body>")
         (folder / "report.html").write_text(text, encoding="utf-8")
         flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
         flags += " --disable-background-networking --disable-component-update --dump-dom"
@@ -101,6 +101,16 @@ def test_what_a_browser_shows(dom):
     assert "<pre>&lt;!--&lt;script&gt; a row &lt;/script&gt;&lt;b&gt;of&lt;/b&gt; text</pre>" in models
     assert models.count('<canvas width="2" height="2">') == 3
     assert shown.count("<tr>") == 6
+
+
+def test_names_that_every_object_has(dom):
+    """No grid is given for these models, whatever JavaScript finds under their names."""
+    made = report()
+    names = ["constructor", "__proto__", "toString"]
+    made.shown["samples"] = {name: {"4": [f"a sample of {name}"]} for name in names}
+    made.shown["grids"] = {}
+    shown = dom(made=made)
+    assert re.findall(r"<pre>(.*?)</pre>", shown) == [f"a sample of {name}" for name in names]
 
 
 def test_the_slider_moves_to_other_numbers_of_calls(dom):

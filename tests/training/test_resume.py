@@ -347,7 +347,7 @@ def test_a_folder_that_cannot_be_is_an_error_before_training(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="by another process's lock")
 def test_a_folder_has_one_owner(tmp_path):
-    code = "import sys, keras_dmmd.files as f; lock = f.Lock(sys.argv[1]); print('held', flush=True)"
+    code = "import sys, keras_dmmd.locks as f; lock = f.Lock(sys.argv[1]); print('held', flush=True)"
     code += "; input()"
     command = [sys.executable, "-c", code, str(tmp_path)]
     other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

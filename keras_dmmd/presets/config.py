@@ -1,0 +1,106 @@
+"""The configs of presets, as strangers may write them: what can be said before anything is made."""
+
+import importlib
+import importlib.util
+import os
+
+import keras
+
+from keras_dmmd.files import read_json
+from keras_dmmd.weight_files import short
+
+# Larger numbers than these size nothing that is in use: network calls of a sample, tokens of a text.
+MOST = 10**7
+
+
+def read_config(path, weights):
+    """The config of a model, a dict, whose numbers can be those of its weights.
+
+    Layers are made before their weights can be compared, so that a number in a config could make them
+    for ever.
+
+    Args:
+        path: of the `config.json`.
+        weights: the `keras_dmmd.weight_files.WeightFile` of the same model.
+
+    Raises:
+        ValueError: the file is no config, or names a size that no model with such weights has.
+    """
+    config = read_json(path)
+    most = max(MOST, os.path.getsize(weights.path))
+    # Every layer has a weight; a seed is no size.
+    highest = {"num_layers": len(weights.names), "seed": float("inf")}
+    parts = [(None, None, config)]  # of which part, under which key, what
+    while parts:
+        part = parts.pop()
+        _, key, value = part
+        if isinstance(value, (dict, list)):
+            inner = value.items() if isinstance(value, dict) else enumerate(value)
+            parts += [(part, inner_key, inner_value) for inner_key, inner_value in inner]
+        elif isinstance(value, int) and abs(value) > highest.get(key, most):
+            raise ValueError(
+                f"{path!r}: {_place(part)} is {str(value)[:40]}, but in a model with "
+                f"{len(weights.names)} arrays of weights it is at most {highest.get(key, most)}."
+            )
+    return config
+
+
+def _place(part):
+    """Where a part of a config stands, as `config.denoiser.config.num_layers`."""
+    keys = []
+    while part[0] is not None:
+        keys.append(str(part[1])[:40])
+        part = part[0]
+    return ".".join(keys[::-1])
+
+
+def model_of(config, path):
+    """The model that a config describes, built.
+
+    Raises:
+        ImportError: it needs a package that is not installed.
+        ValueError: it describes none.
+    """
+    try:
+        _import_parts(config)
+        model = keras.saving.deserialize_keras_object(config)
+    except ImportError:
+        raise
+    except Exception as error:  # whatever constructors say of arguments that they do not expect
+        raise ValueError(
+            f"{path!r} describes no model: {type(error).__name__}: {short(error)}"
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"{path!r} describes no model, but: {type(model).__name__}")
+    return model
+
+
+def portable(config):
+    """Drop what belongs to a process: dtype policies, for which a preset takes those in force where it
+    is loaded, the frozen state of a teacher, and the identities of shared objects."""
+    if isinstance(config, dict):
+        dropped = ("dtype", "trainable", "shared_object_id", "compile_config")
+        return {k: portable(v) for k, v in config.items() if k not in dropped}
+    if isinstance(config, list):
+        return [portable(v) for v in config]
+    return config
+
+
+def _import_parts(config):
+    """Import the modules of this library that a config names: that of KerasHub waits for it."""
+    if isinstance(config, dict):
+        module = config.get("module")
+        if isinstance(module, str) and module.startswith("keras_dmmd.") and _is_there(module):
+            importlib.import_module(module)
+        config = list(config.values())
+    if isinstance(config, list):
+        for part in config:
+            _import_parts(part)
+
+
+def _is_there(module):
+    """Whether there is a module. A class is found by its registered name, wherever its module moved."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # nor is the package above it
+        return False
