@@ -219,7 +219,7 @@ def test_where_nothing_can_be_written_no_work_is_done(teacher, text, tmp_path, m
         (["distill", teacher, *data, "--out", inside], "Nothing can be written"),
         (["generate", teacher, "--out", inside], "Nothing can be written"),
         (["generate", teacher, "--out", tmp_path], "is a folder"),
-        (["evaluate", teacher, "--samples", 4, "--out", inside], "file"),
+        (["evaluate", teacher, *data, "--samples", 4, "--out", inside], "file"),
     ):
         assert cli.main(list(map(str, arguments))) == 2
         assert message in capsys.readouterr().err

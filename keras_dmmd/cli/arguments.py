@@ -101,7 +101,7 @@ def _evaluate(sub):
     sub.add_argument("--samples", type=int, default=500, help="per cell and seed [%(default)s]")
     sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="[0 1 2]")
     _classes(sub)
-    _data(sub, "real data, to compare with")
+    _data(sub, "real data: one half to learn a judge from, the other to compare with")
     sub.add_argument("--features", help="image features, such as digits_features: Fréchet distances")
     sub.add_argument(
         "--reference",
