@@ -97,6 +97,7 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
         self.sampler = samplers.get(sampler)
         self.sampler.check(process)
         self.tokenizer = tokenizers.get(tokenizer)
+        self.check_length(length)
         self.label_dropout, self.prompt_rate = label_dropout, prompt_rate
         self._check_conditions()
         self.bits_metric = MeanAndError(name="bits_per_dim")
@@ -136,6 +137,12 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
 
     def check_length(self, length):
         """Raise a `ValueError` where sequences cannot have this length."""
+        most = self.capabilities.max_length
+        if length is not None and most is not None and length > most:
+            raise ValueError(
+                f"This {type(self.denoiser).__name__} has positions for {most} tokens, so no sequence "
+                f"may be longer. Received: length={length}"
+            )
         size = self.capabilities.block_size
         if length is not None and size and length % size:
             raise ValueError(
