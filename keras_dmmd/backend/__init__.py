@@ -18,6 +18,7 @@ defines all of them:
 | `StatefulTrainStep` | mixin: write `update(data) -> logs` with plain `assign`s, get a `train_step` |
 | `unshare(variables)` | give each variable memory of its own |
 | `keeper(variables)` | a function that gives variables their values back after a failed `fit` |
+| `return_state(model)` | within a batch of its `fit`: its variables have their values |
 | `compile_inference(fn, variables, jit_compile)` | `fn` compiled, with weights as arguments |
 | `COMPILES` | whether that compiles by default |
 | `version()`, `device_name()` | of the backend, and what it computes on |

@@ -23,6 +23,7 @@ __all__ = [
     "no_gradient",
     "normal",
     "on_cpu",
+    "return_state",
     "row_keys",
     "split",
     "synchronize",
@@ -146,6 +147,11 @@ def keeper(variables):
                 variable._value = value
 
     return keep
+
+
+def return_state(model):
+    # Keras lends the state to its loop, and takes it from the variables again where a callback asked.
+    model.jax_state_sync()
 
 
 def compile_inference(fn, variables, jit_compile):

@@ -14,6 +14,7 @@ from keras_dmmd.training.generation import Generation
 from keras_dmmd.training.inputs import weighted_mean
 from keras_dmmd.training.reading import Reader
 from keras_dmmd.training.seeded import SeededModel
+from keras_dmmd.training.threads import reads
 from keras_dmmd.training.updates import update
 
 # What is serialised as an object of its own.
@@ -311,7 +312,8 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
         own = {"denoiser": copy_denoiser(self, noise), "process": self.process}
         copy = DiffusionModel(**{**self._options(), **own, "seed": seed, "name": name})
         copy.build((None, self.length))
-        copy_weights(self, copy)
+        with reads(self):
+            copy_weights(self, copy)
         return copy
 
     def _options(self):

@@ -10,6 +10,7 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from keras_dmmd import backend
 from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.reading import plain_error, read_data, read_validation
+from keras_dmmd.training.threads import reads, trains
 from keras_dmmd.training.updates import Count, Guard, averages_unless_error, with_callback
 
 
@@ -52,6 +53,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
         out, and counted as `skipped` in the logs.
 
         Raises:
+            RuntimeError: another thread trains or reads these weights; in callbacks of this `fit` all
+                models may be sampled and evaluated.
             FloatingPointError: `keras_dmmd.training.updates.PATIENCE` updates in a row were left out.
         """
         self._assert_compile_called("fit")
@@ -61,11 +64,12 @@ class SeededModel(ExactCheckpoints, keras.Model):
         call["validation_data"] = read_validation(self.reader, call.get("validation_data"))
         guard = Guard()
         call["callbacks"] = with_callback(call.get("callbacks"), guard)
-        try:
-            with self._kept(), averages_unless_error(self.optimizer), self.phase(training=True):
-                history = super().fit(**call)
-        finally:
-            backend.unshare([*self.variables, *self.optimizer.variables])
+        with trains(self):
+            try:
+                with self._kept(), averages_unless_error(self.optimizer), self.phase(training=True):
+                    history = super().fit(**call)
+            finally:
+                backend.unshare([*self.variables, *self.optimizer.variables])
         guard.check()
         return history
 
@@ -73,31 +77,33 @@ class SeededModel(ExactCheckpoints, keras.Model):
         """`keras.Model.evaluate`; the same model and data give the same result."""
         self._assert_compile_called("evaluate")
         call = self._read_call(keras.Model.evaluate, args, kwargs, repeats=self.corruptions)
-        with self._kept(), self.phase(training=False):
+        with reads(self), self._kept(), self.phase(training=False):
             return super().evaluate(**call)
 
     def predict(self, *args, **kwargs):
         """What `call` returns for each example; repeats, like `evaluate`."""
         call = self._read_call(keras.Model.predict, args, kwargs)
-        self._rewind()
-        with self._kept():
+        with reads(self), self._kept():
+            self._rewind()
             return super().predict(**call)
 
     def train_on_batch(self, *args, **kwargs):
         """See `keras.Model.train_on_batch`."""
         call = self._read_call(keras.Model.train_on_batch, args, kwargs)
-        with self._kept(), self.phase(training=True):
+        with trains(self), self._kept(), self.phase(training=True):
             return super().train_on_batch(**call)
 
     def test_on_batch(self, *args, **kwargs):
         """See `keras.Model.test_on_batch`."""
         call = self._read_call(keras.Model.test_on_batch, args, kwargs)
-        with self._kept(), self.phase(training=False):
+        with reads(self), self._kept(), self.phase(training=False):
             return super().test_on_batch(**call)
 
     def predict_on_batch(self, x):
         """See `keras.Model.predict_on_batch`."""
-        return super().predict_on_batch(self._read_call(keras.Model.predict_on_batch, (x,), {})["x"])
+        call = self._read_call(keras.Model.predict_on_batch, (x,), {})
+        with reads(self):
+            return super().predict_on_batch(call["x"])
 
     @property
     def reader(self):
