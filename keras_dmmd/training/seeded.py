@@ -105,6 +105,19 @@ class SeededModel(ExactCheckpoints, keras.Model):
         with reads(self):
             return super().predict_on_batch(call["x"])
 
+    def export(self, *args, **kwargs):
+        """Refused: what Keras would write is `call`, which is a loss.
+
+        Raises:
+            NotImplementedError: always; it says what to do.
+        """
+        raise NotImplementedError(
+            f"A {type(self).__name__} has no call that could be exported: its `call` is a loss, and "
+            "`generate` is a loop over calls of a network. Save the model, of a distiller its student, "
+            'with `model.save("x.keras")` or `model.save_to_preset(folder)`, and sample from it where '
+            "keras_dmmd is installed, on any backend. docs/networks.md exports the network alone."
+        )
+
     @property
     def reader(self):
         """What reads the data of this model."""
