@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import tempfile
 
 
 def read_json(path):
@@ -81,3 +82,28 @@ def _is_running(process):
     except (PermissionError, OSError):
         return True
     return True
+
+
+def check_folder(folder):
+    """Make a folder, and see that files can be written in it: before the work that they will hold.
+
+    Raises:
+        OSError: they cannot; it says where and why.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=".partial"):
+            pass
+    except OSError as error:
+        raise OSError(f"Nothing can be written in the folder {os.fspath(folder)!r}: {error}") from error
+
+
+def check_file(path):
+    """See that a file can be written later; its folder is made.
+
+    Raises:
+        OSError: it cannot; it says where and why.
+    """
+    if os.path.isdir(path):
+        raise OSError(f"{os.fspath(path)!r} is a folder, not a place for a file.")
+    check_folder(os.path.dirname(os.path.abspath(path)))

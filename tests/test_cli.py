@@ -1,6 +1,8 @@
 """The command line, on models and files that it makes itself."""
 
+import argparse
 import json
+import sys
 
 import keras
 import numpy as np
@@ -44,6 +46,56 @@ def test_info(teacher, capsys):
     assert "MaskedDiffusion" in shown and '"task": "a to c"' in shown and "parameters" in shown
 
 
+def test_info_of_a_model_of_ones_own(teacher, tmp_path, capsys):
+    """Without a card, which nobody has to write."""
+    model = kd.from_preset(teacher)
+    kd.presets.save_to_preset(model, tmp_path / "preset")
+    model.save(tmp_path / "model.keras")
+    model.save(tmp_path / "saved", zipped=False)
+    (tmp_path / "bare").mkdir()
+    for name in ("config.json", "weights.npz"):
+        (tmp_path / "bare" / name).write_bytes((tmp_path / "preset" / name).read_bytes())
+    for name in ("preset", "model.keras", "saved", "bare"):
+        run("info", tmp_path / name)
+        shown = capsys.readouterr().out
+        assert "MaskedDiffusion" in shown and "CharacterTokenizer" in shown and "{}" not in shown
+
+
+def test_files_of_model_save(teacher, tmp_path, capsys):
+    """What README ends with, and a distiller's, which stands for its student."""
+    model = kd.from_preset(teacher)
+    model.save(tmp_path / "model.keras")
+    distiller = kd.DMMDDistiller(model.copy(), steps=2)
+    distiller.compile()
+    distiller.save(tmp_path / "distiller.keras")
+    for name, source in (("model", model), ("distiller", distiller.student)):
+        run("generate", tmp_path / f"{name}.keras", "-n", 2, "--out", tmp_path / "ids.npy")
+        np.testing.assert_array_equal(np.load(tmp_path / "ids.npy"), source.generate(2))
+    (tmp_path / "x.weights.h5").write_text("weights")
+    (tmp_path / "broken.keras").write_text("no zip")
+    for name, message in (
+        ("nowhere.keras", "no file"),
+        ("x.weights.h5", "weights alone"),
+        ("broken.keras", "damaged"),
+    ):
+        assert cli.main(["generate", str(tmp_path / name)]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_file_with_a_hub_denoiser(tmp_path, monkeypatch, capsys):
+    """In a process that has not heard of it yet."""
+    models = pytest.importorskip("keras_hub").models
+    from keras_dmmd.models.hub import HubDenoiser
+
+    backbone = models.BertBackbone(5, 1, 2, 8, 16, max_sequence_length=LENGTH)
+    model = kd.DiffusionModel(HubDenoiser(backbone), kd.MaskedDiffusion(5), length=LENGTH)
+    model.save(tmp_path / "hub.keras")
+    monkeypatch.delitem(sys.modules, "keras_dmmd.models.hub")
+    monkeypatch.delitem(keras.saving.get_custom_objects(), "keras_dmmd>HubDenoiser")
+    run("info", tmp_path / "hub.keras")
+    assert "HubDenoiser" in capsys.readouterr().out
+
+
 def test_generate(teacher, tmp_path, capsys):
     run("generate", teacher, "-n", 3, "--prompt", "ab ", "--seed", 5)
     lines = capsys.readouterr().out.splitlines()
@@ -76,6 +128,146 @@ def test_distill_and_evaluate(teacher, text, tmp_path, capsys):
     assert "repetition_4" in rows[0] and (report / "report.html").exists()
 
 
+def test_gaps_and_separators(teacher, tmp_path, capsys):
+    parts = ["--prompt", "ab", "--gap", 3, "--prompt", "ca"]
+    run("generate", teacher, *parts, "-n", 2, "--separator", r"|\n", "--out", tmp_path / "t.txt")
+    first, second = (tmp_path / "t.txt").read_text().removesuffix("\n").split("|\n")
+    for text in (first, second):
+        assert text.startswith("ab") and text[5:7] == "ca"
+    run("generate", teacher, "--gap", 6, "--prompt", "ab", "-n", 2)
+    assert all(line.endswith("ab") for line in capsys.readouterr().out.splitlines())
+    for wrong in ("0", "x"):
+        with pytest.raises(SystemExit):
+            cli.main(["generate", teacher, "--gap", wrong])
+        assert "number of tokens" in capsys.readouterr().err
+
+
+def test_what_divides_texts(teacher, tmp_path):
+    """As `load_text` and `pack` take it; the end token closes a text."""
+    model = kd.from_preset(teacher)
+    (tmp_path / "t.txt").write_text("abc\ncab\n\nbb\n\nc")
+    chosen = {"data": str(tmp_path / "t.txt"), "labels": None}
+
+    def texts(separator=None, whole=False, lines=False):
+        args = argparse.Namespace(**chosen, separator=separator, whole=whole, lines=lines)
+        return [row.tolist() for row in cli.inputs.rows(args, model)[0]]
+
+    with pytest.raises(ValueError, match="symbol"):  # a line break, which this vocabulary lacks
+        texts("\n\n")
+    end, a, b, c = 4, 1, 2, 3
+    bb, single = [b, b] + [end] * 6, [c] + [end] * 7
+    assert texts(lines=True) == [[a, b, c] + [end] * 5, [c, a, b] + [end] * 5, bb, single]
+    assert texts("\n", whole=True) == texts(lines=True)
+    assert texts("\n") == [[a, b, c, end, c, a, b, end]]  # the rest is less than a row
+    with pytest.raises(ValueError, match="one or the other"):
+        texts("\n", lines=True)
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """A model of two classes as a file, ids and their classes."""
+    keras.utils.set_random_seed(1)
+    denoiser = kd.Denoiser(3, num_classes=2, hidden_dim=8, num_layers=1, num_heads=2, cond_dim=4)
+    kd.DiffusionModel(denoiser, kd.MaskedDiffusion(3), 5).save(tmp_path / "classes.keras")
+    np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(0, 3, (40, 5)))
+    np.save(tmp_path / "labels.npy", np.arange(40) % 2)
+    return [
+        tmp_path / "classes.keras",
+        "--data",
+        tmp_path / "ids.npy",
+        "--labels",
+        tmp_path / "labels.npy",
+    ]
+
+
+def test_classes_and_guidance(classes, tmp_path, monkeypatch, capsys):
+    model = keras.saving.load_model(classes[0])
+    guided = ["--label", 1, "--guidance", 2.0, "--out", tmp_path / "g.npy"]
+    run("generate", classes[0], "-n", 3, "--steps", 2, *guided)
+    expected = model.generate(3, steps=2, labels=1, guidance_scale=2.0)
+    np.testing.assert_array_equal(np.load(tmp_path / "g.npy"), expected)
+    given = []
+    monkeypatch.setattr(kd.DMMDDistiller, "fit", lambda *args, **kwargs: given.extend(args))
+    run("distill", *classes, "--guidance", 2, "--out", tmp_path / "student")
+    distiller, _, labels = given
+    assert distiller.guidance_scale == 2 and labels.tolist() == [0, 1] * 20
+    assert json.loads((tmp_path / "student" / "card.json").read_text())["guidance"] == 2
+    sweep = ["--steps", 1, "--samples", 5, "--seeds", 0, "--label", 1, "--out", tmp_path / "report"]
+    run("evaluate", *classes, *sweep)
+    assert "data" in capsys.readouterr().out
+    np.save(tmp_path / "few.npy", np.arange(3) % 2)
+    np.save(tmp_path / "other.npy", np.arange(40))
+    for arguments, message in (
+        (["distill", *classes[:3], "--guidance", 2, "--out", "o"], "--labels"),
+        (["distill", *classes[:4], tmp_path / "few.npy", "--out", "o"], "3 labels for 40 rows"),
+        (["distill", *classes[:4], tmp_path / "other.npy", "--out", "o"], "0 to 1"),
+        (["distill", *classes, "--lines", "--out", "o"], "not for a .npy file"),
+        (["evaluate", *classes, "--samples", 5, "--out", "o"], "--label"),
+        (["evaluate", *classes, "--samples", 11, "--label", 1, "--out", "o"], "20 rows"),
+    ):
+        assert cli.main(list(map(str, arguments))) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_where_nothing_can_be_written_no_work_is_done(teacher, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(kd.DMMDDistiller, "fit", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(kd.DiffusionModel, "generate", lambda *args, **kwargs: pytest.fail("sampled"))
+    (tmp_path / "file").write_text("a file")
+    inside, data = tmp_path / "file" / "student", ["--data", text, "--lines"]
+    for arguments, message in (
+        (["distill", teacher, *data, "--out", tmp_path / "file"], "Nothing can be written"),
+        (["distill", teacher, *data, "--out", inside], "Nothing can be written"),
+        (["generate", teacher, "--out", inside], "Nothing can be written"),
+        (["generate", teacher, "--out", tmp_path], "is a folder"),
+        (["evaluate", teacher, *data, "--samples", 4, "--out", inside], "file"),
+    ):
+        assert cli.main(list(map(str, arguments))) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_distillation_goes_on(teacher, text, tmp_path, monkeypatch, capsys):
+    """After Ctrl-C from the last epoch, after a full disk with nothing left but to save."""
+    monkeypatch.setattr(cli.commands, "ROUNDS_PER_EPOCH", 2)
+    begun, trained, out = [], [], tmp_path / "out"
+    command = ["distill", teacher, "--data", text, "--lines", "--rounds", 6, "--batch-size", 4]
+    command = list(map(str, [*command, "--out", out]))
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            begun.append(epoch)
+            if len(begun) == 2:
+                raise KeyboardInterrupt
+
+    fit = kd.DMMDDistiller.fit
+
+    def watched(distiller, *args, callbacks, **kwargs):
+        trained.append(distiller)
+        return fit(distiller, *args, callbacks=[*callbacks, Watch()], verbose=0, **kwargs)
+
+    monkeypatch.setattr(kd.DMMDDistiller, "fit", watched)
+    assert cli.main(command) == 130 and begun == [0, 1]
+    assert "interrupted" in capsys.readouterr().err and not (out / "config.json").exists()
+    other = [part.replace("6", "8") if part == "6" else part for part in command]
+    assert cli.main(other) == 2
+    assert "other rounds" in capsys.readouterr().err
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(np, "savez_compressed", full)
+        assert cli.main(command) == 2 and begun == [0, 1, 1, 2]
+    assert "No space left" in capsys.readouterr().err
+    run(*command)
+    assert begun == [0, 1, 1, 2]
+    assert sorted(path.name for path in out.iterdir()) == ["card.json", "config.json", "weights.npz"]
+    # The average over the run, as it was where nothing could be saved.
+    saved, before = (m.get_weights() for m in (kd.from_preset(str(out)), trained[1].student))
+    assert len(trained) == 3
+    for a, b in zip(saved, before, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-3)  # half precision
+
+
 @pytest.mark.slow
 def test_evaluate_with_features_and_with_a_reference(tmp_path, capsys):
     (digits, _), _ = kd.datasets.load_digits()
@@ -98,7 +290,11 @@ def test_evaluate_with_features_and_with_a_reference(tmp_path, capsys):
 def test_data_as_ids(teacher, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((4, LENGTH), "int64"))
     model = kd.from_preset(teacher)
-    rows = cli._data(str(tmp_path / "x.npy"), model, False)
+    args = argparse.Namespace(
+        data=str(tmp_path / "x.npy"), labels=None, separator=None, whole=False, lines=False
+    )
+    rows, labels = cli.inputs.rows(args, model)
+    assert labels is None
     assert rows.shape == (4, LENGTH) and rows.dtype == np.int32
 
 
@@ -113,7 +309,7 @@ def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, capsys):
         (["distill", teacher, "--data", "nowhere.txt", "--out", "o"], "nowhere.txt"),
         (["distill", teacher, "--data", str(tmp_path / "wrong.npy"), "--out", "o"], r"(n, 8)"),
         (["distill", "digits_masked_teacher", "--data", text, "--out", "o"], ".npy file of ids"),
-        (["distill", teacher, "--data", text, "--rounds", "0", "--out", "o"], "--rounds must be"),
+        (["distill", teacher, "--data", text, "--rounds", "0", "--out", "o"], "`--rounds` must be"),
         (["evaluate", teacher, "--data", text, "--lines", "--out", "o"], "take at most"),
         (["evaluate", teacher, teacher, "--out", "o"], "different names"),
         (["evaluate", teacher, "--features", "digits_features", "--out", "o"], "give data too"),

@@ -19,6 +19,7 @@ defines all of them:
 | `unshare(variables)` | give each variable memory of its own |
 | `keeper(variables)` | a function that gives variables their values back after a failed `fit` |
 | `pass_over(steps, *args)` | a train function that takes its batches, and does not train |
+| `return_state(model)` | within a batch of its `fit`: its variables have their values |
 | `compile_inference(fn, variables, jit_compile)` | `fn` compiled, with weights as arguments |
 | `COMPILES` | whether that compiles by default |
 | `version()`, `device_name()` | of the backend, and what it computes on |

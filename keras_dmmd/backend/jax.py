@@ -24,6 +24,7 @@ __all__ = [
     "normal",
     "on_cpu",
     "pass_over",
+    "return_state",
     "row_keys",
     "split",
     "synchronize",
@@ -154,6 +155,11 @@ def pass_over(steps, state, iterator):
     for _ in range(steps):
         next(iterator)
     return {}, state
+
+
+def return_state(model):
+    # Keras lends the state to its loop, and takes it from the variables again where a callback asked.
+    model.jax_state_sync()
 
 
 def compile_inference(fn, variables, jit_compile):

@@ -11,10 +11,14 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
     Args:
         models: a dict of names to built `DiffusionModel`s.
         samples: sequences per cell.
-        data: real ids `(n, length)`, or `None`.
+        data: real ids `(n, length)`, or `None` where there is a reference.
         features: `keras_dmmd.metrics.ImageFeatures`, for a Fréchet distance; they need data.
         reference: a `keras_dmmd.metrics.CausalReference`, for bits per character, and for the gradient
             moment where its tokens are those of the models and there are data to compare with.
+
+    Entropy, diversity and repetition alone would be won by gibberish. Without features or a reference
+    an n-gram model of one half of the data judges the samples, see `keras_dmmd.metrics.NGramReference`:
+    in bits per character of their texts, or per symbol where there is no tokenizer.
 
     Returns:
         `(metrics, reference_data)`: a list, and what `keras_dmmd.evaluate` is given.
@@ -29,20 +33,29 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
         raise ValueError(
             f"{names[0]} and {other} differ in vocabulary, tokenizer or length: they do not compare."
         )
-    # One half stands in the place of samples; features take another one to compare with.
-    parts = 4 if features is not None else 2
+    if data is None and features is not None:
+        raise ValueError("Features compare with real data: give data too.")
+    if data is None and reference is None:
+        raise ValueError(
+            "Without real data, or a reference model that judges texts, nothing could tell samples "
+            "from gibberish: give data or a reference."
+        )
+    # One half stands in the place of samples; what compares with data takes another one.
+    judged = reference is None or features is not None
+    parts = 4 if judged else 2
     if data is not None and len(data) < parts * samples:
         raise ValueError(
             f"There are {len(data)} rows of data: take at most {len(data) // parts} samples, so that "
             "some rows stand in the place of samples."
         )
     found = [metrics.UnigramEntropy(), metrics.Diversity(), metrics.Repetition()]
-    if features is not None:
-        if data is None:
-            raise ValueError("Features compare with real data: give data too.")
+    if judged:
         data = np.random.default_rng(0).permutation(data)
         known, data = data[::2], data[1::2]
-        found.insert(0, metrics.FrechetDistance(features, known))
+        if features is not None:
+            found.insert(0, metrics.FrechetDistance(features, known))
+        else:
+            found.insert(0, _judge_of(known, first.tokenizer))
     if reference is not None:
         if first.tokenizer is None:
             raise ValueError(f"A reference judges texts, but {names[0]} has no tokenizer.")
@@ -51,6 +64,13 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
         if same_ids and data is not None and samples % 2 == 0:
             found.append(metrics.GradientMoment(reference))
     return found, data
+
+
+def _judge_of(rows, tokenizer):
+    """Bits under a model of these rows: of their texts, or of the ids as they are."""
+    if tokenizer is None:
+        return metrics.BitsPerCharacter(metrics.NGramReference(rows), name="bits_per_symbol")
+    return metrics.BitsPerCharacter(metrics.NGramReference(tokenizer.decode(rows)), tokenizer)
 
 
 def _kind(model):

@@ -14,6 +14,7 @@ from keras_dmmd.metrics.gradient_moment import GradientMoment as GradientMoment
 from keras_dmmd.metrics.molecules import ChemNetFeatures as ChemNetFeatures
 from keras_dmmd.metrics.molecules import score_molecules as score_molecules
 from keras_dmmd.metrics.nelbo import BitsPerToken as BitsPerToken
+from keras_dmmd.metrics.ngram_reference import NGramReference as NGramReference
 from keras_dmmd.metrics.reference import BitsPerCharacter as BitsPerCharacter
 from keras_dmmd.metrics.reference import CausalReference as CausalReference
 from keras_dmmd.metrics.reference import GenerativePerplexity as GenerativePerplexity

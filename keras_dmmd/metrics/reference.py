@@ -35,6 +35,8 @@ class CausalReference:
     ```
     """
 
+    note = "what a reference model needs"
+
     def __init__(self, model, tokenizer=None, start_id=None, window=256, batch_size=16):
         tokenizer = tokenizer or getattr(model, "tokenizer", None)
         if tokenizer is None:
@@ -119,22 +121,25 @@ class CausalReference:
             raise ValueError("The reference model gives likelihoods that are not finite.")
         return nats, counts
 
+    def fingerprint(self):
+        """What tells this judge from another, JSON."""
+        return [weights_hash(self.model), repr(self.start_id), self.window]
+
 
 class _Judged(StreamingMetric):
     """A ratio of a reference's nats to a size of the text, over all samples.
 
     Args:
-        reference: a `CausalReference`.
-        tokenizer: that turns samples, ids `(n, length)`, into texts; `None` if samples are texts.
+        reference: a `CausalReference` or a `keras_dmmd.metrics.NGramReference`.
+        tokenizer: that turns samples, ids `(n, length)`, into texts; `None` if samples are what the
+            reference judges.
     """
-
-    note = Note(
-        "what a reference model needs; lower is better at equal entropy", against="unigram_entropy"
-    )
 
     def __init__(self, reference, tokenizer=None, name=None):
         super().__init__(name=name)
         self.reference, self.tokenizer, self.judge = reference, tokenizer, reference.model
+        text = f"{reference.note}; lower is better at equal entropy"
+        self.note = Note(text, against="unigram_entropy")
         self.reset_state()
 
     def update_state(self, samples, data=None):
@@ -152,8 +157,7 @@ class _Judged(StreamingMetric):
         self._sizes.append(self._size(texts, counts))
 
     def fingerprint(self):
-        judge = self.reference
-        return [self.name, weights_hash(judge.model), repr(judge.start_id), judge.window]
+        return [self.name, *self.reference.fingerprint()]
 
     def _size(self, texts, counts):
         raise NotImplementedError
@@ -203,7 +207,7 @@ def bits_per_character(texts, reference):
 
     Args:
         texts: strings.
-        reference: a `CausalReference`.
+        reference: a `CausalReference`, or a `keras_dmmd.metrics.NGramReference` of one's own texts.
     """
     return _once(BitsPerCharacter(reference), texts)
 

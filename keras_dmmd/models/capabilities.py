@@ -11,6 +11,7 @@ DEFAULTS = {
     "self_conditioning": False,
     "block_size": None,
     "grid": None,
+    "max_length": None,
 }
 BLOCK_METHODS = ("empty_cache", "extend")
 
@@ -27,6 +28,7 @@ class Capabilities:
         self_conditioning: whether it is shown its last prediction.
         block_size: tokens that it writes at once, block after block, or `None`, which is all of them.
         grid: `(rows, columns)` of an image, or `None`.
+        max_length: the most tokens of a sequence that it has positions for, or `None` for any.
         noise: whether it has a random input.
         takes_noise: whether it can be copied with one.
         noise_layer: the layer that projects it, whose weights a copy with another one leaves out, or
@@ -42,6 +44,7 @@ class Capabilities:
     self_conditioning: bool = False
     block_size: Any = None
     grid: Any = None
+    max_length: Any = None
     noise: bool = False
     takes_noise: bool = False
     noise_layer: Any = None

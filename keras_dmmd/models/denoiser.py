@@ -228,11 +228,16 @@ class Denoiser(layers.Layer):
                 f"A denoiser over a grid of {self.grid} takes sequences of "
                 f"{self.grid[0] * self.grid[1]} tokens. Received: {length} tokens."
             )
-        if self.grid is None and self.position == "learned" and length > self.length:
+        if self.max_length is not None and length > self.max_length:
             raise ValueError(
-                f"This denoiser has learned positions for {self.length} tokens. "
+                f"This denoiser has learned positions for {self.max_length} tokens. "
                 f"Received: {length} tokens."
             )
+
+    @property
+    def max_length(self):
+        """The most tokens that a table of learned positions has a place for, or `None`."""
+        return self.length if self.grid is None and self.position == "learned" else None
 
     def sample_noise(self, batch_size, length, seed):
         """The random input of one call, or `None` for a denoiser without one."""

@@ -1,6 +1,9 @@
 """KerasHub backbones as denoisers. The one module that imports keras_hub."""
 
+import inspect
+
 import keras
+import numpy as np
 from keras import layers, ops
 
 from keras_dmmd.models import noise as noise_layers
@@ -10,6 +13,8 @@ try:
     import keras_hub
 except ImportError as error:
     raise ImportError("keras_dmmd.models.hub needs the package: pip install keras-hub") from error
+
+POSITIONS = keras_hub.layers.PositionEmbedding  # learned, of a number of tokens that is fixed
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -32,8 +37,12 @@ class HubDenoiser(layers.Layer):
         prompts: whether the network is told which tokens are given.
         noise: the random input of a student, see `keras_dmmd.Denoiser`.
 
+    Raises:
+        ValueError: it is another model, or a backbone that looks back only, as GPT-2's and Llama's do.
+
     Call arguments:
-        z_t: ids `(batch, length)`; `vocabulary_size` is the mask.
+        z_t: ids `(batch, length)`, no longer than the backbone has learned positions for;
+            `vocabulary_size` is the mask.
         t: times `(batch,)`.
         known: which tokens are given, bool `(batch, length)`, or `None`.
         noise: what `sample_noise` returned, or `None`.
@@ -64,16 +73,19 @@ class HubDenoiser(layers.Layer):
                 "`model` must be a keras_hub Backbone of text, or a MaskedLM with one. "
                 f"Received: {model!r}"
             )
-        if getattr(backbone, "use_bidirectional_attention", True) is False:
-            raise ValueError(
-                f"This {type(backbone).__name__} looks back only: a denoiser reads in both directions. "
-                "Make it with `use_bidirectional_attention=True`."
-            )
         unknown = set(backbone.input) - {"token_ids", "padding_mask", "segment_ids"}
         if unknown:
             raise ValueError(
                 f"A denoiser is given tokens alone, but this {type(backbone).__name__} also needs "
                 f"{sorted(unknown)}."
+            )
+        if not _reads_both_ways(backbone):
+            options = inspect.signature(type(backbone)).parameters
+            option = "use_bidirectional_attention"
+            hint = f" Make it with `{option}=True`." if option in options else ""
+            raise ValueError(
+                f"This {type(backbone).__name__} looks back only: a denoiser reads in both directions, "
+                f"as the backbones of masked language models do, BERT's for instance.{hint}"
             )
         kwargs.setdefault("dtype", backbone.dtype_policy)
         super().__init__(**kwargs)
@@ -84,6 +96,8 @@ class HubDenoiser(layers.Layer):
         self.prompts = bool(prompts)
         self.vocabulary_size = self.backbone.vocabulary_size
         self.num_states = self.vocabulary_size + 1
+        tables = [part for part in self.backbone._flatten_layers() if isinstance(part, POSITIONS)]
+        self.max_length = min((table.sequence_length for table in tables), default=None)
         if mask_token_id is not None and not 0 <= mask_token_id < self.vocabulary_size:
             raise ValueError(
                 f"`mask_token_id` must be an id of the backbone, 0..{self.vocabulary_size - 1}. "
@@ -153,6 +167,11 @@ class HubDenoiser(layers.Layer):
         return None if self.noise is None else self.noise.sample(batch_size, length, seed)
 
     def call(self, z_t, t, known=None, noise=None, training=False):
+        if self.max_length is not None and z_t.shape[1] is not None and z_t.shape[1] > self.max_length:
+            raise ValueError(
+                f"This {type(self.backbone).__name__} has positions for {self.max_length} tokens. "
+                f"Received: {z_t.shape[1]} tokens."
+            )
         masked = ops.equal(z_t, self.vocabulary_size)
         ids = ops.where(masked, self.mask_token_id or 0, z_t)
         x = _embedding(self.backbone)(ids)
@@ -230,6 +249,21 @@ def clone(model):
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())
     return copy
+
+
+def _reads_both_ways(backbone):
+    """Whether a token reaches the features of those before it."""
+    if _masked_lm_class(backbone) is not None:
+        return True
+    # Asked by two texts that differ after their first token: causal attention leaves that as it was.
+    size, found = backbone.token_embedding.input_dim, []
+    for shift in (1, 2):
+        tokens = (size - 1 - shift * np.arange(4)[None]) % size
+        inputs = {"token_ids": tokens, "padding_mask": 1 + 0 * tokens, "segment_ids": 0 * tokens}
+        output = backbone({name: inputs[name].astype("int32") for name in backbone.input})
+        output = output["sequence_output"] if isinstance(output, dict) else output
+        found.append(ops.convert_to_numpy(ops.cast(output[0, 0], "float32")))
+    return float(np.abs(found[0] - found[1]).max()) > 1e-6 * float(np.abs(found[0]).max())
 
 
 def _embedding(backbone):

@@ -14,6 +14,7 @@ from keras_dmmd.training.generation import Generation
 from keras_dmmd.training.inputs import weighted_mean
 from keras_dmmd.training.reading import Reader
 from keras_dmmd.training.seeded import SeededModel
+from keras_dmmd.training.threads import reads
 from keras_dmmd.training.updates import update
 
 # What is serialised as an object of its own.
@@ -97,6 +98,7 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
         self.sampler = samplers.get(sampler)
         self.sampler.check(process)
         self.tokenizer = tokenizers.get(tokenizer)
+        self.check_length(length)
         self.label_dropout, self.prompt_rate = label_dropout, prompt_rate
         self._check_conditions()
         self.bits_metric = MeanAndError(name="bits_per_dim")
@@ -136,6 +138,12 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
 
     def check_length(self, length):
         """Raise a `ValueError` where sequences cannot have this length."""
+        most = self.capabilities.max_length
+        if length is not None and most is not None and length > most:
+            raise ValueError(
+                f"This {type(self.denoiser).__name__} has positions for {most} tokens, so no sequence "
+                f"may be longer. Received: length={length}"
+            )
         size = self.capabilities.block_size
         if length is not None and size and length % size:
             raise ValueError(
@@ -304,7 +312,8 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
         own = {"denoiser": copy_denoiser(self, noise), "process": self.process}
         copy = DiffusionModel(**{**self._options(), **own, "seed": seed, "name": name})
         copy.build((None, self.length))
-        copy_weights(self, copy)
+        with reads(self):
+            copy_weights(self, copy)
         return copy
 
     def _options(self):

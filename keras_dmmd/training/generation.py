@@ -6,6 +6,7 @@ from keras_dmmd.sampling import truncation
 from keras_dmmd.sampling.grids import calls_of
 from keras_dmmd.sampling.request import Request
 from keras_dmmd.sampling.sampler import Sampler
+from keras_dmmd.training.threads import reads
 
 
 def max_logits():
@@ -80,6 +81,9 @@ class Generation:
             For prompts that are text, a list of `n` strings, each up to its first end token; with
             `trajectory` ids all the same. With `return_calls` or `return_entropies` a tuple of that and
             what was asked for: int64 `(n,)`, float64 `(calls,)`.
+
+        Raises:
+            RuntimeError: another thread trains these weights; in a callback of `fit` they may be read.
         """
         length = self.length if length is None else length
         if length is None:
@@ -120,7 +124,8 @@ class Generation:
         )
         if jit_compile not in self._samplers:
             self._samplers[jit_compile] = Sampler(self, jit_compile)
-        found = self._samplers[jit_compile](request, seed, verbose)
+        with reads(self):
+            found = self._samplers[jit_compile](request, seed, verbose)
         samples = found.tokens if found.trajectory is None else found.trajectory
         if are_texts and not trajectory:
             samples = self.tokenizer.decode(samples)

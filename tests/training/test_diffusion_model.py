@@ -4,7 +4,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd.conditions import Conditions
-from tests.builders import PROCESSES, batches, small_model, tokens
+from tests.builders import PROCESSES, batches, distiller, numpy, randomise, small_model, tokens
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -190,3 +190,29 @@ def test_auto_compilation_stays_auto_in_files(tmp_path):
     model.compile(jit_compile=False)
     model.save(tmp_path / "model.keras")
     assert not keras.saving.load_model(tmp_path / "model.keras").jit_compile
+
+
+def test_export_says_what_to_do():
+    """Before and after `fit`, with a signature, of both kinds of model: not the loss."""
+    model, made = small_model(), distiller()
+    for each in (model, made):
+        each.compile()
+        signature = [keras.InputSpec(shape=(None, 5), dtype="int32")]
+        for options in ({}, {"input_signature": signature}, {"format": "onnx"}):
+            with pytest.raises(NotImplementedError, match=r"`call` is a loss.*model.save\("):
+                each.export("nowhere", **options)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras exports less from Torch")
+def test_a_network_alone_is_exported(tmp_path):
+    """The recipe of docs/networks.md."""
+    tf = pytest.importorskip("tensorflow")
+    teacher = randomise(small_model())
+    z_t = keras.Input((5,), dtype="int32")
+    t = keras.Input(())
+    network = keras.Model([z_t, t], teacher.denoiser(z_t, t))
+    network.export(tmp_path, verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path))
+    ids, times = tokens(3).astype("int32"), np.array([0.1, 0.5, 1.0], "float32")
+    expected = numpy(teacher.logits(ids, times))
+    np.testing.assert_allclose(loaded.serve([ids, times]).numpy(), expected, atol=1e-5)

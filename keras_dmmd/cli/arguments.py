@@ -1,0 +1,142 @@
+"""What the command line takes."""
+
+import argparse
+import codecs
+import re
+
+from keras_dmmd.cli import commands
+from keras_dmmd.sampling import Gap
+
+DESCRIPTION = "Look at models, write samples, distil and evaluate, from files and without code."
+EPILOG = """\
+MODEL is the name of a preset that ships (keras-dmmd info lists them), a folder that save_to_preset or
+keras-dmmd distill wrote, a .keras file that model.save wrote, or a handle such as hf://user/name.
+DATA is a .npy file of ids, (n, length), or text: a file or a folder of .txt files, for a model with a
+tokenizer.
+
+The backend is that of Keras: KERAS_BACKEND=jax, tensorflow or torch.
+
+examples:
+  keras-dmmd info
+  keras-dmmd info digits_masked_student
+  keras-dmmd generate sotu_chars_student -n 2 --prompt "the president said "
+  keras-dmmd generate sotu_chars_teacher --prompt "we must " --gap 40 --prompt " for the people"
+  keras-dmmd distill sotu_chars_teacher --data speeches/ --steps 16 --rounds 500 --out my_student
+  keras-dmmd evaluate sotu_chars_teacher my_student --steps 8 16 32 --data speeches/ --out report
+"""
+
+
+def parser():
+    raw = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    top = argparse.ArgumentParser("keras-dmmd", description=DESCRIPTION, epilog=EPILOG, **raw)
+    subparsers = top.add_subparsers(dest="command", required=True)
+
+    def command(run, text):
+        sub = subparsers.add_parser(run.__name__, help=text, description=text, epilog=EPILOG, **raw)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command(commands.info, "Say what a model is and what was measured, or which presets ship.")
+    sub.add_argument("model", nargs="?", metavar="MODEL")
+    _generate(command(commands.generate, "Write samples of a model."))
+    _distill(command(commands.distill, "Distil a teacher into a student of few network calls."))
+    _evaluate(command(commands.evaluate, "Compare models over network calls and temperatures."))
+    return top
+
+
+def _generate(sub):
+    sub.add_argument("model", metavar="MODEL")
+    sub.add_argument("-n", type=int, default=4, help="samples [%(default)s]")
+    sub.add_argument("--steps", type=int, help="network calls per sample [the model's own]")
+    sub.add_argument(
+        "--prompt",
+        action="append",
+        metavar="TEXT",
+        help="how every sample begins, of a model with a tokenizer; several go on after gaps",
+    )
+    sub.add_argument(
+        "--gap",
+        dest="prompt",
+        action="append",
+        type=_gap,
+        metavar="TOKENS",
+        help="a place of so many tokens for the model to fill, before or after a --prompt",
+    )
+    sub.add_argument("--length", type=int, help="tokens of a sample [those of the training data]")
+    _classes(sub)
+    sub.add_argument("--temperature", type=float, default=1.0, help="of the predictions [%(default)s]")
+    sub.add_argument("--sampler", help="by name, such as confidence [the model's own]")
+    sub.add_argument("--batch-size", type=int, help="samples drawn at once")
+    sub.add_argument("--seed", type=int, default=0, help="the same gives the same [%(default)s]")
+    sub.add_argument(
+        "--separator", type=_unescaped, default="\n", help="what stands between texts [a line break]"
+    )
+    sub.add_argument("--out", help="a .npy file for the ids, or another file for texts [the terminal]")
+
+
+def _distill(sub):
+    sub.add_argument("model", metavar="TEACHER")
+    _data(sub, "what the teacher learned from, see below", required=True)
+    sub.add_argument("--steps", type=int, default=8, help="network calls to train for [%(default)s]")
+    sub.add_argument("--rounds", type=int, default=500, help="critic and student updates [%(default)s]")
+    sub.add_argument("--batch-size", type=int, default=32, help="[%(default)s]")
+    sub.add_argument("--learning-rate", type=float, default=1e-3, help="at first [%(default)s]")
+    sub.add_argument("--temperature", type=float, default=1.0, help="of the teacher [%(default)s]")
+    sub.add_argument("--top-p", type=float, help="nucleus of the teacher")
+    sub.add_argument("--guidance", type=float, help="strength of the teacher's guidance by --labels")
+    sub.add_argument("--seed", type=int, default=0, help="[%(default)s]")
+    sub.add_argument(
+        "--out",
+        required=True,
+        help="the folder of the student, and of a checkpoint on the way: the same command goes on from "
+        "that where it was interrupted",
+    )
+
+
+def _evaluate(sub):
+    sub.add_argument("models", nargs="+", metavar="MODEL")
+    sub.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16], help="[4 8 16]")
+    sub.add_argument("--samplers", nargs="+", help="by name, such as confidence [the model's own]")
+    sub.add_argument("--temperatures", type=float, nargs="+", default=[1.0], help="[1]")
+    sub.add_argument("--samples", type=int, default=500, help="per cell and seed [%(default)s]")
+    sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="[0 1 2]")
+    _classes(sub)
+    _data(sub, "real data: one half to learn a judge from, the other to compare with")
+    sub.add_argument("--features", help="image features, such as digits_features: Fréchet distances")
+    sub.add_argument(
+        "--reference",
+        help="a language model, such as sotu_chars_reference or a folder: bits per character, and the "
+        "gradient moment where its tokens are those of the models",
+    )
+    sub.add_argument("--title", default="Samplers", help="of the page [%(default)s]")
+    sub.add_argument("--out", required=True, help="the folder of report.html, .json and .csv")
+
+
+def _classes(sub):
+    sub.add_argument("--label", type=int, help="a class, of a model with classes")
+    sub.add_argument("--guidance", type=float, help="strength of guidance by the --label")
+    sub.add_argument("--top-p", type=float, help="nucleus in (0, 1]")
+
+
+def _data(sub, text, required=False):
+    sub.add_argument("--data", required=required, help=text)
+    sub.add_argument("--labels", help="a .npy file of the classes, (n,), of the rows of a .npy file")
+    sub.add_argument(
+        "--separator", type=_unescaped, help=r"what divides the texts of a file, such as '\n\n'"
+    )
+    sub.add_argument("--whole", action="store_true", help="no row holds parts of two texts")
+    sub.add_argument("--lines", action="store_true", help=r"the same as --separator '\n' --whole")
+
+
+def _gap(text):
+    try:
+        return Gap(int(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens: {error}") from error
+
+
+def _unescaped(text):
+    r"""A separator as it is typed in a shell, where `\n` is two characters."""
+    if not text:
+        raise argparse.ArgumentTypeError("a separator must not be empty")
+    return re.sub(r"\\[ntr\\]", lambda found: codecs.decode(found[0], "unicode_escape"), text)

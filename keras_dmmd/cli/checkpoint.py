@@ -1,0 +1,48 @@
+"""What `keras-dmmd distill` keeps on the way: a checkpoint, and what it is one of."""
+
+import json
+import os
+import shutil
+
+import keras
+
+from keras_dmmd.files import replacing
+
+
+class Checkpoint:
+    """The folder of a distillation that is not finished yet.
+
+    Args:
+        folder: made with its first file, and removed by `remove`.
+        settings: what a run that goes on must have in common with the one before, JSON.
+
+    Raises:
+        ValueError: the folder is of a run with other settings.
+    """
+
+    def __init__(self, folder, settings):
+        self.folder = folder
+        path = os.path.join(folder, "settings.json")
+        settings = json.loads(json.dumps(settings))  # as a file gives it back
+        if os.path.exists(path):
+            with open(path) as file:
+                known = json.load(file)
+            changed = sorted(k for k in settings.keys() | known if known.get(k) != settings.get(k))
+            if changed:
+                raise ValueError(
+                    f"{folder!r} is the checkpoint of a distillation with other {', '.join(changed)}: "
+                    "repeat that command to go on, or remove the folder, or take another --out."
+                )
+        with replacing(path) as partial, open(partial, "w") as file:
+            json.dump(settings, file, indent=1)
+
+    @property
+    def callback(self):
+        """Keras's, that goes on from here and writes after every epoch."""
+        # The folder stays until the student is saved.
+        return keras.callbacks.BackupAndRestore(
+            os.path.join(self.folder, "state"), delete_checkpoint=False
+        )
+
+    def remove(self):
+        shutil.rmtree(self.folder)

@@ -1,0 +1,173 @@
+"""The four commands, each a function of what the command line said."""
+
+import json
+import os
+
+import keras
+import numpy as np
+
+from keras_dmmd import checks, evaluation, metrics, presets
+from keras_dmmd.cli import inputs
+from keras_dmmd.cli.checkpoint import Checkpoint
+from keras_dmmd.distillation import DMMDDistiller, annealed_optimizers
+from keras_dmmd.files import check_file, check_folder, replacing
+from keras_dmmd.fingerprints import array_hash, weights_hash
+from keras_dmmd.training import DiffusionModel
+
+ROUNDS_PER_EPOCH = 50  # of a distillation: a line of logs, and a checkpoint
+
+
+def info(args):
+    if args.model is None:
+        print(*presets.names(), sep="\n")
+        return
+    model = inputs.load(args.model)
+    if isinstance(model, DiffusionModel):
+        can = model.capabilities
+        facts = {
+            "process": model.process,
+            "network": f"{type(model.denoiser).__name__}, {model.count_params():,} parameters",
+            "tokens per sample": model.length,
+            "image": can.grid and "{} rows, {} columns".format(*can.grid),
+            "tokens per block": can.block_size,
+            "classes": can.num_classes,
+            "network calls per sample": model.steps,
+            "sampler": model.sampler,
+            "tokenizer": model.tokenizer,
+        }
+    else:
+        facts = {
+            "kind": f"{type(model).__name__}, {model.count_params():,} parameters",
+            "use": "it judges and writes no samples: for evaluate --reference or --features",
+        }
+    for name, fact in facts.items():
+        if fact is not None:
+            print(f"{name:26}{fact}")
+    card = _card(args.model)
+    if card:
+        print(json.dumps(card, indent=1))
+
+
+def _card(path):
+    """What a preset says of itself; nothing where nobody wrote a card."""
+    try:
+        return {} if inputs.is_keras(path) else presets.read_card(path)
+    except FileNotFoundError:
+        return {}
+
+
+def generate(args):
+    if args.out:
+        check_file(args.out)
+    model = inputs.sampler(args.model)
+    samples = model.generate(
+        args.n,
+        steps=args.steps,
+        seed=args.seed,
+        length=args.length,
+        prompts=inputs.prompts(args.prompt, model, args.model),
+        labels=args.label,
+        guidance_scale=args.guidance,
+        temperature=args.temperature,
+        top_p=args.top_p,
+        sampler=args.sampler,
+        batch_size=args.batch_size,
+    )
+    if args.out and args.out.endswith(".npy"):
+        with replacing(args.out) as path:
+            np.save(path, samples)
+        return
+    if model.tokenizer is not None:
+        lines = model.tokenizer.decode(samples)
+    else:
+        lines = [" ".join(map(str, ids)) for ids in samples]
+    if not args.out:
+        print(*lines, sep=args.separator)
+        return
+    with replacing(args.out) as path, open(path, "w", encoding="utf-8") as file:
+        print(*lines, sep=args.separator, file=file)
+
+
+def distill(args):
+    checks.count("--rounds", args.rounds)
+    checks.count("--batch-size", args.batch_size)
+    keras.utils.set_random_seed(args.seed)
+    teacher = inputs.sampler(args.model)
+    tokens, labels = inputs.rows(args, teacher)
+    if args.guidance is not None and labels is None:
+        raise ValueError("--guidance strengthens classes: give --labels, too.")
+    distiller = DMMDDistiller(
+        teacher,
+        steps=args.steps,
+        temperature=args.temperature,
+        top_p=args.top_p,
+        guidance_scale=args.guidance,
+        seed=args.seed,
+    )
+    per_epoch = min(args.rounds, ROUNDS_PER_EPOCH)
+    args.rounds = per_epoch * -(-args.rounds // per_epoch)  # whole epochs: what the card says
+    asked = {k: v for k, v in vars(args).items() if k not in ("run", "command", "out")}
+    check_folder(args.out)
+    data = [array_hash(part) for part in (tokens, labels) if part is not None]
+    made_from = {"teacher": weights_hash(teacher), "rows": data}
+    checkpoint = Checkpoint(os.path.join(args.out, "checkpoint"), {**asked, **made_from})
+    distiller.compile(**annealed_optimizers(args.rounds, args.learning_rate))
+    distiller.fit(
+        tokens,
+        labels,
+        batch_size=min(args.batch_size, len(tokens)),
+        steps_per_epoch=per_epoch,
+        epochs=args.rounds // per_epoch,
+        callbacks=[checkpoint.callback],
+    )
+    presets.save_to_preset(distiller.student, args.out, card=asked)
+    checkpoint.remove()
+    print(f"The student is in {args.out}: keras-dmmd generate {args.out}")
+
+
+def evaluate(args):
+    names = _names(args.models)
+    models = {name: inputs.sampler(path) for name, path in zip(names, args.models, strict=True)}
+    data = None if args.data is None else _data_of_label(args, models[names[0]])
+    asked, data = evaluation.default_metrics(
+        models,
+        args.samples,
+        data,
+        features=args.features and metrics.ImageFeatures.from_preset(args.features),
+        reference=args.reference and metrics.CausalReference.from_folder(args.reference),
+    )
+    options = {"labels": args.label, "guidance_scale": args.guidance, "top_p": args.top_p}
+    report = evaluation.evaluate(
+        models,
+        args.steps,
+        asked,
+        temperatures=args.temperatures,
+        samplers=args.samplers,
+        reference_data=data,
+        samples=args.samples,
+        seeds=args.seeds,
+        folder=args.out,
+        title=args.title,
+        **{name: value for name, value in options.items() if value is not None},
+    )
+    print(report)
+    print(f"The page: {os.path.join(args.out, 'report.html')}")
+
+
+def _names(paths):
+    """A name for each model: the last part of its path, or all of it where two are alike."""
+    names = [os.path.basename(os.path.normpath(path)).removesuffix(".keras") for path in paths]
+    names = names if len(set(names)) == len(names) else paths
+    if len(set(names)) < len(names):
+        raise ValueError(f"The models need different names. Received: {names}")
+    return names
+
+
+def _data_of_label(args, model):
+    """Rows of `--data`; those of the class of `--label`, where `--labels` says which they are."""
+    tokens, labels = inputs.rows(args, model)
+    if labels is None:
+        return tokens
+    if args.label is None:
+        raise ValueError("--labels say which rows are of the --label: give that, too.")
+    return tokens[labels == args.label]
