@@ -155,9 +155,8 @@ class Run:
             epochs=epochs,
             verbose=2,
             callbacks=[
-                # First the log, so that an epoch that is backed up is in it.
                 keras.callbacks.CSVLogger(self.path(f"{name}.csv"), append=True),
-                keras.callbacks.BackupAndRestore(self.path(f"{name}_backup")),
+                kd.callbacks.BackupAndResume(self.path(f"{name}_backup")),
             ],
             **kwargs,
         )

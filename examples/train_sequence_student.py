@@ -68,7 +68,7 @@ def main(argv=None):
         epochs=epochs,
         verbose=2,
         callbacks=[
-            keras.callbacks.BackupAndRestore(os.path.join(args.out, "backup")),
+            kd.callbacks.BackupAndResume(os.path.join(args.out, "backup")),
             keras.callbacks.CSVLogger(os.path.join(args.out, "training.csv"), append=True),
         ],
     )

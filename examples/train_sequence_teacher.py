@@ -174,7 +174,7 @@ def main(argv=None):
         epochs=args.steps // epoch,
         verbose=2,
         callbacks=[
-            keras.callbacks.BackupAndRestore(os.path.join(args.out, "backup")),
+            kd.callbacks.BackupAndResume(os.path.join(args.out, "backup")),
             keras.callbacks.CSVLogger(os.path.join(args.out, "training.csv"), append=True),
         ],
     )

@@ -4,8 +4,7 @@ import json
 import os
 import shutil
 
-import keras
-
+from keras_dmmd.callbacks import BackupAndResume
 from keras_dmmd.files import replacing
 
 
@@ -38,11 +37,9 @@ class Checkpoint:
 
     @property
     def callback(self):
-        """Keras's, that goes on from here and writes after every epoch."""
+        """What goes on from here, and writes after every epoch."""
         # The folder stays until the student is saved.
-        return keras.callbacks.BackupAndRestore(
-            os.path.join(self.folder, "state"), delete_checkpoint=False
-        )
+        return BackupAndResume(os.path.join(self.folder, "state"), delete_checkpoint=False)
 
     def remove(self):
         shutil.rmtree(self.folder)
