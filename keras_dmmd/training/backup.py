@@ -80,7 +80,8 @@ class BackupAndResume(keras.callbacks.Callback):
             raise ValueError("BackupAndResume is for the models of keras_dmmd: `fit` of another ran.")
         self.lock = Lock(self.folder)
         self.epoch = self.step = self.since_saved = 0
-        self.finished, self.history = [], self.model.history  # epochs' logs, and Keras's record of them
+        # Logs of epochs, and Keras's record of them, which a `CallbackList` of one's own may lack.
+        self.finished, self.history = [], getattr(self.model, "history", None)
         self.resumed = self._load()
         if self.resumed is None:
             return
@@ -134,7 +135,7 @@ class BackupAndResume(keras.callbacks.Callback):
         # Not by `self.model` or what asks for it: that would synchronise JAX's state within a step.
         (facts, arrays), self.resumed = self.resumed, None
         self.step, self.finished = facts["step"], facts["finished"]
-        for epoch, logs in self.finished:
+        for epoch, logs in self.finished if self.history is not None else ():
             self.history.epoch.append(epoch)
             for name, value in logs.items():
                 self.history.history.setdefault(name, []).append(value)
