@@ -113,9 +113,8 @@ def score(tokens):
 
 
 def show(name, figures):
-    print(
-        name, *("{}: {:.3f} ± {:.3f}".format(k, *v) for k, v in figures.items()), sep="   ", flush=True
-    )
+    cells = (f"{k}: {kd.metrics.with_error(*v)}" for k, v in figures.items())
+    print(name, *cells, sep="   ", flush=True)
 
 
 table = {"teacher": {}, "student": {}}

@@ -8,7 +8,8 @@
 # On Kaggle or Colab, which have all three backends, first run `pip install keras-dmmd[examples,hub]`.
 # Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`; the backbone, one of
 # KerasHub's presets or a folder, with `BACKBONE`; the text, a file or a folder of `.txt` files, with
-# `TEXT`. Without it, State of the Union addresses come as a package of npm.
+# `TEXT`: of one file the end is held out. Without it, State of the Union addresses come as a package of
+# npm.
 
 # %%
 import json
@@ -109,7 +110,8 @@ for name, model, k in (
 ):
     scores[f"{name}, {k} calls"] = score(model.generate(SAMPLES, steps=k, seed=0))
 for name, figures in scores.items():
-    print(f"{name:20}", *("{} {:.3f} ± {:.3f}".format(k, *v) for k, v in figures.items()), sep="   ")
+    cells = (f"{k} {kd.metrics.with_error(*v)}" for k, v in figures.items())
+    print(f"{name:20}", *cells, sep="   ")
 
 # %%
 prompts = ["The president of the United States", ["We must", kd.Gap(8), "for the people."]]

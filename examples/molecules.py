@@ -19,7 +19,7 @@ import time
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
-from rdkit import Chem
+from rdkit import Chem, rdBase
 from rdkit.Chem import Draw
 
 import keras_dmmd as kd
@@ -131,7 +131,7 @@ def summary(sets):
 
 
 def show(name, figures):
-    cells = ("{} {:.3f} ± {:.3f}".format(k, *v) for k, v in figures.items())
+    cells = (f"{k} {kd.metrics.with_error(*v)}" for k, v in figures.items())
     print(f"{name:22}", *cells, sep="   ", flush=True)
 
 
@@ -169,11 +169,16 @@ drawn = {
     f"student, {STEPS} calls": write(student, 6, steps=STEPS, seed=5),
     "real": test[:6],
 }
-broken = Chem.MolFromSmiles("")  # an empty frame for what is no molecule
-found = [m if (m := Chem.MolFromSmiles(t)) is not None else broken for r in drawn.values() for t in r]
-titles = [name if i == 0 else "" for name in drawn for i in range(6)]
-grid = Draw.MolsToGridImage(found, molsPerRow=6, subImgSize=(200, 160), legends=titles)
-grid.save(os.path.join(FOLDER, "drawn.png"))
+figure, axes = plt.subplots(len(drawn), 6, figsize=(12, 5.5), layout="constrained")
+for row, (name, molecules) in zip(axes, drawn.items(), strict=True):
+    row[0].set_title(name, loc="left", fontsize="medium")
+    for axis, text in zip(row, molecules, strict=True):
+        axis.set(xticks=[], yticks=[])
+        with rdBase.BlockLogs():  # which RDKit would say of every string that is no molecule
+            molecule = Chem.MolFromSmiles(text)
+        if molecule is not None:  # else an empty frame
+            axis.imshow(Draw.MolToImage(molecule, size=(400, 320)))
+figure.savefig(os.path.join(FOLDER, "drawn.png"), dpi=100)
 
 # %%
 with open(os.path.join(FOLDER, "molecules.json"), "w") as file:

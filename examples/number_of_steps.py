@@ -38,7 +38,7 @@ keras.config.set_dtype_policy(POLICY)
 # characters, because repetition is cheap; and the gradient moment, which is about 0 where texts are
 # like speeches in all that this model knows. Molecules: how many strings are molecules, how many of
 # these differ, and their Fréchet ChemNet Distance. Of speeches and molecules the same is asked of real
-# ones; two halves of the real digits are 0.217 apart.
+# ones; two halves of the real digits, 898 each, are 0.217 apart, and fewer would read higher.
 
 
 # %%
@@ -53,7 +53,7 @@ def digits():
         "steps": [2, 4, 8, 16, 32, 64],
         "metrics": [
             kd.metrics.FrechetDistance(features, real),
-            kd.metrics.KernelDistance(features, real),
+            kd.metrics.KernelDistance(features, real, block_size=min(250, SAMPLES)),
         ],
     }
 

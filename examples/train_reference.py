@@ -84,7 +84,7 @@ def main(argv=None):
             "keras": keras.__version__,
         },
     )
-    print("held out: {:.4f} ± {:.4f} bits per character".format(*bits))
+    print(f"held out: {kd.metrics.with_error(*bits)} bits per character")
 
 
 if __name__ == "__main__":

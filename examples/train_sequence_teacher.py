@@ -203,7 +203,7 @@ def main(argv=None):
         },
     )
     for name, (mean, error) in figures.items():
-        print(f"{name}: {mean:.4f} ± {error:.4f} bits per token")
+        print(f"{name}: {kd.metrics.with_error(mean, error)} bits per token")
 
 
 if __name__ == "__main__":

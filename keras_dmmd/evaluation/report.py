@@ -8,6 +8,7 @@ import os
 from keras_dmmd.evaluation import plots
 from keras_dmmd.evaluation.page import page
 from keras_dmmd.files import read_json, replacing
+from keras_dmmd.metrics.statistics import with_error
 
 OWN = (
     "model",
@@ -173,15 +174,3 @@ class Report:
 def _no_formula(value):
     """A cell that a spreadsheet shows and does not compute, where a text looks like a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
-
-
-def with_error(mean, error):
-    """`1.234 ± 0.056`, with two digits of the error."""
-    if mean is None:
-        return ""
-    if error is None or error != error:
-        return f"{mean:.4g}"
-    if error == 0:
-        return f"{mean:.4g} ± 0"
-    digits = max(0, 1 - int(f"{error:e}".split("e")[1]))
-    return f"{mean:.{digits}f} ± {error:.{digits}f}"

@@ -21,6 +21,7 @@ from keras_dmmd.metrics.reference import GenerativePerplexity as GenerativePerpl
 from keras_dmmd.metrics.reference import bits_per_character as bits_per_character
 from keras_dmmd.metrics.reference import generative_perplexity as generative_perplexity
 from keras_dmmd.metrics.statistics import mean_and_error as mean_and_error
+from keras_dmmd.metrics.statistics import with_error as with_error
 from keras_dmmd.metrics.streaming import Note as Note
 from keras_dmmd.metrics.streaming import SampleScore as SampleScore
 from keras_dmmd.metrics.streaming import StreamingMetric as StreamingMetric

@@ -23,12 +23,9 @@ def _package(name, install):
 def canonical(molecules):
     """RDKit's canonical SMILES of each string; `None` where it is no molecule, or is empty."""
     chem = _package("rdkit.Chem", "rdkit")
-    log = _package("rdkit.RDLogger", "rdkit")
-    log.DisableLog("rdApp.*")  # one line on the terminal for every invalid string
-    try:
+    # One line on the terminal for every string that is no molecule; whoever silenced it keeps that.
+    with _package("rdkit.rdBase", "rdkit").BlockLogs():
         parsed = [chem.MolFromSmiles(text) if text else None for text in molecules]
-    finally:
-        log.EnableLog("rdApp.*")
     return [None if molecule is None else chem.MolToSmiles(molecule) for molecule in parsed]
 
 

@@ -23,3 +23,20 @@ def share_and_error(count, number):
         return float("nan"), float("nan")
     share = count / number
     return share, (share * (1.0 - share) / number) ** 0.5
+
+
+def with_error(mean, error):
+    """`1.234 ± 0.056`, with two digits of the error; the mean alone where there is no error.
+
+    Args:
+        mean: a number, or `None`, which is an empty text.
+        error: its standard error; `None` or `nan`, as of a single value, is none.
+    """
+    if mean is None:
+        return ""
+    if error is None or error != error:
+        return f"{mean:.4g}"
+    if error == 0:
+        return f"{mean:.4g} ± 0"
+    digits = max(0, 1 - int(f"{error:e}".split("e")[1]))
+    return f"{mean:.{digits}f} ± {error:.{digits}f}"

