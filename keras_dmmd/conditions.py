@@ -128,9 +128,11 @@ def entries(inputs):
     Raises:
         ValueError: a dict lacks the tokens, or has another entry.
     """
+    if inputs is None:
+        raise ValueError("`inputs` must be ids (batch, length), or a dict of them. Received: None")
     if not isinstance(inputs, dict):
         return {"tokens": inputs}
-    if "tokens" not in inputs or not set(inputs) <= {"tokens", *INPUTS}:
+    if inputs.get("tokens") is None or not set(inputs) <= {"tokens", *INPUTS}:
         raise ValueError(
             "Inputs given as a dict need the entry 'tokens', and may have 'labels' and 'known'. "
             f"Received: {sorted(map(str, inputs))}"

@@ -28,6 +28,7 @@ def student_loss(student_probs, teacher_cost, critic_cost, max_advantage=None):
             token `-log 0`; unbounded, one such token outweighs all others and drives the student into
             the mode where it never occurs. At the fixed point the bracket is 0, so a bound is no bias.
     """
+    _check(student_probs=student_probs, teacher_cost=teacher_cost, critic_cost=critic_cost)
     advantage = ops.stop_gradient(teacher_cost - critic_cost)
     if max_advantage is not None:
         advantage = ops.clip(advantage, -max_advantage, max_advantage)
@@ -45,10 +46,22 @@ def critic_loss(target, critic_cost, teacher_probs=None, teacher_weight=0.0):
         teacher_probs: `E[x | z_s]` by the teacher, `(batch, length, K)`; may be `None` for λ = 0.
         teacher_weight: λ.
     """
-    if len(target.shape) == 2:
+    tables = {"critic_cost": critic_cost, "teacher_probs": teacher_probs}
+    ids = {"target": target} if len(getattr(target, "shape", ())) == 2 else {}
+    _check(**tables, **({} if ids else {"target": target}))
+    if ids:
         loss = ops.sum(gather(critic_cost, target), axis=-1)
     else:
         loss = ops.sum(target * critic_cost, axis=(-2, -1))
     if teacher_probs is not None:
         loss = loss + teacher_weight * ops.sum(teacher_probs * critic_cost, axis=(-2, -1))
     return loss
+
+
+def _check(**tables):
+    """Raise a `ValueError` where tables are no tensors `(batch, length, K)` of one shape."""
+    tables = {name: table for name, table in tables.items() if table is not None}
+    shapes = {name: tuple(getattr(table, "shape", ())) for name, table in tables.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 3 for shape in shapes.values()):
+        names = ", ".join(f"`{name}`" for name in shapes)
+        raise ValueError(f"{names} must be (batch, length, K), all alike. Received: shapes {shapes}")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.metrics.statistics import mean_and_error
 
 
@@ -19,11 +20,11 @@ class FeatureStatistics:
 
     def update(self, features):
         """Add a batch `(n, d)`; NaN or infinite features are refused."""
-        features = np.asarray(features, "float64")
-        if features.ndim != 2 or not np.isfinite(features).all():
+        features = checks.finite("features", features, ndim=2)
+        if self.count and features.shape[1:] != self._sum.shape:
             raise ValueError(
-                "Features must be finite and of shape (n, d). "
-                f"Received: shape {features.shape}, finite: {np.isfinite(features).all()}"
+                f"`features` must have shape (n, {len(self._sum)}), as those before. "
+                f"Received: shape {features.shape}"
             )
         self.count += len(features)
         self._sum = self._sum + features.sum(axis=0)
@@ -32,6 +33,8 @@ class FeatureStatistics:
 
     @property
     def mean(self):
+        if not self.count:
+            raise ValueError("There are no features yet: call `update` first.")
         return self._sum / self.count
 
     @property
@@ -49,6 +52,14 @@ def frechet_distance(first, second):
     Heusel et al., arXiv 1706.08500, eq. 6. The trace of the root is the sum of the square roots of
     the eigenvalues of `C1^½ C2 C1^½`, which is symmetric, so no complex square root is needed.
     """
+    for name, part in (("first", first), ("second", second)):
+        if not isinstance(part, FeatureStatistics):
+            raise ValueError(f"`{name}` must be FeatureStatistics. Received: {checks.shown(part)}")
+    if np.shape(first.mean) != np.shape(second.mean):
+        raise ValueError(
+            "`first` and `second` must have the same features. Received: "
+            f"{len(first.mean)} and {len(second.mean)} of them"
+        )
     values, vectors = np.linalg.eigh(first.covariance)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     eigenvalues = np.linalg.eigvalsh(root @ second.covariance @ root)
@@ -73,6 +84,11 @@ def frechet_by_steps(model, statistics_of, reference, steps, samples=2000, seeds
     Returns:
         `{steps: (mean, standard error over seeds)}`.
     """
+    steps, seeds = (
+        checks.several("steps", steps, checks.count),
+        checks.several("seeds", seeds, checks.integer),
+    )
+    checks.function("statistics_of", statistics_of)
     table = {}
     for k in steps:
         distances = [

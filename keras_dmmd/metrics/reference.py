@@ -4,10 +4,11 @@ import functools
 import math
 import os
 
+import keras
 import numpy as np
 from keras import ops
 
-from keras_dmmd import backend, presets
+from keras_dmmd import backend, checks, presets, tokenizers
 from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.metrics.statistics import ratio_and_error
 from keras_dmmd.metrics.streaming import Note, StreamingMetric
@@ -36,15 +37,19 @@ class CausalReference:
     """
 
     def __init__(self, model, tokenizer=None, start_id=None, window=256, batch_size=16):
-        tokenizer = tokenizer or getattr(model, "tokenizer", None)
+        if not isinstance(model, keras.Model):
+            raise ValueError(f"`model` must be a keras.Model. Received: {checks.shown(model)}")
+        tokenizer = getattr(model, "tokenizer", None) if tokenizer is None else tokenizer
         if tokenizer is None:
             raise ValueError("The model comes without a tokenizer: give `tokenizer`.")
+        self.tokenizer = tokenizers.get(tokenizer)
         if start_id is None:
             start_id = getattr(model, "start_id", tokenizer.end_id)
         if start_id is None:
             raise ValueError("The tokenizer has no end token to stand before a text: give `start_id`.")
-        self.model, self.tokenizer, self.start_id = model, tokenizer, start_id
-        self.window, self.batch_size = window, batch_size
+        self.model, self.start_id = model, checks.count("start_id", start_id, least=0)
+        self.window = checks.count("window", window)
+        self.batch_size = checks.count("batch_size", batch_size)
 
     @classmethod
     def from_folder(cls, folder, **kwargs):
@@ -58,6 +63,7 @@ class CausalReference:
         Raises:
             FileNotFoundError: there is no such folder.
         """
+        folder = checks.path("folder", folder)
         if folder in presets.names() or os.path.exists(os.path.join(folder, "weights.npz")):
             return cls(presets.from_preset(folder), **kwargs)
         path = os.path.join(folder, "tokenizer.json")
@@ -93,8 +99,9 @@ class CausalReference:
         Raises:
             ValueError: there are no texts, or one is empty.
         """
-        if isinstance(texts, str) or not len(texts):
-            raise ValueError(f"`texts` must be a list of strings, not empty. Received: {texts!r}")
+        texts = checks.texts("texts", texts)
+        if not texts:
+            raise ValueError("`texts` must be strings, not empty. Received: none")
         parts = []  # of which text, ids
         for i, text in enumerate(texts):
             ids = self.tokenizer.encode(text)
@@ -134,7 +141,12 @@ class _Judged(StreamingMetric):
 
     def __init__(self, reference, tokenizer=None, name=None):
         super().__init__(name=name)
-        self.reference, self.tokenizer, self.judge = reference, tokenizer, reference.model
+        if not isinstance(reference, CausalReference):
+            raise ValueError(
+                f"`reference` must be a CausalReference. Received: {checks.shown(reference)}"
+            )
+        self.reference, self.tokenizer = reference, tokenizers.get(tokenizer)
+        self.judge = reference.model
         self.reset_state()
 
     def update_state(self, samples, data=None):
@@ -142,7 +154,7 @@ class _Judged(StreamingMetric):
 
         A sample that decodes to an empty text, which has no likelihood to speak of, counts as nothing.
         """
-        texts = self.tokenizer.decode(np.asarray(samples)) if self.tokenizer else samples
+        texts = self.tokenizer.decode(checks.rows("samples", samples)) if self.tokenizer else samples
         if self.tokenizer:
             texts = [text for text in texts if text]
             if not texts:

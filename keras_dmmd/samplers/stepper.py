@@ -207,11 +207,3 @@ def ranks(scores, where):
 def name_of(cls):
     """The name of a stepper's class in snake case, `"entropy_bound"`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-
-
-def check_range(name, value, low, high=float("inf")):
-    """`value` as a float, or a `ValueError` that names it where it is no number in `[low, high]`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        bounds = f"in [{low}, {high}]" if high < float("inf") else f"of at least {low}"
-        raise ValueError(f"`{name}` must be a number {bounds}. Received: {name}={value!r}")
-    return float(value)

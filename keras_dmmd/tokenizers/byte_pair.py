@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.optional import package
 from keras_dmmd.tokenizers.tokenizer import Tokenizer
 
@@ -34,6 +35,9 @@ class BytePairTokenizer(Tokenizer):
     """
 
     def __init__(self, definition, end=END):
+        checks.text("definition", definition)
+        if end is not None:
+            checks.text("end", end)
         try:
             self._tokenizer = _library().Tokenizer.from_str(definition)
         except ImportError:
@@ -56,10 +60,10 @@ class BytePairTokenizer(Tokenizer):
             vocabulary_size: ids in all, at least 257: the bytes and the end token.
             end: the end token.
         """
-        if vocabulary_size < 257:
-            raise ValueError(
-                f"`vocabulary_size` must be at least 257. Received: vocabulary_size={vocabulary_size}"
-            )
+        # The library sets room aside for all merges; of a million no text needs more.
+        vocabulary_size = checks.count("vocabulary_size", vocabulary_size, least=257, most=2**24)
+        checks.text("end", end)
+        documents = checks.iterable("documents", documents, "strings")
         library = _library()
         tokenizer = library.Tokenizer(library.models.BPE())
         tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -70,13 +74,13 @@ class BytePairTokenizer(Tokenizer):
             initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        tokenizer.train_from_iterator(documents, trainer)
+        tokenizer.train_from_iterator((checks.text("documents", d) for d in documents), trainer)
         return cls(tokenizer.to_str(), end)
 
     @classmethod
     def from_file(cls, path, end=END):
         """From a `tokenizer.json`."""
-        with open(path, encoding="utf-8") as file:
+        with open(checks.path("path", path), encoding="utf-8") as file:
             return cls(file.read(), end)
 
     def _encode(self, text):

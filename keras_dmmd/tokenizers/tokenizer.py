@@ -1,7 +1,11 @@
 """The contract of a tokenizer, and what every tokenizer shares."""
 
+import collections
+
 import keras
 import numpy as np
+
+from keras_dmmd import checks
 
 
 class Tokenizer:
@@ -23,9 +27,7 @@ class Tokenizer:
         Raises:
             ValueError: the text is no string, or has symbols that the vocabulary lacks.
         """
-        if not isinstance(text, str):
-            raise ValueError(f"A text must be a string. Received: {type(text).__name__} {text!r}")
-        return self._encode(text)
+        return self._encode(checks.text("text", text))
 
     def _encode(self, text):
         raise NotImplementedError
@@ -35,16 +37,12 @@ class Tokenizer:
 
     def decode(self, ids):
         """The text of ids `(n,)` up to the first end token; for `(batch, n)` a list of texts."""
-        ids = np.asarray(ids)
+        ids = checks.whole("ids", checks.array("ids", ids))
         if ids.ndim == 2:
             return [self.decode(row) for row in ids]
         if ids.ndim != 1:
             raise ValueError(f"`ids` must have shape (n,) or (batch, n). Received: shape {ids.shape}")
-        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
-            raise ValueError(
-                f"Ids must lie in 0..{self.vocabulary_size - 1}. "
-                f"Received: values from {ids.min()} to {ids.max()}"
-            )
+        ids = checks.ids("ids", ids, self.vocabulary_size).astype("int64")
         if self.end_id is not None:
             ends = np.flatnonzero(ids == self.end_id)
             ids = ids[: ends[0]] if len(ends) else ids
@@ -56,9 +54,9 @@ class Tokenizer:
         Raises:
             ValueError: a text is longer than `length`, or shorter where there is no end token.
         """
-        if isinstance(texts, str):
-            raise ValueError("`texts` must be a list of strings. Received: one string")
-        rows = [self.encode(text) for text in texts]
+        length = checks.count("length", length)
+        rows = [self.encode(text) for text in checks.iterable("texts", texts, "strings")]
+        checks.fits(f"{len(rows)} texts of length={length}", 4 * len(rows) * length)
         over = [i for i, row in enumerate(rows) if len(row) > length]
         if over:
             longest = max(over, key=lambda i: len(rows[i]))
@@ -94,18 +92,20 @@ class SymbolTokenizer(Tokenizer):
     Args:
         symbols: the vocabulary, in the order of its ids: distinct strings.
         end: whether there is an end token.
+        name: of the argument in errors.
     """
 
-    def __init__(self, symbols, end):
-        symbols = list(symbols)
-        wrong = [s for s in symbols if not isinstance(s, str) or not s]
-        if wrong or not symbols or len(set(symbols)) < len(symbols):
-            repeated = sorted({s for s in symbols if symbols.count(s) > 1} - set(wrong))
+    def __init__(self, symbols, end, name="symbols"):
+        if not isinstance(symbols, str):  # which is its characters
+            checks.iterable(name, symbols, "strings")
+        symbols = [checks.text(name, symbol) for symbol in symbols]
+        repeated = sorted(s for s, number in collections.Counter(symbols).items() if number > 1)
+        if not all(symbols) or not symbols or repeated:
             raise ValueError(
-                "The vocabulary must be distinct, non-empty strings. "
-                f"Received: {len(symbols)} symbols, repeated: {repeated}, no strings: {wrong}"
+                f"`{name}` must be distinct, non-empty strings. "
+                f"Received: {len(symbols)} of them, repeated: {checks.shown(repeated)}"
             )
-        self.symbols, self.end = symbols, bool(end)
+        self.symbols, self.end = symbols, checks.flag("end", end)
         self.vocabulary_size = len(symbols) + self.end
         self.end_id = len(symbols) if end else None
         self._ids = {symbol: i for i, symbol in enumerate(symbols)}
@@ -132,13 +132,13 @@ class SymbolTokenizer(Tokenizer):
 
 def get(tokenizer):
     """A tokenizer from itself, its serialised form, or `None`."""
-    if isinstance(tokenizer, dict):
+    if isinstance(tokenizer, dict) and "class_name" in tokenizer:
         tokenizer = keras.saving.deserialize_keras_object(tokenizer)
     if tokenizer is not None and not all(
         hasattr(tokenizer, name) for name in ("encode", "decode", "vocabulary_size", "end_id")
     ):
         raise ValueError(
             "`tokenizer` needs `encode`, `decode`, `vocabulary_size` and `end_id`, as a "
-            f"keras_dmmd.tokenizers.Tokenizer has them. Received: {tokenizer!r}"
+            f"keras_dmmd.tokenizers.Tokenizer has them. Received: {checks.shown(tokenizer)}"
         )
     return tokenizer

@@ -45,8 +45,8 @@ class Reader:
         """Entries and weights of host data, as arrays of numpy."""
         read = {"tokens": checks.ids("tokens", parts["tokens"], self.vocabulary_size, ndim=2)}
         n = len(read["tokens"])
-        if n == 0:
-            raise ValueError("There are no examples. Received: tokens of shape (0, length)")
+        if read["tokens"].size == 0:
+            raise ValueError(f"There are no examples. Received: tokens of shape {read['tokens'].shape}")
         if "known" in parts:
             read["known"] = checks.flags("known", parts["known"], read["tokens"].shape)
         if "labels" in parts:
@@ -142,8 +142,7 @@ def _only(*parts):
 
 def is_host_data(x):
     """Whether this is arrays, or what can be one, rather than an iterable of batches."""
-    values = list(x.values()) if isinstance(x, dict) else [x]
-    return all(isinstance(v, (list, tuple)) or hasattr(v, "__array__") for v in values) and not (
+    return (isinstance(x, (list, tuple)) or hasattr(x, "__array__")) and not (
         data_adapters.is_tf_dataset(x) or data_adapters.is_torch_dataloader(x)
     )
 
@@ -217,10 +216,13 @@ def read_data(reader, x, y=None, sample_weight=None, repeats=1, **options):
         repeats: how often each row comes, one after the other.
         **options: `batch_size`, `steps_per_epoch`, `shuffle` of that call.
     """
-    if x is None or isinstance(x, ReadAdapter):
+    if isinstance(x, ReadAdapter):
         return x, None, None
-    if is_host_data(x):
-        x, sample_weight = repeated(reader.read(x, y, sample_weight), repeats)
+    if isinstance(x, dict) or is_host_data(x):
+        x, sample_weight = reader.read(x, y, sample_weight)
+        size = sum(part.nbytes for part in tree.flatten(x))
+        checks.fits(f"Data in corruptions={repeats}", repeats * size)
+        x, sample_weight = repeated((x, sample_weight), repeats)
         return x, sample_weight, sample_weight
     adapter = data_adapters.get_data_adapter(x, y, sample_weight, **options)
     return ReadAdapter(adapter, reader, repeats), None, None
@@ -237,8 +239,11 @@ def read_validation(reader, data):
     """`validation_data`, read."""
     if data is None:
         return None
-    parts = unpack(data) if isinstance(data, (tuple, list)) else (data, None, None)
-    x, y, sample_weight = read_data(reader, *parts)
+    try:
+        parts = unpack(data) if isinstance(data, (tuple, list)) else (data, None, None)
+        x, y, sample_weight = read_data(reader, *parts)
+    except ValueError as error:
+        raise ValueError(f"`validation_data`: {error}") from error
     return x if sample_weight is None else (x, y, sample_weight)
 
 

@@ -7,17 +7,21 @@ import keras
 import numpy as np
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
-from keras_dmmd import backend
+from keras_dmmd import backend, checks
+from keras_dmmd.training.arguments import check_call, check_compile
 from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.reading import plain_error, read_data, read_validation
 from keras_dmmd.training.updates import Count, Guard, averages_unless_error, with_callback
+
+# Seeds that Keras keeps on every backend.
+SEEDS = 2**31
 
 
 class SeededModel(ExactCheckpoints, keras.Model):
     """A `keras.Model` with a random stream for training and one for evaluation.
 
     Args:
-        seed: of training; evaluation takes the next.
+        seed: of training, an integer of any sign; evaluation takes the next.
 
     Attributes:
         corruptions: of each row in evaluation.
@@ -28,14 +32,15 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     def __init__(self, seed=0, **kwargs):
         super().__init__(**kwargs)
-        self.seed = seed
+        self.seed = checks.integer("seed", seed)
         self.in_training = False
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.evaluation_seed = keras.random.SeedGenerator(seed + 1)
+        self.seed_generator = keras.random.SeedGenerator(self.seed % SEEDS)
+        self.evaluation_seed = keras.random.SeedGenerator((self.seed + 1) % SEEDS)
         self.skipped = Count(name="skipped")
 
     def compile(self, *args, jit_compile="auto", **kwargs):
         """See `keras.Model.compile`."""
+        check_compile({**kwargs, "jit_compile": jit_compile})
         super().compile(*args, jit_compile=jit_compile, **kwargs)
         self._given_jit_compile = jit_compile
 
@@ -56,8 +61,6 @@ class SeededModel(ExactCheckpoints, keras.Model):
         """
         self._assert_compile_called("fit")
         call = self._read_call(keras.Model.fit, args, kwargs)
-        if call.get("class_weight") is not None:
-            raise ValueError("`class_weight` has no meaning here: give examples a `sample_weight`.")
         call["validation_data"] = read_validation(self.reader, call.get("validation_data"))
         guard = Guard()
         call["callbacks"] = with_callback(call.get("callbacks"), guard)
@@ -111,6 +114,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
         call |= call.pop("kwargs", {})
         if isinstance(call.get("x"), DataAdapter) or call.get("_use_cached_eval_dataset"):
             return call
+        check_call(call)
         options = {name: call[name] for name in ("batch_size", "shuffle") if call.get(name) is not None}
         options["steps_per_epoch"] = call.get("steps_per_epoch", call.get("steps"))
         data = {name: call.pop(name, None) for name in ("x", "y", "sample_weight")}
@@ -149,4 +153,4 @@ class SeededModel(ExactCheckpoints, keras.Model):
         self._rewind()
 
     def _rewind(self):
-        self.evaluation_seed.state.assign(np.array([self.seed + 1, 0]))
+        self.evaluation_seed.state.assign(np.array([(self.seed + 1) % SEEDS, 0]))

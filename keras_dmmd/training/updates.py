@@ -133,6 +133,4 @@ def with_callback(callbacks, added):
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks.append(added)
         return callbacks
-    if callbacks is None or isinstance(callbacks, keras.callbacks.Callback):
-        callbacks = [callbacks] if callbacks else []
-    return [*callbacks, added]
+    return [*(callbacks or []), added]
