@@ -140,15 +140,21 @@ def _pieces(prompt, index, tokenizer):
                 )
             piece = tokenizer.encode(piece)
         if not isinstance(piece, Gap):
-            given = piece
-            try:
-                piece = checks.array("prompts", piece)
-            except ValueError:
-                piece = np.array(None)
-            if piece.ndim != 1 or (piece.size and piece.dtype.kind not in "iu"):
-                raise ValueError(
-                    "`prompts` must each be a string, ids (m,), or a list of such parts and "
-                    f"`keras_dmmd.Gap`s. Received at index {index}: {checks.shown(given)}"
-                )
+            piece = _ids(piece, index)
         pieces.append(piece)
     return pieces
+
+
+def _ids(piece, index):
+    """A part of a prompt as ids `(m,)`."""
+    try:
+        ids = checks.array("prompts", piece)
+        kind = f"{ids.dtype}, shape {ids.shape}"
+    except ValueError:
+        ids, kind = np.array(0), checks.shown(piece)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise ValueError(
+            "`prompts` must each be a string, ids (m,), or a list of such parts and "
+            f"`keras_dmmd.Gap`s. Received at index {index}: {kind}"
+        )
+    return ids
