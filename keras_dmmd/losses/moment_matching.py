@@ -46,7 +46,8 @@ def critic_loss(target, critic_cost, teacher_probs=None, teacher_weight=0.0):
         teacher_probs: `E[x | z_s]` by the teacher, `(batch, length, K)`; may be `None` for λ = 0.
         teacher_weight: λ.
     """
-    tables = {"critic_cost": critic_cost, "teacher_probs": teacher_probs}
+    tables = {"critic_cost": critic_cost}
+    tables |= {} if teacher_probs is None else {"teacher_probs": teacher_probs}
     ids = {"target": target} if len(getattr(target, "shape", ())) == 2 else {}
     _check(**tables, **({} if ids else {"target": target}))
     if ids:
@@ -60,7 +61,6 @@ def critic_loss(target, critic_cost, teacher_probs=None, teacher_weight=0.0):
 
 def _check(**tables):
     """Raise a `ValueError` where tables are no tensors `(batch, length, K)` of one shape."""
-    tables = {name: table for name, table in tables.items() if table is not None}
     shapes = {name: tuple(getattr(table, "shape", ())) for name, table in tables.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 3 for shape in shapes.values()):
         names = ", ".join(f"`{name}`" for name in shapes)

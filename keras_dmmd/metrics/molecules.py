@@ -52,7 +52,7 @@ def score_molecules(molecules, train=None, k=1000):
     k = checks.count("k", k)
     molecules = checks.texts("molecules", molecules)
     if len(molecules) < k:
-        raise ValueError(f"unique@{k} needs at least {k} molecules. Received: {len(molecules)}")
+        raise ValueError(f"`molecules` must be at least k={k}. Received: {len(molecules)}")
     valid = [text for text in canonical(molecules) if text is not None]
     distinct = set(valid)
     scores = {
