@@ -39,7 +39,9 @@ GROWTH = 512 * 2**20  # bytes by which a refused call may raise the peak of memo
 LONGEST = 2000  # characters of a message
 CALLS_PER_PROCESS = 2000
 # What else a message may call an argument.
-ALSO = {"x": ["tokens", "ids"], "y": ["labels"], "inputs": ["tokens"], "definition": ["tokenizer"]}
+ALSO = {"texts": ["text"], "documents": ["text"], "prompts": ["text"], "samples": ["n"]}
+ALSO |= {"molecules": ["symbols"], "notes": ["text"], "samplers": ["sampler"]}
+ALSO |= {"x": ["tokens", "ids"], "y": ["labels"], "inputs": ["tokens"], "definition": ["tokenizer"]}
 ALSO |= {
     "time_schedule": ["schedule"],
     "student_optimizer": ["optimizer"],
@@ -69,7 +71,7 @@ class Call:
 # Drawing ------------------------------------------------------------------------------------------
 
 
-def calls(targets, signatures, good_values, hostile, mutations):
+def calls(targets, signatures, good_values, hostile, mutations, always_good=()):
     """A strategy of `Call`s.
 
     Args:
@@ -78,11 +80,16 @@ def calls(targets, signatures, good_values, hostile, mutations):
         good_values: a function `(target, parameter)` to expressions of good values.
         hostile: expressions of values that are good for few parameters.
         mutations: what makes bad values of a good one, `{0}`.
+        always_good: parameters that are given no bad value.
     """
     weighted = [target for target, weight in sorted(targets.items()) for _ in range(weight)]
     leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary()
     anything = st.recursive(
-        leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner)
+        leaves,
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+        ),
+        max_leaves=3,
     )
 
     @st.composite
@@ -97,7 +104,8 @@ def calls(targets, signatures, good_values, hostile, mutations):
             if needed or choose.random() < 0.2
         }
         number = choose.choice((0, 1, 1, 1, 1, 1, 2))
-        bad = choose.sample(sorted(required), min(number, len(required))) or ["nonsense"] * number
+        open_to_bad = sorted(set(required) - set(always_good))
+        bad = choose.sample(open_to_bad, min(number, len(open_to_bad))) or ["nonsense"] * number
         for name in bad:
             kind = choose.choice(("hostile", "mutation", "anything")) if name in required else "hostile"
             if kind == "mutation":
@@ -151,10 +159,10 @@ def verdict(parameters, error, shown):
     ]
     named = any(re.search(form, message) for form in forms) or "takes no arguments" in message
     parts = [text[:15] for text in shown.values() if len(text) > 2]
-    says = re.search(r"\b(must|need|needs|takes?|one of|only|expected)\b", message)
+    says = re.search(r"\b(must|needs?|takes?|one of|only|expected|cannot|fewer|lacks|no)\b", message)
     named = named or (says and any(part in message for part in parts))
     if isinstance(error, OSError) and not isinstance(error, (TimeoutError, ConnectionError)):
-        return "refused" if named or any(part in message for part in parts) else "words"
+        return "refused" if named or any(part.strip("'") in message for part in parts) else "words"
     if isinstance(error, ImportError):
         return "refused" if "pip install" in message else "words"
     if not isinstance(error, (ValueError, TypeError)):
@@ -305,7 +313,9 @@ def run(count, seed, seconds, patience=60.0, only=""):
     targets = {name: weight for name, weight in world.targets().items() if re.search(only, name)}
     names = world.Namespace()
     signatures = {name: world.parameters(name, eval(name, names)) for name in targets}
-    strategy = calls(targets, signatures, world.good_values, world.HOSTILE, world.MUTATIONS)
+    strategy = calls(
+        targets, signatures, world.good_values, world.HOSTILE, world.MUTATIONS, world.ALWAYS_GOOD
+    )
     start, found, caller = time.perf_counter(), [], Caller(patience)
     try:
         for call in drawn(strategy, count, seed):
@@ -322,8 +332,8 @@ def distinct(found):
     groups = collections.defaultdict(list)
     for call, result in found:
         if result["outcome"] in UNCLEAR:
-            words = re.sub(r"0x\w+|\d+", "#", result["words"])[:60]
-            groups[call.target, result["outcome"], result["place"], words].append((call, result))
+            kind = result["words"].split(":")[0]
+            groups[call.target, result["outcome"], result["place"], kind].append((call, result))
     shortest = [
         (*min(group, key=lambda pair: len(str(pair[0]))), len(group)) for group in groups.values()
     ]

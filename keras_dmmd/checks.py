@@ -9,6 +9,7 @@ import numbers
 import os
 import reprlib
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -122,6 +123,14 @@ def function(name, value):
     if not callable(value):
         raise ValueError(f"`{name}` must be a function. Received: {name}={shown(value)}")
     return value
+
+
+def deserialized(name, config):
+    """What a serialised object of Keras stands for."""
+    try:
+        return keras.saving.deserialize_keras_object(config)
+    except Exception as error:
+        raise ValueError(f"`{name}` is serialised, and cannot be read: {error}") from error
 
 
 def iterable(name, values, of):

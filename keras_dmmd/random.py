@@ -46,7 +46,8 @@ def row_keys(seed, start, n):
 
 def _size(name, value, least=0):
     """A size, which may be a tensor where it is not known yet."""
-    return value if ops.is_tensor(value) else checks.count(name, value, least)
+    is_scalar = ops.is_tensor(value) and not len(value.shape)
+    return value if is_scalar else checks.count(name, value, least)
 
 
 def _shape(shape):
@@ -107,6 +108,8 @@ def exponential(shape, seed):
     multiple of 2^-23. So each draw picks one of 2^23 cells, and a second one, which a row shares, the
     place in it. Two draws of a row share their last bits, then, only where both fall in one cell.
     """
+    if not _shape(shape):
+        raise ValueError("`shape` must have at least one dimension. Received: shape=()")
     coarse_seed, fine_seed = split(seed, 2)
     coarse, fine = uniform(shape, coarse_seed), uniform((*shape[:-1], 1), fine_seed)
     return backend.exponential(coarse, fine)
@@ -128,6 +131,12 @@ def categorical(log_probs, seed):
     Returns:
         int32 tensor `(...)`.
     """
+    if not ops.is_tensor(log_probs):
+        log_probs = checks.array("log_probs", log_probs)
+    if not len(log_probs.shape) or 0 in tuple(log_probs.shape):
+        raise ValueError(
+            f"`log_probs` must have shape (..., K). Received: shape {tuple(log_probs.shape)}"
+        )
     log_probs = ops.cast(log_probs, "float32")
     inverse = ops.exp(ops.max(log_probs, axis=-1, keepdims=True) - log_probs)  # 1 / p_k, up to a factor
     race = inverse * exponential(ops.shape(log_probs), seed)

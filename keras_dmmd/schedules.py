@@ -130,7 +130,7 @@ def get(schedule):
     if isinstance(schedule, str) and schedule in NAMES:
         return NAMES[schedule]()
     if isinstance(schedule, dict) and "class_name" in schedule:
-        found = keras.saving.deserialize_keras_object(schedule)
+        found = checks.deserialized("schedule", schedule)
     if not callable(found) or isinstance(found, type):
         raise ValueError(
             f"`schedule` must be one of {sorted(NAMES)} or a keras_dmmd.schedules.Schedule. "

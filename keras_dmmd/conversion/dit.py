@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from keras_dmmd import schedules
+from keras_dmmd import checks, schedules
 from keras_dmmd.diffusion import MaskedDiffusion, UniformDiffusion
 from keras_dmmd.models.denoiser import Denoiser
 from keras_dmmd.optional import package
@@ -138,7 +138,9 @@ def _find(denoiser, path):
 
 def read_weights(path, ema=True):
     """Arrays by their name within the network, float32 numpy."""
-    path = _weights_file(handles.download(path) if handles.is_handle(path) else os.fspath(path))
+    path = _weights_file(
+        handles.download(path) if handles.is_handle(path) else checks.path("path", path)
+    )
     if path.endswith(".safetensors"):
         arrays = _read_safetensors(path)
     else:

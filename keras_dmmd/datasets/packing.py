@@ -46,6 +46,6 @@ def pack(documents, tokenizer, length, whole=False):
     rows = total // length
     if rows == 0:
         raise ValueError(
-            f"The documents have {total} tokens, end tokens included, fewer than one row of {length}."
+            f"`documents` have {total} tokens, end tokens included, fewer than one row of {length}."
         )
     return np.concatenate(parts)[: rows * length].reshape(rows, length)

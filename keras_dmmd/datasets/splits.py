@@ -19,7 +19,7 @@ def split(documents, held_out=0.1, seed=0):
     Returns:
         `(train, held_out)`: lists of strings, in the order given.
     """
-    checks.number("held_out", held_out, above=0.0, below=1.0)
+    held_out = checks.number("held_out", held_out, above=0.0, below=1.0)
     checks.integer("seed", seed)
     sides = ([], [])
     for document in checks.iterable("documents", documents, "strings"):

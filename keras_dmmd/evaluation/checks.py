@@ -51,6 +51,8 @@ def check_metrics(metrics, models):
 def check_data(models, metrics, reference_data, samples, generate):
     """Where data are too few or of another length, or an argument is not for `generate` here."""
     length = generate.get("length")
+    if length is not None:
+        checks.count("length", length)
     lengths = {model.length if length is None else length for model in models.values()}
     if reference_data is not None:
         shape = checks.rows("reference_data", reference_data).shape

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_dmmd import metrics
+from keras_dmmd import checks, metrics
+from keras_dmmd.evaluation.checks import check_models
 
 
 def default_metrics(models, samples, data=None, features=None, reference=None):
@@ -22,6 +23,9 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
     Raises:
         ValueError: models differ in kind, or data are missing or too few.
     """
+    check_models(models)
+    samples = checks.count("samples", samples)
+    data = None if data is None else checks.rows("data", data)
     names = list(models)
     first = models[names[0]]
     other = next((name for name in names if _kind(models[name]) != _kind(first)), None)
@@ -33,13 +37,13 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
     parts = 4 if features is not None else 2
     if data is not None and len(data) < parts * samples:
         raise ValueError(
-            f"There are {len(data)} rows of data: take at most {len(data) // parts} samples, so that "
+            f"There are {len(data)} rows of `data`: take at most {len(data) // parts} samples, so that "
             "some rows stand in the place of samples."
         )
     found = [metrics.UnigramEntropy(), metrics.Diversity(), metrics.Repetition()]
     if features is not None:
         if data is None:
-            raise ValueError("Features compare with real data: give data too.")
+            raise ValueError("`features` compare with real data: give `data` too.")
         data = np.random.default_rng(0).permutation(data)
         known, data = data[::2], data[1::2]
         found.insert(0, metrics.FrechetDistance(features, known))

@@ -39,7 +39,7 @@ class Repetition(StreamingMetric):
 
     def __init__(self, n=4, name=None):
         self.n = checks.count("n", n)
-        super().__init__(name=name or f"repetition_{n}")
+        super().__init__(name=f"repetition_{n}" if name is None else name)
 
     def update_state(self, samples, data=None):
         grams = ngrams(checks.rows("samples", samples), self.n)
@@ -62,7 +62,7 @@ class Diversity(StreamingMetric):
 
     def __init__(self, n=4, name=None):
         self.n = checks.count("n", n)
-        super().__init__(name=name or f"diversity_{n}")
+        super().__init__(name=f"diversity_{n}" if name is None else name)
         self.reset_state()
 
     def update_state(self, samples, data=None):

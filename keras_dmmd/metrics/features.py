@@ -92,12 +92,9 @@ class ImageFeatures(keras.Model):
         self, tokens, labels, validation_data=None, epochs=30, batch_size=64, verbose="auto"
     ):
         """Train it as a classifier of `(n, length)` ids by `(n,)` labels; returns the `History`."""
-        tokens = self._read("tokens", tokens)
-        labels = checks.ids("labels", labels, self.num_classes, ndim=1)
-        if len(labels) != len(tokens):
-            raise ValueError(
-                f"`labels` must be one per row of `tokens`. Received: {len(labels)} for {len(tokens)}"
-            )
+        tokens, labels = self._read_pair("tokens", (tokens, labels))
+        if validation_data is not None:
+            validation_data = self._read_pair("validation_data", validation_data)
         call = {"x": tokens, "epochs": epochs, "batch_size": batch_size, "verbose": verbose}
         check_call(call)
         inputs = keras.Input(np.shape(tokens)[1:], dtype="int32")
@@ -120,6 +117,18 @@ class ImageFeatures(keras.Model):
         """Features `(n, dim)` of ids `(n, length)`, float32 numpy."""
         batch_size = checks.count("batch_size", batch_size)
         return self.predict(self._read("tokens", tokens), batch_size=batch_size, verbose=0)
+
+    def _read_pair(self, name, pair):
+        """Ids `(n, length)` and labels `(n,)`."""
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"`{name}` must be ids and labels. Received: {checks.shown(pair)}")
+        tokens = self._read(name, pair[0])
+        labels = checks.ids("labels", pair[1], self.num_classes, ndim=1)
+        if len(labels) != len(tokens):
+            raise ValueError(
+                f"`labels` must be one per row of `{name}`. Received: {len(labels)} for {len(tokens)}"
+            )
+        return tokens, labels
 
     def _read(self, name, tokens):
         """Ids `(n, length)` of images of this grid."""

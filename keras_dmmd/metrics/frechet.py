@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_dmmd import checks
 from keras_dmmd.metrics.statistics import mean_and_error
+from keras_dmmd.training.diffusion_model import DiffusionModel
 
 
 class FeatureStatistics:
@@ -84,10 +85,11 @@ def frechet_by_steps(model, statistics_of, reference, steps, samples=2000, seeds
     Returns:
         `{steps: (mean, standard error over seeds)}`.
     """
-    steps, seeds = (
-        checks.several("steps", steps, checks.count),
-        checks.several("seeds", seeds, checks.integer),
-    )
+    if not isinstance(model, DiffusionModel):
+        raise ValueError(f"`model` must be a DiffusionModel. Received: {checks.shown(model)}")
+    samples = checks.count("samples", samples, least=2)
+    steps = checks.several("steps", steps, checks.count)
+    seeds = checks.several("seeds", seeds, checks.integer)
     checks.function("statistics_of", statistics_of)
     table = {}
     for k in steps:

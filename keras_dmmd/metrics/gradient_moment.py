@@ -103,7 +103,9 @@ class GradientMoment(StreamingMetric):
 
     def check(self, samples, length, has_data):
         if not has_data:
-            raise ValueError(f"{self.name} compares with data: give `reference_data`.")
+            raise ValueError(
+                f"{self.name} compares with data: give `data`, in a sweep `reference_data`."
+            )
         self._check_number("samples", samples)
 
     def _check_number(self, name, number):
@@ -118,6 +120,7 @@ class GradientMoment(StreamingMetric):
         Raises:
             ValueError: they are not, or differ in length.
         """
+        samples = checks.rows("samples", samples)
         if data is None:
             self.check(len(samples), None, False)
         parts = []

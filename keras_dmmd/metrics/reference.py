@@ -68,7 +68,7 @@ class CausalReference:
             return cls(presets.from_preset(folder), **kwargs)
         path = os.path.join(folder, "tokenizer.json")
         if not os.path.exists(path):
-            raise FileNotFoundError(f"There is no reference model at {os.fspath(folder)!r}.")
+            raise FileNotFoundError(f"There is no reference model at folder={folder!r}.")
         hub = package("keras_dmmd.models.hub", "A reference model", "keras-hub")
         return cls(hub.causal_lm(os.fspath(folder)), BytePairTokenizer.from_file(path), **kwargs)
 
@@ -79,6 +79,10 @@ class CausalReference:
             tokens: ids `(batch, length)`; the first is judged too, after `start_id`.
             mask: which of them count, bool `(batch, length)`: all by default.
         """
+        if not ops.is_tensor(tokens):
+            tokens = checks.ids("tokens", tokens, self.tokenizer.vocabulary_size, ndim=2)
+        if mask is not None and not ops.is_tensor(mask):
+            mask = checks.flags("mask", mask, tokens.shape)
         tokens = ops.cast(tokens, "int32")
         mask = ops.ones_like(tokens, dtype="bool") if mask is None else ops.cast(mask, "bool")
         tokens = ops.where(mask, tokens, 0)
@@ -106,7 +110,7 @@ class CausalReference:
         for i, text in enumerate(texts):
             ids = self.tokenizer.encode(text)
             if not len(ids):
-                raise ValueError(f"Text {i} is empty: there is nothing to judge.")
+                raise ValueError(f"`texts` must have something to judge. Text {i} is empty")
             parts += [(i, ids[a : a + self.window]) for a in range(0, len(ids), self.window)]
         parts.sort(key=lambda part: len(part[1]))  # alike lengths share a batch
         nats, counts = np.zeros(len(texts)), np.zeros(len(texts))

@@ -149,7 +149,7 @@ def get(noise, hidden_dim, grid, dtype):
     if isinstance(noise, dict) and "class_name" in noise:
         # Without its build config: built here it would miss its place in the denoiser's paths.
         config = {name: value for name, value in noise.items() if name != "build_config"}
-        return keras.saving.deserialize_keras_object(config)
+        return checks.deserialized("noise", config)
     name = noise if isinstance(noise, str) else None
     if name == "gaussian":
         return GaussianNoise(hidden_dim, dtype=dtype, name="noise")

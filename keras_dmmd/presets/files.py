@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dmmd import checks
 from keras_dmmd.files import replacing
 from keras_dmmd.presets import handles
 
@@ -33,6 +34,14 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
         card: a dict of facts about the model: how it was trained, what was measured.
         dtype: of the stored weights. Half precision halves the file; weights load as float32.
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a keras.Model. Received: {checks.shown(model)}")
+    folder = checks.path("folder", folder)
+    checks.choice("dtype", dtype, ("float16", "float32", "float64"))
+    try:
+        json.dumps(card)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`card` must be a dict for JSON: {error}") from error
     arrays = {
         f"{i:03d} {_path(model, v)}": ops.convert_to_numpy(ops.cast(v, "float32")).astype(dtype)
         for i, v in enumerate(model.weights)
@@ -106,6 +115,7 @@ def _import_parts(config):
 def _folder(preset):
     if handles.is_handle(preset):
         return handles.download(preset)
+    preset = checks.path("preset", preset)
     return preset if os.path.isdir(preset) else os.path.join(FOLDER, preset)
 
 

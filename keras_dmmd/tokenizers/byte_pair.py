@@ -49,7 +49,9 @@ class BytePairTokenizer(Tokenizer):
         self.vocabulary_size = self._tokenizer.get_vocab_size()
         self.end_id = None if end is None else self._tokenizer.token_to_id(end)
         if end is not None and self.end_id is None:
-            raise ValueError(f"The vocabulary has no token {end!r}: name its end token with `end=`.")
+            raise ValueError(
+                f"The vocabulary has no token {checks.shown(end)}: name its end token with `end=`."
+            )
 
     @classmethod
     def train(cls, documents, vocabulary_size, end=END):

@@ -2,7 +2,6 @@
 
 import collections
 
-import keras
 import numpy as np
 
 from keras_dmmd import checks
@@ -55,7 +54,7 @@ class Tokenizer:
             ValueError: a text is longer than `length`, or shorter where there is no end token.
         """
         length = checks.count("length", length)
-        rows = [self.encode(text) for text in checks.iterable("texts", texts, "strings")]
+        rows = [self._encode(text) for text in checks.texts("texts", texts)]
         checks.fits(f"{len(rows)} texts of length={length}", 4 * len(rows) * length)
         over = [i for i, row in enumerate(rows) if len(row) > length]
         if over:
@@ -122,7 +121,7 @@ class SymbolTokenizer(Tokenizer):
             unknown = sorted({symbol for symbol in symbols if symbol not in self._ids})
             first = next(i for i, symbol in enumerate(symbols) if symbol in unknown)
             raise ValueError(
-                f"The text has {len(unknown)} symbol(s) that this vocabulary of {len(self.symbols)} "
+                f"`text` has {len(unknown)} symbol(s) that this vocabulary of {len(self.symbols)} "
                 f"lacks: {unknown[:20]}; the first is token {first} of {text[:60]!r}."
             ) from None
 
@@ -133,7 +132,7 @@ class SymbolTokenizer(Tokenizer):
 def get(tokenizer):
     """A tokenizer from itself, its serialised form, or `None`."""
     if isinstance(tokenizer, dict) and "class_name" in tokenizer:
-        tokenizer = keras.saving.deserialize_keras_object(tokenizer)
+        tokenizer = checks.deserialized("tokenizer", tokenizer)
     if tokenizer is not None and not all(
         hasattr(tokenizer, name) for name in ("encode", "decode", "vocabulary_size", "end_id")
     ):

@@ -55,6 +55,23 @@ def _check_frequency(epochs):
         checks.count("validation_freq", epoch)
 
 
+def check_optimizer(name, value):
+    """A Keras optimizer, from itself, its name or its serialised form.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        found = keras.optimizers.get(value)
+    except (ValueError, TypeError, KeyError):
+        found = None
+    if found is None:
+        raise ValueError(
+            f"`{name}` must be a Keras optimizer or its name. Received: {name}={checks.shown(value)}"
+        )
+    return found
+
+
 def check_compile(call):
     """Those of `compile` that say how a step is run.
 

@@ -6,6 +6,7 @@ import zipfile
 
 from keras import ops
 
+from keras_dmmd import checks
 from keras_dmmd.files import replacing
 
 _STREAM = "random_stream_"
@@ -62,7 +63,7 @@ class ExactCheckpoints:
             OSError: the file is missing, truncated or not a weights file.
             ValueError: the file holds another model's weights.
         """
-        filepath = os.fspath(filepath)
+        filepath = checks.path("filepath", filepath)
         if not os.path.exists(filepath):
             raise FileNotFoundError(f"There is no weights file at {filepath!r}.")
         optimizer = self._build_optimizer()
@@ -91,7 +92,7 @@ class ExactCheckpoints:
 
 def _replace(filepath, overwrite, write):
     """Have `write` make a file beside `filepath`, then move it there in one step."""
-    filepath = os.fspath(filepath)
+    filepath, overwrite = checks.path("filepath", filepath), checks.flag("overwrite", overwrite)
     if os.path.exists(filepath) and not overwrite:
         raise FileExistsError(f"{filepath!r} exists. Pass `overwrite=True` to replace it.")
     with replacing(filepath) as partial:

@@ -8,6 +8,7 @@ from keras_dmmd.conditions import NOTHING, open_tokens
 from keras_dmmd.diffusion import DiffusionProcess
 from keras_dmmd.models.capabilities import Capabilities
 from keras_dmmd.sampling.grids import MOST_CALLS
+from keras_dmmd.training.arguments import check_optimizer
 from keras_dmmd.training.copying import copy_denoiser, copy_weights
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 from keras_dmmd.training.evaluation import Evaluation, MeanAndError
@@ -277,7 +278,7 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
             stepper = samplers.get(sampler)
             stepper.check(self.process)
             self.sampler = stepper
-        super().compile(optimizer=optimizer, **kwargs)
+        super().compile(optimizer=check_optimizer("optimizer", optimizer), **kwargs)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -46,7 +46,10 @@ class Reader:
         read = {"tokens": checks.ids("tokens", parts["tokens"], self.vocabulary_size, ndim=2)}
         n = len(read["tokens"])
         if read["tokens"].size == 0:
-            raise ValueError(f"There are no examples. Received: tokens of shape {read['tokens'].shape}")
+            shape = read["tokens"].shape
+            raise ValueError(
+                f"`tokens` must not be empty, but there are no examples. Received: {shape}"
+            )
         if "known" in parts:
             read["known"] = checks.flags("known", parts["known"], read["tokens"].shape)
         if "labels" in parts:
@@ -142,7 +145,7 @@ def _only(*parts):
 
 def is_host_data(x):
     """Whether this is arrays, or what can be one, rather than an iterable of batches."""
-    return (isinstance(x, (list, tuple)) or hasattr(x, "__array__")) and not (
+    return (isinstance(x, (list, tuple, dict)) or hasattr(x, "__array__")) and not (
         data_adapters.is_tf_dataset(x) or data_adapters.is_torch_dataloader(x)
     )
 
@@ -218,13 +221,21 @@ def read_data(reader, x, y=None, sample_weight=None, repeats=1, **options):
     """
     if isinstance(x, ReadAdapter):
         return x, None, None
-    if isinstance(x, dict) or is_host_data(x):
+    if is_host_data(x):
         x, sample_weight = reader.read(x, y, sample_weight)
         size = sum(part.nbytes for part in tree.flatten(x))
         checks.fits(f"Data in corruptions={repeats}", repeats * size)
         x, sample_weight = repeated((x, sample_weight), repeats)
         return x, sample_weight, sample_weight
-    adapter = data_adapters.get_data_adapter(x, y, sample_weight, **options)
+    try:
+        adapter = data_adapters.get_data_adapter(x, y, sample_weight, **options)
+    except ValueError as error:
+        if not str(error).startswith("Unrecognized data type"):
+            raise
+        raise ValueError(
+            "`x` must be ids (n, length), a dict of them, or batches: a data set of tf.data, Torch or "
+            f"Grain, a PyDataset or a generator. Received: x={checks.shown(x)}"
+        ) from None
     return ReadAdapter(adapter, reader, repeats), None, None
 
 

@@ -10,7 +10,7 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from keras_dmmd import backend, checks
 from keras_dmmd.training.arguments import check_call, check_compile
 from keras_dmmd.training.checkpointing import ExactCheckpoints
-from keras_dmmd.training.reading import plain_error, read_data, read_validation
+from keras_dmmd.training.reading import is_host_data, plain_error, read_data, read_validation
 from keras_dmmd.training.updates import Count, Guard, averages_unless_error, with_callback
 
 # Seeds that Keras keeps on every backend.
@@ -88,26 +88,27 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     def train_on_batch(self, *args, **kwargs):
         """See `keras.Model.train_on_batch`."""
-        call = self._read_call(keras.Model.train_on_batch, args, kwargs)
+        call = self._read_call(keras.Model.train_on_batch, args, kwargs, one_batch=True)
         with self._kept(), self.phase(training=True):
             return super().train_on_batch(**call)
 
     def test_on_batch(self, *args, **kwargs):
         """See `keras.Model.test_on_batch`."""
-        call = self._read_call(keras.Model.test_on_batch, args, kwargs)
+        call = self._read_call(keras.Model.test_on_batch, args, kwargs, one_batch=True)
         with self._kept(), self.phase(training=False):
             return super().test_on_batch(**call)
 
     def predict_on_batch(self, x):
         """See `keras.Model.predict_on_batch`."""
-        return super().predict_on_batch(self._read_call(keras.Model.predict_on_batch, (x,), {})["x"])
+        call = self._read_call(keras.Model.predict_on_batch, (x,), {}, one_batch=True)
+        return super().predict_on_batch(**call)
 
     @property
     def reader(self):
         """What reads the data of this model."""
         raise NotImplementedError
 
-    def _read_call(self, method, args, kwargs, repeats=1):
+    def _read_call(self, method, args, kwargs, repeats=1, one_batch=False):
         """The arguments of a call of one of Keras's methods, its data read, each row so often."""
         call = inspect.signature(method).bind(self, *args, **kwargs).arguments
         call.pop("self")
@@ -118,6 +119,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
         options = {name: call[name] for name in ("batch_size", "shuffle") if call.get(name) is not None}
         options["steps_per_epoch"] = call.get("steps_per_epoch", call.get("steps"))
         data = {name: call.pop(name, None) for name in ("x", "y", "sample_weight")}
+        if one_batch and not is_host_data(data["x"]):
+            raise ValueError(f"`x` must be one batch of ids. Received: x={checks.shown(data['x'])}")
         x, y, sample_weight = read_data(self.reader, **data, repeats=repeats, **options)
         if repeats > 1:  # the copies of a row stay together
             call["batch_size"] = max(1, (call.get("batch_size") or 32) // repeats) * repeats
