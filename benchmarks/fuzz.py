@@ -1,11 +1,11 @@
-"""Calls of the public API with good and bad arguments: is every bad one refused, at once, in clear words?
+"""Calls of the public API with good and bad arguments: is each bad one refused, at once, clearly?
 
     python -m benchmarks.fuzz --count 10000 --seconds 240
     python -m benchmarks.fuzz --call "kd.Gap(tokens=nan)"
 
-Calls are drawn from signatures by hypothesis: good values by the names of parameters, and in most calls
-one or two in whose place stands something else. They run in a process of their own, which is watched: one
-that hangs, dies or grows is reported, and the next begins in a new one.
+Calls are drawn from signatures by hypothesis: good values by the names of parameters, and in most
+calls one or two in whose place stands something else. They run in a process of their own, which is
+watched: a call that hangs, dies or grows is reported, and the next begins in a new process.
 
 A call is clear where it returns, or raises a `ValueError` or `TypeError` (an `OSError` where a path was
 given) that names what was wrong, or shows it and says what it must be. Within a second: a slower one is
@@ -194,7 +194,8 @@ def try_call(call, names):
         arguments = {name: eval(value, names) for name, value in call.arguments}
     except Exception as error:  # what a bad value is made of has no such method
         return {"outcome": "no call", "seconds": 0.0, "words": repr(error), "place": ""}
-    texts = {name: shown(value) for name, value in arguments.items()}
+    # A path of bytes is shown as text.
+    texts = {k: shown(os.fsdecode(v) if isinstance(v, bytes) else v) for k, v in arguments.items()}
     start, before = time.perf_counter(), peak_memory()
     try:
         function(**arguments)
@@ -246,7 +247,7 @@ def work(connection, folder):
 
 
 def limit_memory(more=4 * 2**30):
-    """Let this process have so many bytes more, where the system can: the machine is not brought down."""
+    """Let this process have so many bytes more, so that it does not bring the machine down."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

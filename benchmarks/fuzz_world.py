@@ -391,22 +391,22 @@ ALWAYS_GOOD = ("download",)
 
 # What no parameter should take, or few.
 HOSTILE = """
-None | True | nan | inf | -inf | -1 | 0 | 1 | 2.5 | -0.5 | 2**40 | 10**12 | -2**63 | 10**400 | 1e308 | 5e-324
-1j | '' | 'a' | '\\ud800' | '\\0' | 'a' * 10**5 | b'a' | b'' | [] | [None] | [1] | [1, 'a'] | [[1, 2], [3]]
-[[[]]] | () | (1, 2) | (1, (2,)) | {} | {'a': 1} | {'tokens': {'tokens': 1}} | {'class_name': 'Nope', 'config': {}}
-{1, 2} | frozenset() | object() | len | lambda *args, **kwargs: None | int | np | range(3) | iter([1])
-(i for i in 'ab') | np.uint8(2) | np.int64(-3) | np.float32(0.5) | np.float64('nan') | np.bool_(True)
-np.datetime64('now') | np.array(3) | np.array([]) | np.zeros((0, 8), int) | np.zeros((4, 0), int)
-np.full((4, 8), nan) | np.full((4, 8), 99) | np.full((4, 8), -1) | np.full((4, 8), 2**40) | np.full(16, nan)
-np.full((4, 8), 0.5) | np.zeros((4, 8, 2), int) | np.zeros(8, int) | np.array(['a', 'b']) | np.ones((16, 8))
-np.array([None, 1], object) | np.zeros((4, 8), complex) | np.zeros((4, 8), 'float16') | x | x[0] | y
-ops.zeros((4, 8)) | ops.full((4, 8), 99) | ops.zeros(()) | loader([]) | loader(np.full((4, 8), 99)) | model
-characters | keras.layers.Dense(3) | keras.losses.MeanSquaredError() | kd.MaskedDiffusion(3) | kd.Gap(3)
+None | True | nan | inf | -inf | -1 | 0 | 1 | 2.5 | -0.5 | 2**40 | 10**12 | -2**63 | 10**400 | 1e308
+5e-324 | 1j | '' | 'a' | '\\ud800' | '\\0' | 'a' * 10**5 | b'a' | b'' | [] | [None] | [1] | [1, 'a']
+[[1, 2], [3]] | [[[]]] | () | (1, 2) | (1, (2,)) | {} | {'a': 1} | {'tokens': {'tokens': 1}} | {1, 2}
+{'class_name': 'Nope', 'config': {}} | frozenset() | object() | len | int
+lambda *args, **kwargs: None | np | range(3) | iter([1]) | (i for i in 'ab') | np.uint8(2) | np.int64(-3) | np.float32(0.5)
+np.float64('nan') | np.bool_(True) | np.datetime64('now') | np.array(3) | np.array([]) | np.ones((16, 8))
+np.zeros((0, 8), int) | np.zeros((4, 0), int) | np.full((4, 8), nan) | np.full((4, 8), 99)
+np.full((4, 8), -1) | np.full((4, 8), 2**40) | np.full(16, nan)
+np.full((4, 8), 0.5) | np.zeros((4, 8, 2), int) | np.zeros(8, int) | np.array(['a', 'b']) | np.array([None, 1], object)
+np.zeros((4, 8), complex) | np.zeros((4, 8), 'float16') | x | x[0] | y | ops.zeros((4, 8)) | ops.zeros(())
+ops.full((4, 8), 99) | loader([]) | loader(np.full((4, 8), 99)) | model | characters | kd.Gap(3)
+keras.layers.Dense(3) | keras.losses.MeanSquaredError() | kd.MaskedDiffusion(3)
 fractions.Fraction(1, 3) | decimal.Decimal(1) | kd.samplers.FirstHitting() | kd.metrics.UnigramEntropy()
 """
-HOSTILE = [
-    value.strip() for line in HOSTILE.splitlines() for value in line.split(" | ") if value.strip()
-]
+HOSTILE = [value.strip() for line in HOSTILE.splitlines() for value in line.split(" | ")]
+HOSTILE = [value for value in HOSTILE if value]
 
 # What is made of a good value `{0}`.
 MUTATIONS = ["[{0}]", "({0},)", "[{0}, {0}]", "str({0})", "-({0})", "{{'tokens': {0}}}", "lambda: {0}"]

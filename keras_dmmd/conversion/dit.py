@@ -73,8 +73,7 @@ def load_dit(
     Raises:
         ValueError: the file's weights are not those of such a network.
     """
-    if process not in ("masked", "uniform"):
-        raise ValueError(f"`process` must be 'masked' or 'uniform'. Received: process={process!r}")
+    process = checks.choice("process", process, ("masked", "uniform"))
     weights = read_weights(path, ema)
     missing = [name for name in REST.values() if name not in weights]
     if missing:

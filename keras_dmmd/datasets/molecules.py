@@ -26,7 +26,7 @@ def load_moses(path=None):
         package = package_folder("moses")
         path = os.path.join(package, "dataset", "data") if package else None
     else:
-        checks.path("path", path)
+        path = checks.path("path", path)
     if path is None or not os.path.exists(os.path.join(path, "train.csv.gz")):
         where = "" if path is None else f" in {os.fspath(path)!r}"
         raise FileNotFoundError(

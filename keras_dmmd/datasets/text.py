@@ -118,12 +118,10 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
     checks.integer("seed", seed)
     if separator is not None and not checks.text("separator", separator):
         raise ValueError("`separator` is empty: leave it out where a file is one document.")
-    if isinstance(path, (list, tuple)):
-        files = [checks.path("path", p) for p in path]
-    elif os.path.isdir(checks.path("path", path)):
-        files = sorted(glob.glob(os.path.join(path, "**", "*.txt"), recursive=True))
-    else:
-        files = [checks.path("path", path)]
+    paths = path if isinstance(path, (list, tuple)) else [path]
+    files = [checks.path("path", p) for p in paths]
+    if not isinstance(path, (list, tuple)) and os.path.isdir(files[0]):
+        files = sorted(glob.glob(os.path.join(files[0], "**", "*.txt"), recursive=True))
     if not files:
         raise FileNotFoundError(f"There are no .txt files in path={path!r}.")
     documents = [_read(file) for file in files]
@@ -143,6 +141,8 @@ def _read(path):
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no file at path={path!r}.") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"The file {path!r} is not UTF-8: {error}") from error
 

@@ -96,8 +96,7 @@ def check_channels(models, channels):
 
 
 def check_page(folder, shown, title):
-    """Where what is written at the end could not be."""
-    if folder is not None:
-        checks.path("folder", folder)
+    """Where what is written at the end could not be; returns the folder as a string."""
     checks.count("shown", shown, least=0)
     checks.text("title", title)
+    return None if folder is None else checks.path("folder", folder)

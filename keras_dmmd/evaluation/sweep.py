@@ -91,7 +91,7 @@ def evaluate(
     metrics = checks.check_metrics(metrics, models)
     checks.check_data(models, metrics, reference_data, samples, generate)
     checks.check_channels(models, channels)
-    checks.check_page(folder, shown, title)
+    folder = checks.check_page(folder, shown, title)
     verbosity(verbose)
     samplers = _read_samplers(samplers, models)
     if folder is not None:

@@ -53,9 +53,8 @@ def frechet_distance(first, second):
     Heusel et al., arXiv 1706.08500, eq. 6. The trace of the root is the sum of the square roots of
     the eigenvalues of `C1^½ C2 C1^½`, which is symmetric, so no complex square root is needed.
     """
-    for name, part in (("first", first), ("second", second)):
-        if not isinstance(part, FeatureStatistics):
-            raise ValueError(f"`{name}` must be FeatureStatistics. Received: {checks.shown(part)}")
+    _check_statistics("`first`", first)
+    _check_statistics("`second`", second)
     if np.shape(first.mean) != np.shape(second.mean):
         raise ValueError(
             "`first` and `second` must have the same features. Received: "
@@ -91,13 +90,16 @@ def frechet_by_steps(model, statistics_of, reference, steps, samples=2000, seeds
     steps = checks.several("steps", steps, checks.count)
     seeds = checks.several("seeds", seeds, checks.integer)
     checks.function("statistics_of", statistics_of)
-    table = {}
-    for k in steps:
-        distances = [
-            frechet_distance(
-                statistics_of(model.generate(samples, steps=k, seed=seed, **generate)), reference
-            )
-            for seed in seeds
-        ]
-        table[k] = mean_and_error(distances)
-    return table
+
+    def distance(k, seed):
+        found = statistics_of(model.generate(samples, steps=k, seed=seed, **generate))
+        _check_statistics("what `statistics_of` returns", found)
+        return frechet_distance(found, reference)
+
+    _check_statistics("`reference`", reference)
+    return {k: mean_and_error([distance(k, seed) for seed in seeds]) for k in steps}
+
+
+def _check_statistics(name, value):
+    if not isinstance(value, FeatureStatistics):
+        raise ValueError(f"{name} must be FeatureStatistics. Received: {checks.shown(value)}")

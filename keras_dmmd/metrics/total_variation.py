@@ -26,12 +26,11 @@ def total_variation(samples, support, probabilities):
             f"{samples.shape} and {support.shape}"
         )
     probabilities = checks.finite("probabilities", probabilities, ndim=1)
-    total = probabilities.sum()
-    if probabilities.shape != support.shape[:1] or probabilities.min() < 0 or abs(total - 1) > 1e-3:
+    total, n = probabilities.sum(), len(support)
+    if len(probabilities) != n or probabilities.min() < 0 or abs(total - 1) > 1e-3:
         raise ValueError(
-            f"`probabilities` must be {len(support)} numbers of at least 0 that add up to 1. Received: "
-            f"{len(probabilities)} from {probabilities.min():g} to {probabilities.max():g}, in all "
-            f"{total:g}"
+            f"`probabilities` must be {n} numbers of at least 0 that add up to 1. Received: "
+            f"{len(probabilities)} of them, in all {total:g}: {checks.shown(probabilities)}"
         )
     index = {tuple(row): i for i, row in enumerate(support.tolist())}
     if len(index) < len(support):

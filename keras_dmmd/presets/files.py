@@ -95,7 +95,10 @@ def from_preset(preset):
 
 def read_card(preset):
     """The card of a preset: how it was trained and what was measured, a dict."""
-    with open(os.path.join(_folder(preset), "card.json")) as file:
+    path = os.path.join(_folder(preset), "card.json")
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"There is no card at preset={checks.shown(preset)}.")
+    with open(path) as file:
         return json.load(file)
 
 

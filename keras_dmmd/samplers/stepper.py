@@ -58,8 +58,9 @@ class Stepper:
         """Raise a `ValueError` where a process cannot have this stepper."""
         if self.absorbing_only and not process.absorbing:
             raise ValueError(
-                f"`sampler` must fit the process: {name_of(type(self))!r} opens masks, so it is for masked "
-                f"diffusion, and {type(process).__name__} has tokens that change again. Use 'ancestral' or 'psi'."
+                f"`sampler` must fit the process. {name_of(type(self))!r} opens masks, so it is for "
+                f"masked diffusion: {type(process).__name__} has tokens that change again. Use "
+                "'ancestral' or 'psi'."
             )
 
     def steps(self, asked, default, num_open):

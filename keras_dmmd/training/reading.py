@@ -57,7 +57,7 @@ class Reader:
             read["labels"] = checks.ids("labels", parts["labels"], self.num_classes + 1, ndim=1)
             if len(read["labels"]) != n:
                 raise ValueError(
-                    f"There must be one label per example. Received: {len(read['labels'])} for {n}"
+                    f"`labels` must be one label per example. Received: {len(read['labels'])} for {n}"
                 )
         if sample_weight is not None:
             sample_weight = checks.weights(sample_weight, n)
@@ -231,7 +231,7 @@ def read_data(reader, x, y=None, sample_weight=None, repeats=1, **options):
         adapter = data_adapters.get_data_adapter(x, y, sample_weight, **options)
     except ValueError as error:
         if not str(error).startswith("Unrecognized data type"):
-            raise
+            raise ValueError(f"`x` cannot be read: {error}") from error
         raise ValueError(
             "`x` must be ids (n, length), a dict of them, or batches: a data set of tf.data, Torch or "
             f"Grain, a PyDataset or a generator. Received: x={checks.shown(x)}"
