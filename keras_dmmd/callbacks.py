@@ -1,16 +1,19 @@
 """Look at a model while it trains; go on after a kill."""
 
 import csv
+import inspect
 import os
 
 import keras
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.files import replacing
-from keras_dmmd.metrics import measure
+from keras_dmmd.metrics import StreamingMetric, measure
 from keras_dmmd.optional import package
 from keras_dmmd.training.backup import BackupAndResume as BackupAndResume
+from keras_dmmd.training.diffusion_model import DiffusionModel
 
 
 class SampleAndScore(keras.callbacks.Callback):
@@ -54,13 +57,23 @@ class SampleAndScore(keras.callbacks.Callback):
         **generate,
     ):
         super().__init__()
-        if every < 1 or samples < 1:
+        self.scores = checks.instances("metrics", metrics, StreamingMetric)
+        self.steps = None if steps is None else checks.count("steps", steps)
+        self.samples, self.every = checks.count("samples", samples), checks.count("every", every)
+        if model is not None and not isinstance(model, DiffusionModel):
             raise ValueError(
-                f"`every` and `samples` must be at least 1. Received: {every} and {samples}"
+                f"`model` must be a keras_dmmd.DiffusionModel. Received: {checks.shown(model)}"
             )
-        self.scores, self.steps, self.samples, self.every = list(metrics), steps, samples, every
-        self.seed, self.sampled, self.reference_data = seed, model, reference_data
-        self.folder, self.shown, self.channels, self.generate = folder, shown, channels, generate
+        if reference_data is not None:
+            reference_data = checks.rows("reference_data", reference_data)
+        unknown = sorted(set(generate) - set(inspect.signature(DiffusionModel.generate).parameters))
+        if unknown:
+            raise ValueError(f"`DiffusionModel.generate` has no such arguments. Received: {unknown}")
+        self.seed = checks.integer("seed", seed)
+        self.sampled, self.reference_data = model, reference_data
+        self.folder = None if folder is None else checks.path("folder", folder)
+        self.shown, self.channels = checks.count("shown", shown), checks.count("channels", channels)
+        self.generate = generate
         self._writer = None
         if tensorboard is not None:
             package("tensorboard", "SampleAndScore(tensorboard=…)", "tensorboard")

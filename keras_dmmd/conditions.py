@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from keras_dmmd.checks import shown
+
 # What a batch of training data may hold beside its tokens.
 INPUTS = ("labels", "known")
 
@@ -47,8 +49,8 @@ class Conditions(NamedTuple):
         Raises:
             ValueError: an entry or a shape is another one.
         """
-        told = entries(inputs)
-        tokens = told.pop("tokens")
+        tokens, told = tokens_of(inputs), entries(inputs)
+        del told["tokens"]
         if len(tokens.shape) != 2:
             raise ValueError(
                 "Tokens must have shape (batch, length): flatten images to one row each. "
@@ -129,12 +131,26 @@ def entries(inputs):
     """
     if not isinstance(inputs, dict):
         return {"tokens": inputs}
-    if "tokens" not in inputs or not set(inputs) <= {"tokens", *INPUTS}:
+    if inputs.get("tokens") is None or not set(inputs) <= {"tokens", *INPUTS}:
         raise ValueError(
             "Inputs given as a dict need the entry 'tokens', and may have 'labels' and 'known'. "
             f"Received: {sorted(map(str, inputs))}"
         )
     return {name: value for name, value in inputs.items() if value is not None}
+
+
+def tokens_of(inputs):
+    """The clean tokens of a batch, a tensor.
+
+    Raises:
+        ValueError: they are none.
+    """
+    tokens = entries(inputs)["tokens"]
+    if getattr(tokens, "shape", None) is None:
+        raise ValueError(
+            f"`inputs` must be ids (batch, length), or a dict of them. Received: {shown(inputs)}"
+        )
+    return tokens
 
 
 # Nothing is known.

@@ -9,7 +9,7 @@ import numbers
 import keras
 from keras import ops
 
-from keras_dmmd import backend
+from keras_dmmd import backend, checks
 
 GOLDEN = -1640531527  # the golden ratio's fraction in units of 2^-32, as a signed integer
 
@@ -18,21 +18,21 @@ def as_key(seed):
     """A stateless key from an integer, a `keras.random.SeedGenerator` or a key."""
     if isinstance(seed, keras.random.SeedGenerator):
         return backend.key(seed.next())
-    if isinstance(seed, numbers.Integral):
+    if isinstance(seed, numbers.Integral) and not isinstance(seed, bool):
         seed = int(seed)
         # The low 32 bits as a signed integer: what the key dtype of every backend can hold.
         return backend.key([((seed & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000, 0])
-    if seed is None or isinstance(seed, (str, float)):
+    if not backend.is_key(seed):
         raise ValueError(
             "`seed` must be an integer, a keras.random.SeedGenerator or a key made by "
-            f"keras_dmmd.random.split. Received: seed={seed!r}"
+            f"keras_dmmd.random.split. Received: seed={checks.shown(seed)}"
         )
     return seed
 
 
 def split(seed, n):
     """A list of `n` independent keys."""
-    return backend.split(as_key(seed), n)
+    return backend.split(as_key(seed), checks.count("n", n))
 
 
 def row_keys(seed, rows):
@@ -44,18 +44,31 @@ def row_keys(seed, rows):
     return backend.row_keys(as_key(seed), rows)
 
 
+def _size(name, value, least=0):
+    """A size, which may be a tensor where it is not known yet."""
+    is_scalar = ops.is_tensor(value) and not len(value.shape)
+    return value if is_scalar else checks.count(name, value, least)
+
+
+def _shape(shape):
+    if not isinstance(shape, (tuple, list)):
+        raise ValueError(f"`shape` must be a tuple of sizes. Received: shape={checks.shown(shape)}")
+    return tuple(_size("shape", size) for size in shape)
+
+
 def uniform(shape, seed):
     """Float32 draws from U[0, 1)."""
-    return backend.uniform(as_key(seed), shape)
+    return backend.uniform(as_key(seed), _shape(shape))
 
 
 def normal(shape, seed):
     """Float32 draws from N(0, 1)."""
-    return backend.normal(as_key(seed), shape)
+    return backend.normal(as_key(seed), _shape(shape))
 
 
 def randint(shape, maximum, seed):
     """Integers in `0 .. maximum - 1`, int32. Bias below `maximum / 2^24` in relative terms."""
+    maximum = _size("maximum", maximum, least=1)
     draws = ops.floor(uniform(shape, seed) * maximum)
     return ops.minimum(ops.cast(draws, "int32"), maximum - 1)
 
@@ -66,6 +79,7 @@ def stratified(batch_size, seed):
     All parts share their offset, as in Kingma et al., "Variational Diffusion Models" (2021,
     appendix I.1): each draw is uniform, and their mean varies far less than that of independent ones.
     """
+    batch_size = _size("batch_size", batch_size)
     parts = ops.cast(ops.arange(batch_size), "float32") / ops.cast(batch_size, "float32")
     return ops.mod(parts + uniform((1,), seed), 1.0)
 
@@ -78,7 +92,8 @@ def spread(seed, start, n, parts=1):
     Quasi-Monte Carlo Methods", 1992, §3.1). With `parts`, so many rows that follow one another share
     their number, each in its own part of [0, 1).
     """
-    rows = start + ops.arange(n, dtype="int32")
+    rows = _size("start", start) + ops.arange(_size("n", n), dtype="int32")
+    parts = _size("parts", parts, least=1)
     # By integers that wrap around, as φ by its fraction does: exact for every row that there is.
     turns = ops.right_shift(ops.floor_divide(rows, parts) * GOLDEN, 8)
     turns = ops.cast(ops.bitwise_and(turns, 2**24 - 1), "float32") * 2.0**-24
@@ -93,6 +108,8 @@ def exponential(shape, seed):
     multiple of 2^-23. So each draw picks one of 2^23 cells, and a second one, which a row shares, the
     place in it. Two draws of a row share their last bits, then, only where both fall in one cell.
     """
+    if not _shape(shape):
+        raise ValueError("`shape` must have at least one dimension. Received: shape=()")
     coarse_seed, fine_seed = split(seed, 2)
     coarse, fine = uniform(shape, coarse_seed), uniform((*shape[:-1], 1), fine_seed)
     return backend.exponential(coarse, fine)
@@ -114,6 +131,12 @@ def categorical(log_probs, seed):
     Returns:
         int32 tensor `(...)`.
     """
+    if not ops.is_tensor(log_probs):
+        log_probs = checks.array("log_probs", log_probs)
+    if not len(log_probs.shape) or 0 in tuple(log_probs.shape):
+        raise ValueError(
+            f"`log_probs` must have shape (..., K). Received: shape {tuple(log_probs.shape)}"
+        )
     log_probs = ops.cast(log_probs, "float32")
     inverse = ops.exp(ops.max(log_probs, axis=-1, keepdims=True) - log_probs)  # 1 / p_k, up to a factor
     race = inverse * exponential(ops.shape(log_probs), seed)

@@ -7,7 +7,10 @@ import math
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
+
+from keras_dmmd import checks
 
 
 class SignalLevel(NamedTuple):
@@ -71,9 +74,7 @@ class PolynomialSchedule(Schedule):
     """
 
     def __init__(self, power=2.0):
-        if not power > 0:
-            raise ValueError(f"`power` must be positive. Received: power={power}")
-        self.power = float(power)
+        self.power = checks.number("power", power, above=0.0)
 
     def __call__(self, t):
         return SignalLevel(1.0 - t**self.power, -self.power * t ** (self.power - 1.0))
@@ -91,9 +92,7 @@ class LogLinearSchedule(Schedule):
     """
 
     def __init__(self, epsilon=1e-3):
-        if not 0 <= epsilon < 1:
-            raise ValueError(f"`epsilon` must lie in [0, 1). Received: epsilon={epsilon}")
-        self.epsilon = float(epsilon)
+        self.epsilon = checks.number("epsilon", epsilon, below=1.0)
 
     def __call__(self, t):
         slope = 1.0 - self.epsilon
@@ -123,14 +122,39 @@ def get(schedule):
     Args:
         schedule: one of `"linear"`, `"cosine"`, `"md4_cosine"`, `"polynomial"`, `"log_linear"`; a
             dict made by `keras.saving.serialize_keras_object`; or a callable `t -> SignalLevel`.
+
+    Raises:
+        ValueError: it is none of these, or its signal is no probability that falls.
     """
+    found = schedule
     if isinstance(schedule, str) and schedule in NAMES:
         return NAMES[schedule]()
-    if isinstance(schedule, dict):
-        return keras.saving.deserialize_keras_object(schedule)
-    if callable(schedule):
-        return schedule
-    raise ValueError(
-        f"`schedule` must be one of {sorted(NAMES)} or a keras_dmmd.schedules.Schedule. "
-        f"Received: schedule={schedule!r}"
-    )
+    if isinstance(schedule, dict) and "class_name" in schedule:
+        found = checks.deserialized("schedule", schedule)
+    if not callable(found) or isinstance(found, type):
+        raise ValueError(
+            f"`schedule` must be one of {sorted(NAMES)} or a keras_dmmd.schedules.Schedule. "
+            f"Received: schedule={checks.shown(schedule)}"
+        )
+    if type(found) not in NAMES.values():
+        _check(found)
+    return found
+
+
+def _check(schedule):
+    """Ask a function that is not of this library for the signal of some times."""
+    try:
+        level = schedule(ops.convert_to_tensor(np.linspace(0.0, 1.0, 5, dtype="float32")))
+        alpha, slope = (ops.convert_to_numpy(part) for part in (level.alpha, level.derivative))
+    except Exception as error:
+        raise ValueError(
+            "`schedule` must map times (batch,) to a keras_dmmd.schedules.SignalLevel. Received: "
+            f"schedule={checks.shown(schedule)}, which raised {type(error).__name__}: {error}"
+        ) from error
+    near = alpha.shape == slope.shape == (5,) and (alpha > -1e-3).all() and (alpha < 1.001).all()
+    if not near or not (np.diff(alpha) < 1e-3).all() or not (slope[1:] < 1e-3).all():
+        raise ValueError(
+            "`schedule` must fall from 1 to 0, α and its derivative of the shape of its times. "
+            f"Received: schedule={checks.shown(schedule)}, which gives alpha={alpha} and "
+            f"derivative={slope} at t=0, 1/4, … 1"
+        )

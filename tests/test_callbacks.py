@@ -83,5 +83,5 @@ def test_tensorboard(tmp_path):
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="at least 1.*0 and 256"):
+    with pytest.raises(ValueError, match="`every` must be an integer of at least 1.*=0"):
         SampleAndScore([ones()], every=0)

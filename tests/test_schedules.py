@@ -86,7 +86,26 @@ def test_get_by_name(name):
 def test_get_returns_an_object_and_a_function_as_they_are():
     schedule = schedules.CosineSchedule()
     assert schedules.get(schedule) is schedule
-    assert schedules.get(level) is level
+    assert schedules.get(squared) is squared
+
+
+def squared(t):
+    return schedules.SignalLevel(1.0 - t**2, -2.0 * t)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda t: t,
+        lambda: None,
+        lambda t: schedules.SignalLevel(t, ops.ones_like(t)),  # it rises
+        lambda t: schedules.SignalLevel(ops.sum(1.0 - t), -1.0),  # of another shape
+        lambda t: schedules.SignalLevel(1.0 - t / 0.0, -t),
+    ],
+)
+def test_a_function_that_is_no_schedule_is_refused(function):
+    with pytest.raises(ValueError, match="`schedule` must"):
+        schedules.get(function)
 
 
 @every_schedule

@@ -7,6 +7,7 @@ defines all of them:
 |---|---|
 | `key(seed)` | a stateless random key from a pair of integers |
 | `row_keys(key, rows)` | a key per row, of these rows: what `split` and draws take, too |
+| `is_key(seed)` | whether that is what `key`, `row_keys` or `split` made |
 | `split(key, n)` | `n` independent keys |
 | `uniform(key, shape)`, `normal(key, shape)` | float32 draws |
 | `exponential(coarse, fine)` | `-log(1 - v)`, fine near 0, of two uniform draws |

@@ -16,6 +16,7 @@ __all__ = [
     "compile_inference",
     "device_name",
     "exponential",
+    "is_key",
     "is_out_of_memory",
     "keep_unfused",
     "keeper",
@@ -40,6 +41,12 @@ COMPILES = True
 
 def key(seed):
     return jnp.asarray(seed).astype("uint32")
+
+
+def is_key(seed):
+    if not isinstance(seed, jax.Array) or seed.dtype != "uint32":
+        return False
+    return seed.ndim in (1, 2) and seed.shape[-1] == 2
 
 
 def row_keys(key, rows):

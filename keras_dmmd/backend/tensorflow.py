@@ -13,6 +13,7 @@ __all__ = [
     "compile_inference",
     "device_name",
     "exponential",
+    "is_key",
     "is_out_of_memory",
     "keep_unfused",
     "keeper",
@@ -41,6 +42,14 @@ ALGORITHM = "philox"
 
 def key(seed):
     return tf.cast(tf.convert_to_tensor(seed), "int32")
+
+
+def is_key(seed):
+    if not tf.is_tensor(seed):
+        return False
+    if seed.dtype == tf.uint64:
+        return seed.shape.rank in (None, 1)
+    return seed.dtype == tf.int32 and seed.shape.is_compatible_with((2,))
 
 
 def split(key, n):

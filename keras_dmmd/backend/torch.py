@@ -12,6 +12,7 @@ __all__ = [
     "compile_inference",
     "device_name",
     "exponential",
+    "is_key",
     "is_out_of_memory",
     "keep_unfused",
     "keeper",
@@ -49,6 +50,12 @@ def key(seed):
         return (0,)  # a symbolic build: only shapes matter
     high, low = seed.tolist() if hasattr(seed, "tolist") else seed
     return (_splitmix64(_splitmix64(int(high) & _MASK) ^ (int(low) & _MASK)),)
+
+
+def is_key(seed):
+    if isinstance(seed, torch.Tensor):
+        return seed.dtype == torch.int64 and seed.ndim == 1
+    return isinstance(seed, tuple) and len(seed) == 1 and isinstance(seed[0], int)
 
 
 def row_keys(key, rows):

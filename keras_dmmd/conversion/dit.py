@@ -9,7 +9,7 @@ import functools
 import os
 import re
 
-from keras_dmmd import schedules, weight_files
+from keras_dmmd import checks, schedules, weight_files
 from keras_dmmd.diffusion import MaskedDiffusion, UniformDiffusion
 from keras_dmmd.models.denoiser import Denoiser
 from keras_dmmd.presets import handles
@@ -73,8 +73,7 @@ def load_dit(
             shapes are compared before memory is taken for them.
         OSError: there is no file, or it cannot be read.
     """
-    if process not in ("masked", "uniform"):
-        raise ValueError(f"`process` must be 'masked' or 'uniform'. Received: process={process!r}")
+    process = checks.choice("process", process, ("masked", "uniform"))
     with _open(path, ema) as file:
         network = _Network(file, num_heads)
         uniform = process == "uniform"
@@ -248,7 +247,8 @@ def read_weights(path, ema=True):
 
 
 def _open(path, ema):
-    path = _weights_file(handles.download(path) if handles.is_handle(path) else os.fspath(path))
+    path = handles.download(path) if handles.is_handle(path) else checks.path("path", path)
+    path = _weights_file(path)
     if path.endswith(".safetensors"):
         return weight_files.SafetensorsFile(path)
     return weight_files.TorchFile(path, ema)

@@ -7,6 +7,7 @@ import pickle
 import keras
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.datasets.locations import first_with, keras_cache, named
 from keras_dmmd.optional import package
 
@@ -51,9 +52,14 @@ def load_fashion_mnist(levels=16, path=None, download=False):
         FileNotFoundError: the files are in none of these folders.
         ValueError: a file or an array is not what it should be.
     """
+    levels = checks.count("levels", levels, least=2, most=256)
     if isinstance(path, (tuple, list)):
         return _tokens(path, (28, 28), levels)
-    folders = [DEBIAN_FASHION_MNIST, keras_cache("fashion-mnist")] if path is None else [path]
+    folders = (
+        [DEBIAN_FASHION_MNIST, keras_cache("fashion-mnist")]
+        if path is None
+        else [checks.path("path", path)]
+    )
     folder = first_with(folders, "train-images-idx3-ubyte.gz")
     if folder is not None:
         splits = [
@@ -94,7 +100,7 @@ def load_cifar10(path=None, download=False):
         return _tokens(path, (32, 32, 3), 256)
     inner = "cifar-10-batches-py"
     cached = [keras_cache(os.path.join(f"{inner}-target", inner)), keras_cache(inner)]
-    folders = cached if path is None else [path]
+    folders = cached if path is None else [checks.path("path", path)]
     folder = first_with(folders, "test_batch")
     if folder is not None:
         names = ([f"data_batch_{i}" for i in range(1, 6)], ["test_batch"])
@@ -139,11 +145,14 @@ def _read_cifar(paths):
 
 def _tokens(splits, shape, levels):
     """Images of values 0..255 to ids, and labels, each checked."""
-    if not isinstance(levels, int) or not 2 <= levels <= 256:
-        raise ValueError(f"`levels` must be an integer from 2 to 256. Received: levels={levels!r}")
+    if len(splits) != 2 or not all(isinstance(s, (tuple, list)) and len(s) == 2 for s in splits):
+        raise ValueError(
+            "`path` must be a folder, or arrays (x_train, y_train), (x_test, y_test). "
+            f"Received: {checks.shown(splits)}"
+        )
     result = []
     for images, labels in splits:
-        images, labels = np.asarray(images), np.asarray(labels).reshape(-1)
+        images, labels = checks.array("images", images), checks.array("labels", labels).reshape(-1)
         if images.shape[1:] != shape or len(images) != len(labels):
             raise ValueError(
                 f"Images must have shape (n, {', '.join(map(str, shape))}), with n labels. "

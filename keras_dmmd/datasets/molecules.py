@@ -3,6 +3,7 @@
 import gzip
 import os
 
+from keras_dmmd import checks
 from keras_dmmd.datasets.locations import package_folder
 
 
@@ -24,6 +25,8 @@ def load_moses(path=None):
     if path is None:
         package = package_folder("moses")
         path = os.path.join(package, "dataset", "data") if package else None
+    else:
+        path = checks.path("path", path)
     if path is None or not os.path.exists(os.path.join(path, "train.csv.gz")):
         where = "" if path is None else f" in {os.fspath(path)!r}"
         raise FileNotFoundError(

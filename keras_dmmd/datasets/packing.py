@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_dmmd import checks
+from keras_dmmd import checks, tokenizers
 
 
 def pack(documents, tokenizer, length, whole=False):
@@ -22,12 +22,17 @@ def pack(documents, tokenizer, length, whole=False):
         ValueError: there are fewer tokens than a row needs.
     """
     checks.count("length", length)
-    if isinstance(documents, str):
-        raise ValueError("`documents` must be an iterable of strings. Received: one string")
+    checks.iterable("documents", documents, "strings or ids")
+    checks.flag("whole", whole)
+    if tokenizers.get(tokenizer) is None:
+        raise ValueError("`tokenizer` must be a keras_dmmd.tokenizers.Tokenizer. Received: None")
     end = np.array([] if tokenizer.end_id is None else [tokenizer.end_id], "int32")
     parts, total = [], 0
     for document in documents:
-        ids = tokenizer.encode(document) if isinstance(document, str) else np.asarray(document, "int32")
+        if isinstance(document, str):
+            ids = tokenizer.encode(document)
+        else:
+            ids = checks.ids("documents", document, tokenizer.vocabulary_size, ndim=1).astype("int32")
         parts += [ids, end]
         total += len(ids) + len(end)
         if whole and total % length:
@@ -41,6 +46,6 @@ def pack(documents, tokenizer, length, whole=False):
     rows = total // length
     if rows == 0:
         raise ValueError(
-            f"The documents have {total} tokens, end tokens included, fewer than one row of {length}."
+            f"`documents` have {total} tokens, end tokens included, fewer than one row of {length}."
         )
     return np.concatenate(parts)[: rows * length].reshape(rows, length)

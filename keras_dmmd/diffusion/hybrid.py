@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dmmd import random
+from keras_dmmd import checks, random
 from keras_dmmd.diffusion.process import DiffusionProcess
 from keras_dmmd.tensors import SIGNAL_FLOOR, per_token
 
@@ -44,11 +44,8 @@ class HybridDiffusion(DiffusionProcess):
         prediction="mean",
     ):
         super().__init__(vocabulary_size, schedule, prediction)
-        shares = {"uniform_share": uniform_share, "final_uniform_share": final_uniform_share}
-        for name, share in shares.items():
-            if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
-                raise ValueError(f"`{name}` must be a number in [0, 1]. Received: {share!r}")
-        self.uniform_share, self.final_uniform_share = float(uniform_share), float(final_uniform_share)
+        self.uniform_share = checks.number("uniform_share", uniform_share, high=1.0)
+        self.final_uniform_share = checks.number("final_uniform_share", final_uniform_share, high=1.0)
 
     @property
     def num_states(self):

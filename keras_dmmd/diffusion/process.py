@@ -57,14 +57,9 @@ class DiffusionProcess(abc.ABC):
     time_epsilon = TIME_EPSILON
 
     def __init__(self, vocabulary_size, schedule="linear", prediction="mean"):
-        checks.count("vocabulary_size", vocabulary_size, least=2)
-        if prediction not in self.predictions:
-            raise ValueError(
-                f"`prediction` must be one of {self.predictions}. Received: {prediction!r}"
-            )
-        self.vocabulary_size = int(vocabulary_size)
+        self.vocabulary_size = checks.count("vocabulary_size", vocabulary_size, least=2)
         self.schedule = schedules.get(schedule)
-        self.prediction = prediction
+        self.prediction = checks.choice("prediction", prediction, self.predictions)
 
     @property
     def num_states(self):

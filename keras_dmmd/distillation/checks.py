@@ -1,5 +1,8 @@
 """What can be said of a distiller's arguments before anything runs."""
 
+from keras import ops
+
+from keras_dmmd import checks
 from keras_dmmd.training.diffusion_model import DiffusionModel
 
 
@@ -21,7 +24,8 @@ def check_model(name, model, teacher):
     """Raise a `ValueError` where a model cannot take its part beside a teacher."""
     if not isinstance(model, DiffusionModel):
         raise ValueError(
-            f"`{name}` must be a keras_dmmd.DiffusionModel(denoiser, process). Received: {model!r}"
+            f"`{name}` must be a keras_dmmd.DiffusionModel(denoiser, process). "
+            f"Received: {checks.shown(model)}"
         )
     if not model.built:
         raise ValueError(
@@ -64,6 +68,8 @@ def _own_settings(config):
 
 def check_teacher(teacher, target, guidance_scale):
     """Raise a `ValueError` where a teacher does not allow a choice of the method."""
+    if guidance_scale is not None:
+        checks.number("guidance_scale", guidance_scale, low=-float("inf"))
     if guidance_scale is not None and not teacher.capabilities.num_classes:
         raise ValueError("`guidance_scale` needs a teacher with labels: `num_classes` is not set.")
     if target == "soft" and not teacher.process.absorbing:
@@ -73,22 +79,18 @@ def check_teacher(teacher, target, guidance_scale):
         )
 
 
-def check_weights(teacher_weight, top_p, top_p_penalty, max_log_ratio):
-    """Raise a `ValueError` where a number is out of its range."""
-    if not (isinstance(teacher_weight, (int, float)) and teacher_weight >= 0):
+def check_time_weighting(weighting, named):
+    """Raise a `ValueError` where it is neither a name nor a function of times to weights."""
+    if not callable(weighting):
+        checks.choice("time_weighting", weighting, named)
+        return
+    try:
+        found = weighting(ops.convert_to_tensor([0.25, 0.5, 1.0]))
+        shape = tuple(ops.shape(found))
+    except Exception as error:
+        shape = f"{type(error).__name__}: {error}"
+    if shape != (3,):
         raise ValueError(
-            f"`teacher_weight` must be a number of at least 0. Received: {teacher_weight!r}"
+            "`time_weighting` must map times (batch,) to weights (batch,). Received: "
+            f"{checks.shown(weighting)}, which makes {shape} of (3,)"
         )
-    if top_p is not None and not 0 < top_p_penalty < float("inf"):
-        raise ValueError(
-            "`top_p_penalty` must be positive and finite: an infinite one makes gradients "
-            f"explode. Received: {top_p_penalty}"
-        )
-    if max_log_ratio is not None and not max_log_ratio > 0:
-        raise ValueError(f"`max_log_ratio` must be positive or None. Received: {max_log_ratio}")
-
-
-def check_choice(name, value, accepted):
-    """Raise a `ValueError` where `value` is none of those that are accepted."""
-    if value not in accepted:
-        raise ValueError(f"`{name}` must be one of {accepted}. Received: {name}={value!r}")

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_dmmd import backend, random
 from keras_dmmd.distillation.optimizer import AlternatingOptimizer
+from keras_dmmd.training.arguments import check_optimizer
 from keras_dmmd.training.inputs import example_weights, weighted_mean
 from keras_dmmd.training.seeded import SeededModel
 from keras_dmmd.training.updates import update
@@ -164,7 +165,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
     def _resolve(self, optimizer, role):
         if optimizer is None:
             return self.default_optimizer(role)
-        return keras.optimizers.get(optimizer)
+        return check_optimizer(f"{role}_optimizer", optimizer)
 
     def update(self, data):
         """One round on a batch; returns the logs."""

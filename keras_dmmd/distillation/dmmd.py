@@ -6,13 +6,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dmmd import backend, random
-from keras_dmmd.checks import count
+from keras_dmmd import backend, checks, random
 from keras_dmmd.conditions import Conditions
-from keras_dmmd.distillation import checks
+from keras_dmmd.distillation.checks import check_models, check_teacher, check_time_weighting
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.losses import critic_loss, student_loss
 from keras_dmmd.sampling import truncation
+from keras_dmmd.sampling.grids import MOST_CALLS
 from keras_dmmd.tensors import entropies, gather, mean_where
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 
@@ -129,24 +129,30 @@ class DMMDDistiller(Distiller):
         seed=0,
         **kwargs,
     ):
-        checks.check_models(teacher, student, critic)
+        check_models(teacher, student, critic)
+        renoise = checks.choice("renoise", renoise, ("auto", *RENOISE))
         if renoise == "auto":
             renoise = default_renoise(teacher.process)
-        checks.check_choice("renoise", renoise, RENOISE)
-        checks.check_choice("target", target, TARGET)
-        if not callable(time_weighting):
-            checks.check_choice("time_weighting", time_weighting, TIME_WEIGHTING)
-        count("steps", steps)
-        count("critic_steps", critic_steps)
+        checks.choice("target", target, TARGET)
+        check_time_weighting(time_weighting, TIME_WEIGHTING)
+        steps = checks.count("steps", steps, most=MOST_CALLS)
+        critic_steps = checks.count("critic_steps", critic_steps)
+        seed = checks.integer("seed", seed)
         truncation.check(temperature, top_p, greedy=False)
-        checks.check_weights(teacher_weight, top_p, top_p_penalty, max_log_ratio)
-        checks.check_teacher(teacher, target, guidance_scale)
-        if student is not None and noise != "auto":
+        teacher_weight = checks.number("teacher_weight", teacher_weight)
+        # Gradients of an infinite one would explode.
+        top_p_penalty = checks.number("top_p_penalty", top_p_penalty, above=0.0)
+        noise_scale = checks.number("noise_scale", noise_scale)
+        if max_log_ratio is not None:
+            max_log_ratio = checks.number("max_log_ratio", max_log_ratio, above=0.0)
+        check_teacher(teacher, target, guidance_scale)
+        is_default = isinstance(noise, str) and noise == "auto"
+        if student is not None and not is_default:
             raise ValueError(
                 "`noise` is the random input of a student that is copied from the teacher; a given "
-                f"`student` brings its own. Received: noise={noise!r} and a student"
+                f"`student` brings its own. Received: noise={checks.shown(noise)} and a student"
             )
-        if noise == "auto":
+        if is_default:
             noise = default_noise(teacher)
         if student is None:
             student = teacher.copy(noise=noise, seed=seed + 2, name="student")

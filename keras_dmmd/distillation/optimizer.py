@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_dmmd import checks
+
 
 class AlternatingOptimizer(keras.optimizers.MultiOptimizer):
     """A `MultiOptimizer` whose parts are stepped one at a time by a `train_step`.
@@ -58,9 +60,13 @@ def annealed_optimizers(rounds, learning_rate=1e-3, warmup=0, critic_steps=1):
     Returns:
         A dict of arguments of `DMMDDistiller.compile`: `distiller.compile(**annealed_optimizers(500))`.
     """
-    if not 0 <= warmup < rounds:
+    rounds = checks.count("rounds", rounds)
+    warmup = checks.count("warmup", warmup, least=0)
+    critic_steps = checks.count("critic_steps", critic_steps)
+    learning_rate = checks.number("learning_rate", learning_rate, above=0.0)
+    if not warmup < rounds:
         raise ValueError(
-            f"`warmup` must be less than `rounds`, both counts. Received: {warmup} and {rounds}"
+            f"`warmup` must be less than `rounds`. Received: warmup={warmup} and rounds={rounds}"
         )
 
     def adam(updates, warmup=0, **kwargs):

@@ -1,8 +1,6 @@
 """What can be said of a sweep before anything is sampled: each function raises a `ValueError`."""
 
-import numpy as np
-
-from keras_dmmd.checks import count, label
+from keras_dmmd import checks
 from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.metrics.streaming import StreamingMetric
 from keras_dmmd.training.diffusion_model import DiffusionModel
@@ -11,53 +9,62 @@ from keras_dmmd.training.diffusion_model import DiffusionModel
 def check_models(models):
     """Where they are no dict of built models, or take the name of the data."""
     if not isinstance(models, dict) or not models:
-        raise ValueError(f"`models` must be a dict of names to models. Received: {models!r}")
+        raise ValueError(
+            f"`models` must be a dict of names to models. Received: {checks.shown(models)}"
+        )
     for name, model in models.items():
-        label("model name", name)
+        checks.label("model name", name)
         if not isinstance(model, DiffusionModel) or not model.built:
-            raise ValueError(f"{name!r} must be a built keras_dmmd.DiffusionModel. Received: {model!r}")
+            raise ValueError(
+                f"`models` must be built keras_dmmd.DiffusionModels. Received: {name!r}: "
+                f"{checks.shown(model)}"
+            )
     if "data" in models:
         raise ValueError("'data' is the name of the reference data: call that model otherwise.")
 
 
 def check_numbers(steps, temperatures, seeds, samples):
-    """Where what is swept over is empty or repeats itself."""
-    for name, values in (("steps", steps), ("seeds", seeds)):
-        for value in values:
-            count(name, value, least=1 if name == "steps" else -(2**63))
-    for name, values in (("steps", steps), ("temperatures", temperatures), ("seeds", seeds)):
-        if not len(values) or len(set(values)) < len(values):
-            raise ValueError(f"`{name}` must be distinct values, not empty. Received: {values!r}")
-    count("samples", samples)
+    """Where what is swept over is empty, repeats itself or is out of range; returns it as lists."""
+    checks.count("samples", samples)
+    return (
+        checks.several("steps", steps, checks.count),
+        checks.several("temperatures", temperatures, checks.number),
+        checks.several("seeds", seeds, checks.integer),
+    )
 
 
 def check_metrics(metrics, models):
-    """Where there are none, or one judges by a model that is judged."""
+    """Where there are none, or one judges by a model that is judged; returns them as a list."""
+    hint = "; for a function of samples there is SampleScore"
+    metrics = checks.instances("metrics", metrics, StreamingMetric, hint)
     if not metrics:
         raise ValueError("`metrics` is empty: there is nothing to measure.")
     for metric in metrics:
-        if not isinstance(metric, StreamingMetric):
-            raise ValueError(
-                "A metric must be a keras_dmmd.metrics.StreamingMetric; for a function of samples "
-                f"there is SampleScore. Received: {metric!r}"
-            )
-        label("metric name", metric.name)
+        checks.label("metric name", metric.name)
     judges = {m.name: weights_hash(m.judge) for m in metrics if m.judge is not None}
     for name, model in models.items() if judges else ():
         fingerprint = weights_hash(model)  # that of its denoiser too: a model has no weights of its own
         judge = next((judge for judge, known in judges.items() if known == fingerprint), None)
         if judge is not None:
             raise ValueError(f"{judge}: the reference is {name!r} itself, one of the models it judges.")
+    return metrics
 
 
 def check_data(models, metrics, reference_data, samples, generate):
     """Where data are too few or of another length, or an argument is not for `generate` here."""
-    lengths = {generate.get("length") or model.length for model in models.values()}
-    if reference_data is not None and np.shape(reference_data)[1:] not in {(k,) for k in lengths}:
-        raise ValueError(
-            f"`reference_data` must be ids of shape (n, {', '.join(map(str, sorted(lengths)))}), as "
-            f"long as samples. Received: shape {np.shape(reference_data)}"
-        )
+    length = generate.get("length")
+    if length is not None:
+        checks.count("length", length)
+    lengths = {model.length if length is None else length for model in models.values()}
+    if reference_data is not None:
+        shape = checks.rows("reference_data", reference_data).shape
+        if shape[1:] not in {(k,) for k in lengths}:
+            raise ValueError(
+                f"`reference_data` must be ids of shape (n, {', '.join(map(str, sorted(lengths)))}), "
+                f"as long as samples. Received: shape {shape}"
+            )
+        for model in models.values():
+            checks.ids("reference_data", reference_data, model.process.vocabulary_size)
     for metric in metrics:
         metric.check(samples, min(lengths), reference_data is not None)
     if reference_data is not None and len(reference_data) < 2 * samples:
@@ -73,8 +80,9 @@ def check_data(models, metrics, reference_data, samples, generate):
             "`temperatures`."
         )
     prompts = generate.get("prompts")
-    prompts = () if prompts is None or isinstance(prompts, np.ndarray) else prompts
-    if any(isinstance(part, str) for prompt in prompts for part in [prompt, *prompt]):
+    prompts = prompts if isinstance(prompts, (list, tuple)) else ()
+    parts = [part for prompt in prompts for part in (prompt if isinstance(prompt, list) else [prompt])]
+    if any(isinstance(part, str) for part in parts):
         raise ValueError("`prompts` must be ids here: encode texts with the model's tokenizer.")
 
 
@@ -87,3 +95,10 @@ def check_channels(models, channels):
                 "`channels` must be 1 or 3, and divide the columns of a grid. Received: "
                 f"channels={channels!r}, and {name!r} with grid={grid}"
             )
+
+
+def check_page(folder, shown, title):
+    """Where what is written at the end could not be; returns the folder as a string."""
+    checks.count("shown", shown, least=0)
+    checks.text("title", title)
+    return None if folder is None else checks.path("folder", folder)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_dmmd import metrics
+from keras_dmmd import checks, metrics
+from keras_dmmd.evaluation.checks import check_models
 
 
 def default_metrics(models, samples, data=None, features=None, reference=None):
@@ -26,6 +27,9 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
     Raises:
         ValueError: models differ in kind, or data are missing or too few.
     """
+    check_models(models)
+    samples = checks.count("samples", samples)
+    data = None if data is None else checks.rows("data", data)
     names = list(models)
     first = models[names[0]]
     other = next((name for name in names if _kind(models[name]) != _kind(first)), None)
@@ -34,7 +38,7 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
             f"{names[0]} and {other} differ in vocabulary, tokenizer or length: they do not compare."
         )
     if data is None and features is not None:
-        raise ValueError("Features compare with real data: give data too.")
+        raise ValueError("`features` compare with real data: give `data` too.")
     if data is None and reference is None:
         raise ValueError(
             "Without real data, or a reference model that judges texts, nothing could tell samples "
@@ -45,7 +49,7 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
     parts = 4 if judged else 2
     if data is not None and len(data) < parts * samples:
         raise ValueError(
-            f"There are {len(data)} rows of data: take at most {len(data) // parts} samples, so that "
+            f"There are {len(data)} rows of `data`: take at most {len(data) // parts} samples, so that "
             "some rows stand in the place of samples."
         )
     found = [metrics.UnigramEntropy(), metrics.Diversity(), metrics.Repetition()]

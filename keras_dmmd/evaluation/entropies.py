@@ -1,5 +1,7 @@
 """How sure a sampler's predictions are, from its first network call to its last."""
 
+from keras_dmmd.evaluation.checks import check_models
+
 
 def step_entropies(model, steps, samples=256, seed=0, **generate):
     """Entropy of a model's prediction of an open token at every call, a list of nats.
@@ -12,6 +14,7 @@ def step_entropies(model, steps, samples=256, seed=0, **generate):
         samples, seed: over which the mean is taken.
         **generate: further arguments of `DiffusionModel.generate`.
     """
+    check_models({"model": model})
     generate = {"verbose": 0, **generate}
     _, entropies = model.generate(samples, steps=steps, seed=seed, return_entropies=True, **generate)
     return [float(entropy) for entropy in entropies]

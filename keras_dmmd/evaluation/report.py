@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 
+from keras_dmmd import checks
 from keras_dmmd.evaluation import plots
 from keras_dmmd.evaluation.page import page
 from keras_dmmd.files import read_json, replacing
@@ -99,6 +100,7 @@ class Report:
 
     def save(self, folder):
         """Write `report.json`, `report.csv` and `report.html`; returns the path of the page."""
+        folder = checks.path("folder", folder)
         paths = [os.path.join(folder, f"report.{kind}") for kind in ("json", "csv", "html")]
         names = [name for name in OWN if name != "step_entropies"]
         for figure in self.figures:
@@ -122,7 +124,7 @@ class Report:
             ValueError: its `report.json` is no report.
             OSError: it has none.
         """
-        path = os.path.join(folder, "report.json")
+        path = os.path.join(checks.path("folder", folder), "report.json")
         content = read_json(path)
         wanted = {field.name for field in dataclasses.fields(cls)}
         if not wanted - {"notes"} <= set(content) <= wanted:
@@ -139,10 +141,11 @@ class Report:
             figure: one of `figures`, or `"seconds_per_sample"`.
             axis: of matplotlib; a new one by default, whose `figure.savefig(path)` writes it.
         """
-        if figure not in [*self.figures, "seconds_per_sample"]:
-            raise ValueError(f"`figure` must be one of {self.figures}. Received: {figure!r}")
+        checks.choice("figure", figure, [*self.figures, "seconds_per_sample"])
         if axis is None:
             _, axis = plots.new_figure(5.0, 3.4)
+        elif not callable(getattr(axis, "errorbar", None)):
+            raise ValueError(f"`axis` must be an axis of matplotlib. Received: {checks.shown(axis)}")
         log_y = self.note(figure).get("scale") == "log"
         plots.draw(axis, self.lines(figure), level=self.of_data(figure), log_y=log_y)
         axis.set_ylabel(figure.replace("_", " "), parse_math=False)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_dmmd import samplers as all_samplers
-from keras_dmmd.checks import label
+from keras_dmmd.checks import iterable, label, verbosity
 from keras_dmmd.evaluation import checks
 from keras_dmmd.evaluation.entropies import step_entropies
 from keras_dmmd.evaluation.finished_cells import FinishedCells
@@ -88,10 +88,12 @@ def evaluate(
     """
     label("title", title)
     checks.check_models(models)
-    checks.check_numbers(steps, temperatures, seeds, samples)
-    checks.check_metrics(metrics, models)
+    steps, temperatures, seeds = checks.check_numbers(steps, temperatures, seeds, samples)
+    metrics = checks.check_metrics(metrics, models)
     checks.check_data(models, metrics, reference_data, samples, generate)
     checks.check_channels(models, channels)
+    folder = checks.check_page(folder, shown, title)
+    verbosity(verbose)
     samplers = _read_samplers(samplers, models)
     if folder is not None:
         package("matplotlib", "The page of a report", "matplotlib")  # now, not after hours
@@ -147,6 +149,7 @@ def _read_samplers(samplers, models):
     if samplers is None:
         return {OWN: None}
     if not isinstance(samplers, dict):
+        samplers = list(iterable("samplers", samplers, "names or Steppers"))
         read = [all_samplers.get(sampler) for sampler in samplers]
         names = [s if isinstance(s, str) else repr(r) for s, r in zip(samplers, read, strict=True)]
         samplers = dict(zip(names, read, strict=True))

@@ -11,6 +11,7 @@ process and prediction takes part in the same two lines.
 
 from keras import ops
 
+from keras_dmmd import checks
 from keras_dmmd.tensors import gather
 
 
@@ -28,10 +29,12 @@ def student_loss(student_probs, teacher_cost, critic_cost, max_advantage=None):
             token `-log 0`; unbounded, one such token outweighs all others and drives the student into
             the mode where it never occurs. At the fixed point the bracket is 0, so a bound is no bias.
     """
-    advantage = ops.stop_gradient(teacher_cost - critic_cost)
+    tables = _tables(student_probs=student_probs, teacher_cost=teacher_cost, critic_cost=critic_cost)
+    advantage = ops.stop_gradient(tables["teacher_cost"] - tables["critic_cost"])
     if max_advantage is not None:
+        max_advantage = _number("max_advantage", max_advantage)
         advantage = ops.clip(advantage, -max_advantage, max_advantage)
-    return ops.sum(student_probs * advantage, axis=(-2, -1))
+    return ops.sum(tables["student_probs"] * advantage, axis=(-2, -1))
 
 
 def critic_loss(target, critic_cost, teacher_probs=None, teacher_weight=0.0):
@@ -45,10 +48,35 @@ def critic_loss(target, critic_cost, teacher_probs=None, teacher_weight=0.0):
         teacher_probs: `E[x | z_s]` by the teacher, `(batch, length, K)`; may be `None` for λ = 0.
         teacher_weight: λ.
     """
-    if len(target.shape) == 2:
+    are_ids = len(getattr(target, "shape", ())) == 2
+    given = {"critic_cost": critic_cost, **({} if are_ids else {"target": target})}
+    if teacher_probs is not None:
+        given["teacher_probs"] = teacher_probs
+    tables, teacher_weight = _tables(**given), _number("teacher_weight", teacher_weight)
+    critic_cost = tables["critic_cost"]
+    if are_ids:
         loss = ops.sum(gather(critic_cost, target), axis=-1)
     else:
-        loss = ops.sum(target * critic_cost, axis=(-2, -1))
+        loss = ops.sum(tables["target"] * critic_cost, axis=(-2, -1))
     if teacher_probs is not None:
-        loss = loss + teacher_weight * ops.sum(teacher_probs * critic_cost, axis=(-2, -1))
+        loss = loss + teacher_weight * ops.sum(tables["teacher_probs"] * critic_cost, axis=(-2, -1))
     return loss
+
+
+def _number(name, value):
+    """A number of at least 0, which may be a tensor."""
+    return value if ops.is_tensor(value) else checks.number(name, value)
+
+
+def _tables(**tables):
+    """Tensors `(batch, length, K)` of one shape, a dict.
+
+    Raises:
+        ValueError: they are others.
+    """
+    tables = {k: v if ops.is_tensor(v) else checks.array(k, v) for k, v in tables.items()}
+    shapes = {name: tuple(table.shape) for name, table in tables.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 3 for shape in shapes.values()):
+        names = ", ".join(f"`{name}`" for name in shapes)
+        raise ValueError(f"{names} must be (batch, length, K), all alike. Received: shapes {shapes}")
+    return {name: ops.convert_to_tensor(table) for name, table in tables.items()}

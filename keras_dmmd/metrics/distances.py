@@ -6,8 +6,8 @@ import warnings
 import keras
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.fingerprints import array_hash
-from keras_dmmd.metrics.diversity import check_ids
 from keras_dmmd.metrics.frechet import FeatureStatistics, frechet_distance
 from keras_dmmd.metrics.streaming import Note, StreamingMetric
 from keras_dmmd.optional import package
@@ -25,24 +25,18 @@ class FeatureMetric(StreamingMetric):
 
     def __init__(self, features, data, name):
         super().__init__(name=name)
-        self.feature_name = describe_features(features)
+        self.feature_name = describe_features(checks.function("features", features))
         if isinstance(features, keras.Model):  # batch by batch, compiled
             features = functools.partial(features.predict, batch_size=512, verbose=0)
         self.features = features
-        self.data_features = self._extract(check_ids(data, "data", at_least=2))
+        self.data_features = self._extract(checks.rows("data", data, at_least=2))
         self.reset_state()
 
     def _extract(self, tokens):
-        found = np.asarray(self.features(tokens), "float64")
-        if found.ndim != 2 or not np.isfinite(found).all():
-            raise ValueError(
-                f"The features {self.feature_name} must be finite and of shape (n, d). "
-                f"Received: shape {found.shape}, finite: {np.isfinite(found).all()}"
-            )
-        return found
+        return checks.finite("features", self.features(tokens), ndim=2)
 
     def update_state(self, samples, data=None):
-        self._parts.append(self._extract(check_ids(samples)))
+        self._parts.append(self._extract(checks.rows("samples", samples)))
 
     @property
     def sample_features(self):
@@ -102,7 +96,7 @@ class KernelDistance(FeatureMetric):
     note = Note("distance to real data without bias from the number of samples; lower is better")
 
     def __init__(self, features, data, block_size=250, name="kernel_distance"):
-        self.block_size = block_size
+        self.block_size = checks.count("block_size", block_size, least=2)
         super().__init__(features, data, name)
 
     def get_config(self):

@@ -2,21 +2,9 @@
 
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.metrics.streaming import Note, StreamingMetric
 from keras_dmmd.metrics.text import row_entropies
-
-
-def check_ids(tokens, name="samples", at_least=1):
-    """`tokens` as int numpy `(n, length)`; an error where they are none or too few."""
-    tokens = np.asarray(tokens)
-    if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or not tokens.size:
-        raise ValueError(
-            f"`{name}` must be ids of shape (n, length), not empty. "
-            f"Received: shape {tokens.shape} of {tokens.dtype}"
-        )
-    if len(tokens) < at_least:
-        raise ValueError(f"`{name}` must be at least {at_least}. Received: {len(tokens)}")
-    return tokens
 
 
 def ngrams(tokens, n):
@@ -39,7 +27,7 @@ class UnigramEntropy(StreamingMetric):
         super().__init__(name=name)
 
     def update_state(self, samples, data=None):
-        self.gather(**{self.name: row_entropies(check_ids(samples))})
+        self.gather(**{self.name: row_entropies(checks.rows("samples", samples))})
 
 
 class Repetition(StreamingMetric):
@@ -50,11 +38,11 @@ class Repetition(StreamingMetric):
     """
 
     def __init__(self, n=4, name=None):
-        super().__init__(name=name or f"repetition_{n}")
-        self.n = n
+        self.n = checks.count("n", n)
+        super().__init__(name=f"repetition_{n}" if name is None else name)
 
     def update_state(self, samples, data=None):
-        grams = ngrams(check_ids(samples), self.n)
+        grams = ngrams(checks.rows("samples", samples), self.n)
         distinct = [len(np.unique(row, axis=0)) for row in grams]
         self.gather(**{self.name: 1.0 - np.array(distinct) / grams.shape[1]})
 
@@ -73,12 +61,12 @@ class Diversity(StreamingMetric):
     """
 
     def __init__(self, n=4, name=None):
-        super().__init__(name=name or f"diversity_{n}")
-        self.n = n
+        self.n = checks.count("n", n)
+        super().__init__(name=f"diversity_{n}" if name is None else name)
         self.reset_state()
 
     def update_state(self, samples, data=None):
-        grams = ngrams(check_ids(samples), self.n).reshape(-1, self.n)
+        grams = ngrams(checks.rows("samples", samples), self.n).reshape(-1, self.n)
         self._seen.update(map(bytes, np.ascontiguousarray(grams.astype("int32"))))
         self._total += len(grams)
 

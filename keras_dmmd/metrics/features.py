@@ -6,8 +6,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_dmmd import presets
+from keras_dmmd import checks, presets
 from keras_dmmd.metrics.frechet import FeatureStatistics
+from keras_dmmd.training.arguments import check_call
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -46,10 +47,15 @@ class ImageFeatures(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.grid, self.levels, self.channels = tuple(grid), levels, channels
-        self.num_classes, self.dim, self.width = num_classes, dim, width
-        self.description = description or (
+        self.grid = checks.grid("grid", grid)
+        self.levels = levels = checks.count("levels", levels, least=2)
+        self.channels = checks.count("channels", channels)
+        self.num_classes = num_classes = checks.count("num_classes", num_classes)
+        self.dim, self.width = dim, width = checks.count("dim", dim), checks.count("width", width)
+        self.description = (
             f"the {dim} features of a CNN that tells {num_classes} labels apart, of ids / {levels - 1}"
+            if description is None
+            else checks.text("description", description)
         )
         options = {"padding": "same", "activation": "relu"}
         self.body = [
@@ -86,6 +92,11 @@ class ImageFeatures(keras.Model):
         self, tokens, labels, validation_data=None, epochs=30, batch_size=64, verbose="auto"
     ):
         """Train it as a classifier of `(n, length)` ids by `(n,)` labels; returns the `History`."""
+        tokens, labels = self._read_pair("tokens", (tokens, labels))
+        if validation_data is not None:
+            validation_data = self._read_pair("validation_data", validation_data)
+        call = {"x": tokens, "epochs": epochs, "batch_size": batch_size, "verbose": verbose}
+        check_call(call)
         inputs = keras.Input(np.shape(tokens)[1:], dtype="int32")
         classifier = keras.Model(inputs, self.head(self(inputs)))
         classifier.compile(
@@ -104,7 +115,31 @@ class ImageFeatures(keras.Model):
 
     def extract(self, tokens, batch_size=512):
         """Features `(n, dim)` of ids `(n, length)`, float32 numpy."""
-        return self.predict(np.asarray(tokens), batch_size=batch_size, verbose=0)
+        batch_size = checks.count("batch_size", batch_size)
+        return self.predict(self._read("tokens", tokens), batch_size=batch_size, verbose=0)
+
+    def _read_pair(self, name, pair):
+        """Ids `(n, length)` and labels `(n,)`."""
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f"`{name}` must be ids and labels. Received: {checks.shown(pair)}")
+        tokens = self._read(name, pair[0])
+        labels = checks.ids("labels", pair[1], self.num_classes, ndim=1)
+        if len(labels) != len(tokens):
+            raise ValueError(
+                f"`labels` must be one per row of `{name}`. Received: {len(labels)} for {len(tokens)}"
+            )
+        return tokens, labels
+
+    def _read(self, name, tokens):
+        """Ids `(n, length)` of images of this grid."""
+        tokens = checks.rows(name, checks.ids(name, tokens, self.levels, ndim=2))
+        length = self.grid[0] * self.grid[1] * self.channels
+        if tokens.shape[1] != length:
+            raise ValueError(
+                f"`{name}` must be images of {length} tokens, of grid={self.grid} and "
+                f"channels={self.channels}. Received: shape {tokens.shape}"
+            )
+        return tokens
 
     def statistics(self, tokens):
         """The `FeatureStatistics` of ids `(n, length)`."""

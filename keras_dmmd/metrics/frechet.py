@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.metrics.statistics import mean_and_error
+from keras_dmmd.training.diffusion_model import DiffusionModel
 
 
 class FeatureStatistics:
@@ -19,11 +21,11 @@ class FeatureStatistics:
 
     def update(self, features):
         """Add a batch `(n, d)`; NaN or infinite features are refused."""
-        features = np.asarray(features, "float64")
-        if features.ndim != 2 or not np.isfinite(features).all():
+        features = checks.finite("features", features, ndim=2)
+        if self.count and features.shape[1:] != self._sum.shape:
             raise ValueError(
-                "Features must be finite and of shape (n, d). "
-                f"Received: shape {features.shape}, finite: {np.isfinite(features).all()}"
+                f"`features` must have shape (n, {len(self._sum)}), as those before. "
+                f"Received: shape {features.shape}"
             )
         self.count += len(features)
         self._sum = self._sum + features.sum(axis=0)
@@ -32,6 +34,8 @@ class FeatureStatistics:
 
     @property
     def mean(self):
+        if not self.count:
+            raise ValueError("There are no features yet: call `update` first.")
         return self._sum / self.count
 
     @property
@@ -49,6 +53,13 @@ def frechet_distance(first, second):
     Heusel et al., arXiv 1706.08500, eq. 6. The trace of the root is the sum of the square roots of
     the eigenvalues of `C1^½ C2 C1^½`, which is symmetric, so no complex square root is needed.
     """
+    _check_statistics("`first`", first)
+    _check_statistics("`second`", second)
+    if np.shape(first.mean) != np.shape(second.mean):
+        raise ValueError(
+            "`first` and `second` must have the same features. Received: "
+            f"{len(first.mean)} and {len(second.mean)} of them"
+        )
     values, vectors = np.linalg.eigh(first.covariance)
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     eigenvalues = np.linalg.eigvalsh(root @ second.covariance @ root)
@@ -73,13 +84,22 @@ def frechet_by_steps(model, statistics_of, reference, steps, samples=2000, seeds
     Returns:
         `{steps: (mean, standard error over seeds)}`.
     """
-    table = {}
-    for k in steps:
-        distances = [
-            frechet_distance(
-                statistics_of(model.generate(samples, steps=k, seed=seed, **generate)), reference
-            )
-            for seed in seeds
-        ]
-        table[k] = mean_and_error(distances)
-    return table
+    if not isinstance(model, DiffusionModel):
+        raise ValueError(f"`model` must be a DiffusionModel. Received: {checks.shown(model)}")
+    samples = checks.count("samples", samples, least=2)
+    steps = checks.several("steps", steps, checks.count)
+    seeds = checks.several("seeds", seeds, checks.integer)
+    checks.function("statistics_of", statistics_of)
+
+    def distance(k, seed):
+        found = statistics_of(model.generate(samples, steps=k, seed=seed, **generate))
+        _check_statistics("what `statistics_of` returns", found)
+        return frechet_distance(found, reference)
+
+    _check_statistics("`reference`", reference)
+    return {k: mean_and_error([distance(k, seed) for seed in seeds]) for k in steps}
+
+
+def _check_statistics(name, value):
+    if not isinstance(value, FeatureStatistics):
+        raise ValueError(f"{name} must be FeatureStatistics. Received: {checks.shown(value)}")

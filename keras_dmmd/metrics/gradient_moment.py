@@ -6,7 +6,6 @@ from keras import ops
 
 from keras_dmmd import backend, checks
 from keras_dmmd.fingerprints import array_hash
-from keras_dmmd.metrics.diversity import check_ids
 from keras_dmmd.metrics.streaming import Note, StreamingMetric
 
 NAME = "gradient_moment"
@@ -44,16 +43,16 @@ class GradientMoment(StreamingMetric):
 
     def __init__(self, reference, pairs=1, batch_size=32, name=NAME):
         super().__init__(name=name)
-        for argument, value in (("pairs", pairs), ("batch_size", batch_size)):
-            checks.count(argument, value)
         owner = reference if hasattr(reference, "trainable_variables") else None
         owner = owner or getattr(reference, "model", None)
         if not callable(getattr(reference, "log_likelihood", None)) or owner is None:
             raise ValueError(
                 "`reference` must have `log_likelihood(tokens)`, and `trainable_variables` or a "
-                f"`model`, as a keras_dmmd.metrics.CausalReference has. Received: {reference!r}"
+                "`model`, as a keras_dmmd.metrics.CausalReference has. "
+                f"Received: {checks.shown(reference)}"
             )
-        self.reference, self.pairs, self.batch_size = reference, int(pairs), int(batch_size)
+        self.reference, self.pairs = reference, checks.count("pairs", pairs)
+        self.batch_size = checks.count("batch_size", batch_size)
         self.judge = owner if isinstance(owner, keras.Model) else None
         self._variables = list(owner.trainable_variables)
         if not self._variables:
@@ -104,7 +103,9 @@ class GradientMoment(StreamingMetric):
 
     def check(self, samples, length, has_data):
         if not has_data:
-            raise ValueError(f"{self.name} compares with data: give `reference_data`.")
+            raise ValueError(
+                f"{self.name} compares with data: give `data`, in a sweep `reference_data`."
+            )
         self._check_number("samples", samples)
 
     def _check_number(self, name, number):
@@ -119,11 +120,12 @@ class GradientMoment(StreamingMetric):
         Raises:
             ValueError: they are not, or differ in length.
         """
+        samples = checks.rows("samples", samples)
         if data is None:
             self.check(len(samples), None, False)
         parts = []
         for name, tokens in (("samples", samples), ("data", data)):
-            tokens = check_ids(tokens, name, at_least=2)
+            tokens = checks.rows(name, tokens, at_least=2)
             self._check_number(name, len(tokens))
             self._check_vocabulary(name, tokens)
             parts.append(np.split(tokens.astype("int32"), 2 * self.pairs))

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.metrics.frechet import FeatureStatistics
 from keras_dmmd.metrics.statistics import share_and_error
 from keras_dmmd.metrics.streaming import Note
@@ -45,8 +46,10 @@ def score_molecules(molecules, train=None, k=1000):
     Raises:
         ValueError: there are no strings, or fewer than k.
     """
+    k = checks.count("k", k)
+    molecules = checks.texts("molecules", molecules)
     if len(molecules) < k:
-        raise ValueError(f"unique@{k} needs at least {k} molecules. Received: {len(molecules)}")
+        raise ValueError(f"`molecules` must be at least k={k}. Received: {len(molecules)}")
     valid = [text for text in canonical(molecules) if text is not None]
     distinct = set(valid)
     scores = {
@@ -54,7 +57,8 @@ def score_molecules(molecules, train=None, k=1000):
         f"unique@{k}": share_and_error(len(set(valid[:k])), min(k, len(valid))),
     }
     if train is not None:
-        train = train if isinstance(train, (set, frozenset)) else set(train)
+        if not isinstance(train, (set, frozenset)):
+            train = set(checks.texts("train", train))
         scores["novelty"] = share_and_error(len(distinct - train), len(distinct))
     return scores
 
@@ -83,7 +87,7 @@ class ChemNetFeatures:
         # The package's own file: a description of layers with their arrays, not weights alone.
         self._network = utils.load_imported_model(torch.load(path, weights_only=False)).eval()
         self._dataset, self._torch = utils.SmilesDataset, torch
-        self.batch_size = batch_size
+        self.batch_size = checks.count("batch_size", batch_size)
 
     def __call__(self, molecules):
         valid = [text for text in canonical(molecules) if text is not None]

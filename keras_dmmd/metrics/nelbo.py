@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from keras_dmmd import checks
-from keras_dmmd.metrics.diversity import check_ids
 from keras_dmmd.metrics.streaming import StreamingMetric
+from keras_dmmd.training.diffusion_model import DiffusionModel
 
 
 class BitsPerToken(StreamingMetric):
@@ -32,12 +32,16 @@ class BitsPerToken(StreamingMetric):
 
     def __init__(self, model, corruptions=1, batch_size=256, name="bits_per_token"):
         super().__init__(name=name)
+        if not isinstance(model, DiffusionModel) or not model.built:
+            raise ValueError(
+                f"`model` must be a built keras_dmmd.DiffusionModel. Received: {checks.shown(model)}"
+            )
         self.model, self.batch_size = model, checks.count("batch_size", batch_size)
         self.corruptions = checks.count("corruptions", corruptions)
 
     def update_state(self, tokens, data=None):
         """Add rows, ids `(n, length)`."""
-        tokens = check_ids(tokens, "tokens")
+        tokens = checks.rows("tokens", tokens)
         copies = np.tile(tokens, (self.corruptions, 1))
         nats = np.asarray(self.model.predict(copies, batch_size=self.batch_size, verbose=0), "float64")
         nats = nats.reshape(self.corruptions, len(tokens)).mean(axis=0)

@@ -4,11 +4,13 @@ import functools
 import math
 import os
 
+import keras
 import numpy as np
 from keras import ops
 
-from keras_dmmd import backend, presets
+from keras_dmmd import backend, checks, presets, tokenizers
 from keras_dmmd.fingerprints import weights_hash
+from keras_dmmd.metrics.ngram_reference import NGramReference
 from keras_dmmd.metrics.statistics import ratio_and_error
 from keras_dmmd.metrics.streaming import Note, StreamingMetric
 from keras_dmmd.optional import package
@@ -38,15 +40,19 @@ class CausalReference:
     note = "what a reference model needs"
 
     def __init__(self, model, tokenizer=None, start_id=None, window=256, batch_size=16):
-        tokenizer = tokenizer or getattr(model, "tokenizer", None)
+        if not isinstance(model, keras.Model):
+            raise ValueError(f"`model` must be a keras.Model. Received: {checks.shown(model)}")
+        tokenizer = getattr(model, "tokenizer", None) if tokenizer is None else tokenizer
         if tokenizer is None:
             raise ValueError("The model comes without a tokenizer: give `tokenizer`.")
+        self.tokenizer = tokenizers.get(tokenizer)
         if start_id is None:
             start_id = getattr(model, "start_id", tokenizer.end_id)
         if start_id is None:
             raise ValueError("The tokenizer has no end token to stand before a text: give `start_id`.")
-        self.model, self.tokenizer, self.start_id = model, tokenizer, start_id
-        self.window, self.batch_size = window, batch_size
+        self.model, self.start_id = model, checks.count("start_id", start_id, least=0)
+        self.window = checks.count("window", window)
+        self.batch_size = checks.count("batch_size", batch_size)
 
     @classmethod
     def from_folder(cls, folder, **kwargs):
@@ -60,11 +66,12 @@ class CausalReference:
         Raises:
             FileNotFoundError: there is no such folder.
         """
+        folder = checks.path("folder", folder)
         if folder in presets.names() or os.path.exists(os.path.join(folder, "weights.npz")):
             return cls(presets.from_preset(folder), **kwargs)
         path = os.path.join(folder, "tokenizer.json")
         if not os.path.exists(path):
-            raise FileNotFoundError(f"There is no reference model at {os.fspath(folder)!r}.")
+            raise FileNotFoundError(f"There is no reference model at folder={folder!r}.")
         hub = package("keras_dmmd.models.hub", "A reference model", "keras-hub")
         return cls(hub.causal_lm(os.fspath(folder)), BytePairTokenizer.from_file(path), **kwargs)
 
@@ -75,6 +82,10 @@ class CausalReference:
             tokens: ids `(batch, length)`; the first is judged too, after `start_id`.
             mask: which of them count, bool `(batch, length)`: all by default.
         """
+        if not ops.is_tensor(tokens):
+            tokens = checks.ids("tokens", tokens, self.tokenizer.vocabulary_size, ndim=2)
+        if mask is not None and not ops.is_tensor(mask):
+            mask = checks.flags("mask", mask, tokens.shape)
         tokens = ops.cast(tokens, "int32")
         mask = ops.ones_like(tokens, dtype="bool") if mask is None else ops.cast(mask, "bool")
         tokens = ops.where(mask, tokens, 0)
@@ -95,13 +106,14 @@ class CausalReference:
         Raises:
             ValueError: there are no texts, or one is empty.
         """
-        if isinstance(texts, str) or not len(texts):
-            raise ValueError(f"`texts` must be a list of strings, not empty. Received: {texts!r}")
+        texts = checks.texts("texts", texts)
+        if not texts:
+            raise ValueError("`texts` must be strings, not empty. Received: none")
         parts = []  # of which text, ids
         for i, text in enumerate(texts):
             ids = self.tokenizer.encode(text)
             if not len(ids):
-                raise ValueError(f"Text {i} is empty: there is nothing to judge.")
+                raise ValueError(f"`texts` must have something to judge. Text {i} is empty")
             parts += [(i, ids[a : a + self.window]) for a in range(0, len(ids), self.window)]
         parts.sort(key=lambda part: len(part[1]))  # alike lengths share a batch
         nats, counts = np.zeros(len(texts)), np.zeros(len(texts))
@@ -137,7 +149,13 @@ class _Judged(StreamingMetric):
 
     def __init__(self, reference, tokenizer=None, name=None):
         super().__init__(name=name)
-        self.reference, self.tokenizer, self.judge = reference, tokenizer, reference.model
+        if not isinstance(reference, (CausalReference, NGramReference)):
+            raise ValueError(
+                "`reference` must be a CausalReference or an NGramReference. "
+                f"Received: {checks.shown(reference)}"
+            )
+        self.reference, self.tokenizer = reference, tokenizers.get(tokenizer)
+        self.judge = reference.model
         text = f"{reference.note}; lower is better at equal entropy"
         self.note = Note(text, against="unigram_entropy")
         self.reset_state()
@@ -147,7 +165,7 @@ class _Judged(StreamingMetric):
 
         A sample that decodes to an empty text, which has no likelihood to speak of, counts as nothing.
         """
-        texts = self.tokenizer.decode(np.asarray(samples)) if self.tokenizer else samples
+        texts = self.tokenizer.decode(checks.rows("samples", samples)) if self.tokenizer else samples
         if self.tokenizer:
             texts = [text for text in texts if text]
             if not texts:

@@ -1,11 +1,13 @@
 """Means and their standard errors."""
 
-import numpy as np
+from keras_dmmd import checks
 
 
 def mean_and_error(values):
     """The mean of independent values and its standard error, `nan` for a single one."""
-    values = np.asarray(values, "float64")
+    values = checks.array("values", values).astype("float64")
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"`values` must have shape (n,), not empty. Received: shape {values.shape}")
     error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
     return float(values.mean()), float(error)
 

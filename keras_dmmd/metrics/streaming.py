@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.fingerprints import code_hash
 
 
@@ -25,6 +26,13 @@ class Note:
     scale: str = "linear"
     chart: bool = True
     against: str = None
+
+    def __post_init__(self):
+        for name in ("text", "title", "against"):
+            if getattr(self, name) is not None:
+                checks.text(name, getattr(self, name))
+        checks.choice("scale", self.scale, ("linear", "log"))
+        checks.flag("chart", self.chart)
 
 
 class StreamingMetric(keras.metrics.Metric):
@@ -47,7 +55,7 @@ class StreamingMetric(keras.metrics.Metric):
     judge = None
 
     def __init__(self, name=None):
-        super().__init__(name=name)
+        super().__init__(name=None if name is None else checks.text("name", name))
         self._gathered = {}
 
     def gather(self, **values):
@@ -101,7 +109,7 @@ def measure(metrics, samples, data=None):
         ValueError: two metrics give a figure of one name.
     """
     figures = {}
-    for metric in metrics:
+    for metric in checks.instances("metrics", metrics, StreamingMetric):
         metric.reset_state()
         metric.update_state(samples, data)
         found = {name: float(value) for name, value in metric.result().items()}
@@ -131,8 +139,10 @@ class SampleScore(StreamingMetric):
     """
 
     def __init__(self, function, name, mark=None, notes=None):
-        super().__init__(name=name)
-        self.function = function
+        super().__init__(name=checks.text("name", name))
+        self.function = checks.function("function", function)
+        if not isinstance(notes, (dict, type(None))):
+            raise ValueError(f"`notes` must be a dict of notes. Received: notes={checks.shown(notes)}")
         self._notes = {
             figure: note if isinstance(note, Note) else Note(note)
             for figure, note in (notes or {}).items()
@@ -141,7 +151,7 @@ class SampleScore(StreamingMetric):
         self.reset_state()
 
     def update_state(self, samples, data=None):
-        self._parts.append(np.asarray(samples))
+        self._parts.append(checks.rows("samples", samples))
 
     def result(self):
         if not sum(map(len, self._parts)):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.metrics.statistics import mean_and_error
 
 
@@ -17,10 +18,7 @@ def unigram_entropy(tokens):
     Returns:
         `(mean, error)`, at most `log(length)`.
     """
-    tokens = np.asarray(tokens)
-    if tokens.ndim != 2 or not tokens.size:
-        raise ValueError(f"`tokens` must be ids of shape (n, length). Received: {tokens.shape}")
-    return mean_and_error(row_entropies(tokens))
+    return mean_and_error(row_entropies(checks.rows("tokens", tokens)))
 
 
 def row_entropies(tokens):
@@ -48,11 +46,13 @@ def known_words(texts, vocabulary):
     Raises:
         ValueError: no text has three words.
     """
+    if not isinstance(vocabulary, (set, frozenset)):
+        vocabulary = set(checks.texts("vocabulary", vocabulary))
     shares = []
-    for text in texts:
+    for text in checks.texts("texts", texts):
         words = text.split()[1:-1]
         if words:
             shares.append(np.mean([word in vocabulary for word in words]))
     if not shares:
-        raise ValueError(f"None of the {len(texts)} texts has three words.")
+        raise ValueError("None of the `texts` has three words.")
     return mean_and_error(np.array(shares))

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_dmmd import checks
+
 
 def total_variation(samples, support, probabilities):
     """`1/2 Σ |p̂ - p|` between the histogram of samples and a known distribution.
@@ -13,20 +15,32 @@ def total_variation(samples, support, probabilities):
 
     Returns:
         A float in [0, 1]; samples outside the support count in full.
+
+    Raises:
+        ValueError: the support repeats itself, or the probabilities do not add up to 1.
     """
-    samples, support = np.asarray(samples), np.asarray(support)
-    if len(samples) == 0:
-        raise ValueError("`samples` is empty: there is no histogram to compare.")
-    if samples.shape[1:] != support.shape[1:]:
+    samples, support = checks.rows("samples", samples), checks.rows("support", support)
+    if samples.shape[1] != support.shape[1]:
         raise ValueError(
             "`samples` and `support` must have the same length. Received: shapes "
             f"{samples.shape} and {support.shape}"
         )
+    probabilities = checks.finite("probabilities", probabilities, ndim=1)
+    total, n = probabilities.sum(), len(support)
+    if len(probabilities) != n or probabilities.min() < 0 or abs(total - 1) > 1e-3:
+        raise ValueError(
+            f"`probabilities` must be {n} numbers of at least 0 that add up to 1. Received: "
+            f"{len(probabilities)} of them, in all {total:g}: {checks.shown(probabilities)}"
+        )
     index = {tuple(row): i for i, row in enumerate(support.tolist())}
+    if len(index) < len(support):
+        raise ValueError(
+            f"`support` must be different rows. Received: {len(support)}, of which {len(index)} differ"
+        )
     counts = np.zeros(len(support))
     for row in samples.tolist():
         if tuple(row) in index:
             counts[index[tuple(row)]] += 1
     histogram = counts / len(samples)
     outside = 1.0 - histogram.sum()
-    return float(0.5 * (np.abs(histogram - np.asarray(probabilities)).sum() + outside))
+    return float(0.5 * (np.abs(histogram - probabilities).sum() + outside))

@@ -55,11 +55,10 @@ class BlockDenoiser(Denoiser):
     """
 
     def __init__(self, vocabulary_size, num_states=None, block_size=16, **kwargs):
-        checks.count("block_size", block_size)
         if kwargs.get("grid") is not None:
             raise ValueError("Blocks follow each other in a sequence: a BlockDenoiser takes no `grid`.")
         super().__init__(vocabulary_size, num_states, **kwargs)
-        self.block_size = int(block_size)
+        self.block_size = checks.count("block_size", block_size)
 
     def call(
         self,

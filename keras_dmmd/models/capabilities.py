@@ -59,6 +59,12 @@ class Capabilities:
             ValueError: it lacks a part that another one of its parts calls for, or does not fit the
                 process.
         """
+        try:
+            inspect.signature(denoiser.call).bind("z_t", "t")
+        except TypeError as error:
+            raise ValueError(
+                f"`denoiser` must be called as denoiser(z_t, t). Received: {denoiser!r}, with {error}"
+            ) from None
         found = {name: getattr(denoiser, name, default) for name, default in DEFAULTS.items()}
         found["prompts"] = bool(found["prompts"])
         found["self_conditioning"] = bool(found["self_conditioning"])

@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_dmmd import tokenizers
+from keras_dmmd import checks, tokenizers
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -30,10 +30,17 @@ class CausalConvolution(keras.Model):
         self, vocabulary_size, hidden_dim=128, num_layers=6, kernel_size=3, tokenizer=None, **kwargs
     ):
         super().__init__(**kwargs)
-        self.vocabulary_size, self.start_id = vocabulary_size, vocabulary_size
-        self.hidden_dim, self.num_layers, self.kernel_size = hidden_dim, num_layers, kernel_size
+        self.vocabulary_size = checks.count("vocabulary_size", vocabulary_size)
+        self.start_id = self.vocabulary_size
+        self.hidden_dim = hidden_dim = checks.count("hidden_dim", hidden_dim)
+        # The dilations of more are beyond every text.
+        self.num_layers = num_layers = checks.count("num_layers", num_layers, most=30)
+        self.kernel_size = kernel_size = checks.count("kernel_size", kernel_size)
+        numbers = 2 * hidden_dim * (self.vocabulary_size + num_layers * hidden_dim * (kernel_size + 1))
+        sizes = f"vocabulary_size={vocabulary_size}, hidden_dim={hidden_dim}, kernel_size={kernel_size}"
+        checks.weights_fit(f"A network of {sizes}", numbers, self.variable_dtype)
         self.tokenizer = tokenizers.get(tokenizer)
-        self.embedding = layers.Embedding(vocabulary_size + 1, hidden_dim, name="embedding")
+        self.embedding = layers.Embedding(self.vocabulary_size + 1, hidden_dim, name="embedding")
         self.norms = [layers.LayerNormalization(name=f"norm_{i}") for i in range(num_layers + 1)]
         self.convolutions = [
             layers.Conv1D(
@@ -47,7 +54,7 @@ class CausalConvolution(keras.Model):
             for i in range(num_layers)
         ]
         self.projections = [layers.Dense(hidden_dim, name=f"projection_{i}") for i in range(num_layers)]
-        self.head = layers.Dense(vocabulary_size, kernel_initializer="zeros", name="head")
+        self.head = layers.Dense(self.vocabulary_size, kernel_initializer="zeros", name="head")
         self.build()
 
     def build(self, input_shape=None):

@@ -8,6 +8,8 @@ from keras_dmmd.models import noise as noise_layers
 from keras_dmmd.models.positions import rotary_angles
 from keras_dmmd.models.transformer import KnownEmbedding, TimeEmbedding, TransformerBlock, modulate
 
+# None is known that is deeper, and more only take long to be built.
+MOST_LAYERS = 1000
 SIZES = {
     "tiny": {"hidden_dim": 128, "num_layers": 4, "num_heads": 4, "cond_dim": 64},
     "small": {"hidden_dim": 384, "num_layers": 8, "num_heads": 6, "cond_dim": 128},
@@ -87,18 +89,24 @@ class Denoiser(layers.Layer):
     ):
         kwargs["autocast"] = False  # times stay float32; the parts cast what they compute with
         super().__init__(**kwargs)
-        self.vocabulary_size = vocabulary_size
-        self.num_states = num_states or vocabulary_size + 1
-        self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
-        self.mlp_dim, self.cond_dim = mlp_dim or 4 * hidden_dim, cond_dim
-        self.position = position
-        self.grid = tuple(grid) if grid is not None else None
-        self.length = length
-        self.num_classes, self.prompts, self.dropout = num_classes, bool(prompts), dropout
-        self.time_conditioning = bool(time_conditioning)
-        self.self_conditioning = bool(self_conditioning)
-        self.norm_scale, self.norm_epsilon = bool(norm_scale), norm_epsilon
-        self._check_arguments()
+        K = self.vocabulary_size = checks.count("vocabulary_size", vocabulary_size)
+        self.num_states = checks.count("num_states", K + 1 if num_states is None else num_states, K)
+        self.hidden_dim = hidden_dim = checks.count("hidden_dim", hidden_dim)
+        self.num_layers = checks.count("num_layers", num_layers, most=MOST_LAYERS)
+        self.num_heads = num_heads = checks.count("num_heads", num_heads)
+        self.mlp_dim = checks.count("mlp_dim", 4 * hidden_dim if mlp_dim is None else mlp_dim)
+        self.cond_dim = cond_dim = checks.count("cond_dim", cond_dim)
+        self.position = checks.choice("position", position, ("rotary", "learned"))
+        self.grid = None if grid is None else checks.grid("grid", grid)
+        self.length = None if length is None else checks.count("length", length)
+        self.num_classes = None if num_classes is None else checks.count("num_classes", num_classes)
+        self.prompts = checks.flag("prompts", prompts)
+        self.self_conditioning = checks.flag("self_conditioning", self_conditioning)
+        self.time_conditioning = checks.flag("time_conditioning", time_conditioning)
+        self.norm_scale = checks.flag("norm_scale", norm_scale)
+        self.norm_epsilon = norm_epsilon = checks.number("norm_epsilon", norm_epsilon, above=0.0)
+        self.dropout = dropout = checks.number("dropout", dropout, below=1.0)
+        self._check_sizes()
         policy = self.dtype_policy
         self.token_embedding = layers.Embedding(
             self.num_states, hidden_dim, dtype=policy, name="token_embedding"
@@ -106,9 +114,9 @@ class Denoiser(layers.Layer):
         self.time_embedding = TimeEmbedding(
             cond_dim, num_frequencies, time_schedule, dtype=policy, name="time_embedding"
         )
-        if num_classes:
+        if self.num_classes:
             self.label_embedding = layers.Embedding(
-                num_classes + 1, cond_dim, dtype=policy, name="label_embedding"
+                self.num_classes + 1, cond_dim, dtype=policy, name="label_embedding"
             )
         if self.prompts:
             self.known_embedding = KnownEmbedding(dtype=policy, name="known_embedding")
@@ -134,7 +142,7 @@ class Denoiser(layers.Layer):
                 dtype=policy,
                 name=f"block_{i}",
             )
-            for i in range(num_layers)
+            for i in range(self.num_layers)
         ]
         self.norm = layers.LayerNormalization(
             center=False, scale=self.norm_scale, epsilon=norm_epsilon, dtype=policy, name="norm"
@@ -143,27 +151,11 @@ class Denoiser(layers.Layer):
             2 * hidden_dim, kernel_initializer="zeros", dtype=policy, name="modulation"
         )
         # Zero logits at first: a uniform guess, whatever the input.
-        self.head = layers.Dense(vocabulary_size, kernel_initializer="zeros", dtype=policy, name="head")
+        self.head = layers.Dense(K, kernel_initializer="zeros", dtype=policy, name="head")
         self.build()
 
-    def _check_arguments(self):
-        for name in (
-            "vocabulary_size",
-            "num_states",
-            "hidden_dim",
-            "num_layers",
-            "num_heads",
-            "mlp_dim",
-        ):
-            checks.count(name, getattr(self, name))
-        checks.count("cond_dim", self.cond_dim)
-        checks.number("dropout", self.dropout, high=1.0)
-        if self.num_classes is not None:
-            checks.count("num_classes", self.num_classes)
-        if self.position not in ("rotary", "learned"):
-            raise ValueError(
-                f"`position` must be 'rotary' or 'learned'. Received: position={self.position!r}"
-            )
+    def _check_sizes(self):
+        """What sizes must be beside each other, and in the memory of this machine."""
         if self.position == "learned" and self.length is None and self.grid is None:
             raise ValueError("`position='learned'` needs `length` (or `grid`) to size its table.")
         if self.hidden_dim % self.num_heads:
@@ -178,6 +170,13 @@ class Denoiser(layers.Layer):
                 f"Received: {self.hidden_dim} / {self.num_heads} = "
                 f"{self.hidden_dim // self.num_heads}"
             )
+        learned = self.length if self.position == "learned" and self.length else 0
+        tables = self.num_states + self.vocabulary_size + 2 * self.cond_dim + learned
+        block = 4 * self.hidden_dim + 2 * self.mlp_dim + 6 * self.cond_dim
+        numbers = self.hidden_dim * (tables + self.num_layers * block)
+        names = ("vocabulary_size", "num_states", "hidden_dim", "num_layers", "mlp_dim", "cond_dim")
+        sizes = ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        checks.weights_fit(f"A denoiser of {sizes}", numbers, self.variable_dtype)
 
     @property
     def head_dim(self):

@@ -11,7 +11,7 @@ import math
 import keras
 from keras import layers, ops
 
-from keras_dmmd import random
+from keras_dmmd import checks, random
 
 
 class NoiseConditioning(layers.Layer):
@@ -23,7 +23,7 @@ class NoiseConditioning(layers.Layer):
 
     def __init__(self, hidden_dim, **kwargs):
         super().__init__(**kwargs)
-        self.hidden_dim = hidden_dim
+        self.hidden_dim = checks.count("hidden_dim", hidden_dim)
 
     def sample(self, batch_size, length, seed):
         """Noise for `batch_size` sequences of `length` tokens."""
@@ -39,6 +39,7 @@ class NoiseConditioning(layers.Layer):
         From a projection of zeros all noise looks alike, and where a student has to break a symmetry,
         as in drawing a permutation in one call, it finds no way to.
         """
+        scale = checks.number("scale", scale)
         for i, weight in enumerate(self.project.weights):
             key = random.split(seed, len(self.project.weights))[i]
             weight.assign(weight + ops.cast(scale * random.normal(weight.shape, key), weight.dtype))
@@ -53,9 +54,9 @@ class GaussianNoise(NoiseConditioning):
 
     def __init__(self, hidden_dim, features=16, **kwargs):
         super().__init__(hidden_dim, **kwargs)
-        self.features = features
+        self.features = checks.count("features", features)
         self.project = layers.Dense(
-            hidden_dim,
+            self.hidden_dim,
             use_bias=False,
             kernel_initializer="zeros",
             dtype=self.dtype_policy,
@@ -87,9 +88,9 @@ class PyramidNoise(GaussianNoise):
 
     def __init__(self, hidden_dim, grid, features=16, **kwargs):
         super().__init__(hidden_dim, features, **kwargs)
-        self.grid = tuple(grid)
+        self.grid = checks.grid("grid", grid)
         self.levels = 1 + math.ceil(math.log2(max(self.grid)))
-        if features < self.levels:
+        if self.features < self.levels:
             raise ValueError(
                 f"A grid of {self.grid} has {self.levels} levels of noise, so `features` must be at "
                 f"least {self.levels}. Received: features={features}"
@@ -122,10 +123,10 @@ class TokenNoise(NoiseConditioning):
 
     def __init__(self, hidden_dim, symbols=32, **kwargs):
         super().__init__(hidden_dim, **kwargs)
-        self.symbols = symbols
+        self.symbols = checks.count("symbols", symbols)
         self.project = layers.Embedding(
-            symbols,
-            hidden_dim,
+            self.symbols,
+            self.hidden_dim,
             embeddings_initializer="zeros",
             dtype=self.dtype_policy,
             name="project",
@@ -145,19 +146,20 @@ def get(noise, hidden_dim, grid, dtype):
     """A noise layer from `None`, `"gaussian"`, `"pyramid"`, `"token"` or a `NoiseConditioning`."""
     if noise is None or isinstance(noise, NoiseConditioning):
         return noise
-    if isinstance(noise, dict):
+    if isinstance(noise, dict) and "class_name" in noise:
         # Without its build config: built here it would miss its place in the denoiser's paths.
         config = {name: value for name, value in noise.items() if name != "build_config"}
-        return keras.saving.deserialize_keras_object(config)
-    if noise == "gaussian":
+        return checks.deserialized("noise", config)
+    name = noise if isinstance(noise, str) else None
+    if name == "gaussian":
         return GaussianNoise(hidden_dim, dtype=dtype, name="noise")
-    if noise == "token":
+    if name == "token":
         return TokenNoise(hidden_dim, dtype=dtype, name="noise")
-    if noise == "pyramid" and grid is not None:
+    if name == "pyramid" and grid is not None:
         return PyramidNoise(hidden_dim, grid, dtype=dtype, name="noise")
-    if noise == "pyramid":
+    if name == "pyramid":
         raise ValueError('`noise="pyramid"` is for images: give the denoiser `grid=(rows, columns)`.')
     raise ValueError(
         "`noise` must be None, 'gaussian', 'pyramid', 'token' or a "
-        f"keras_dmmd.models.NoiseConditioning. Received: noise={noise!r}"
+        f"keras_dmmd.models.NoiseConditioning. Received: noise={checks.shown(noise)}"
     )

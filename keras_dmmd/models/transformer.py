@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_dmmd import backend, schedules
+from keras_dmmd import backend, checks, schedules
 from keras_dmmd.models.positions import rotate
 
 
@@ -21,8 +21,8 @@ class TimeEmbedding(layers.Layer):
     def __init__(self, dim, num_frequencies=64, schedule=None, **kwargs):
         kwargs["autocast"] = False  # in bfloat16, times near 1 would all be 1
         super().__init__(**kwargs)
-        self.dim = dim
-        self.num_frequencies = num_frequencies
+        self.dim = checks.count("dim", dim)
+        self.num_frequencies = checks.count("num_frequencies", num_frequencies, most=2**16)
         self.schedule = None if schedule is None else schedules.get(schedule)
         self.hidden = layers.Dense(dim, activation="silu", dtype=self.dtype_policy, name="hidden")
         self.out = layers.Dense(dim, dtype=self.dtype_policy, name="out")

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dmmd import checks
 from keras_dmmd.files import read_json, replacing
 from keras_dmmd.presets import handles
 from keras_dmmd.presets.config import model_of, portable, read_config
@@ -32,6 +33,14 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
         card: a dict of facts about the model: how it was trained, what was measured.
         dtype: of the stored weights. Half precision halves the file; weights load as float32.
     """
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"`model` must be a keras.Model. Received: {checks.shown(model)}")
+    folder = checks.path("folder", folder)
+    checks.choice("dtype", dtype, ("float16", "float32", "float64"))
+    try:
+        json.dumps(card)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`card` must be a dict for JSON: {error}") from error
     arrays = {
         name: ops.convert_to_numpy(ops.cast(v, "float32")).astype(dtype)
         for name, v in zip(_names(model), model.weights, strict=True)
@@ -109,15 +118,17 @@ def _read(weights, name):
 
 def read_card(preset):
     """The card of a preset: how it was trained and what was measured, a dict."""
-    return read_json(os.path.join(_folder(preset), "card.json"))
+    path = os.path.join(_folder(preset), "card.json")
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"There is no card at preset={checks.shown(preset)}.")
+    return read_json(path)
 
 
 def _folder(preset):
     if handles.is_handle(preset):
         return handles.download(preset)
-    if not isinstance(preset, (str, os.PathLike)):
-        raise ValueError(f"`preset` must be a path, a handle or a name. Received: {preset!r}")
-    return os.fspath(preset) if os.path.isdir(preset) else os.path.join(FOLDER, preset)
+    preset = checks.path("preset", preset)
+    return preset if os.path.isdir(preset) else os.path.join(FOLDER, preset)
 
 
 def _names(model):

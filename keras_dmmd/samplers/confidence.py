@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_dmmd import random
-from keras_dmmd.samplers.stepper import MaskStepper, check_range, count_open, ranks
+from keras_dmmd import checks, random
+from keras_dmmd.samplers.stepper import MaskStepper, count_open, ranks
 from keras_dmmd.tensors import entropies, gather
 
 SCORES = ("probability", "margin", "entropy")
@@ -32,9 +32,8 @@ class Confidence(MaskStepper):
     """
 
     def __init__(self, score="probability", randomness=0.0):
-        if score not in SCORES:
-            raise ValueError(f"`score` must be one of {SCORES}. Received: score={score!r}")
-        self.score, self.randomness = score, check_range("randomness", randomness, 0.0)
+        self.score = checks.choice("score", score, SCORES)
+        self.randomness = checks.number("randomness", randomness)
 
     def steps(self, asked, default, num_open):
         return min(default, max(1, num_open)) if asked is None else asked

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import checks, random
-from keras_dmmd.samplers.stepper import MaskStepper, check_range, count_open, ranks
+from keras_dmmd.samplers.stepper import MaskStepper, count_open, ranks
 from keras_dmmd.sampling.truncation import sharpen
 from keras_dmmd.tensors import entropies
 
@@ -44,11 +44,11 @@ class EntropyBound(MaskStepper):
         start_temperature=1.0,
         end_temperature=1.0,
     ):
-        self.entropy_bound = check_range("entropy_bound", entropy_bound, 0.0)
-        self.confidence_threshold = check_range("confidence_threshold", confidence_threshold, 0.0)
+        self.entropy_bound = checks.number("entropy_bound", entropy_bound, infinite=True)
+        self.confidence_threshold = checks.number("confidence_threshold", confidence_threshold)
         self.stability_threshold = checks.count("stability_threshold", stability_threshold)
-        self.start_temperature = check_range("start_temperature", start_temperature, 0.0)
-        self.end_temperature = check_range("end_temperature", end_temperature, 0.0)
+        self.start_temperature = checks.number("start_temperature", start_temperature)
+        self.end_temperature = checks.number("end_temperature", end_temperature)
 
     def init(self, process, z_1, key):
         """The count of open tokens, the likeliest tokens, and for how many calls they were those."""

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_dmmd import random
-from keras_dmmd.samplers.stepper import Step, Stepper, check_range
+from keras_dmmd import checks, random
+from keras_dmmd.samplers.stepper import Step, Stepper
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -24,7 +24,7 @@ class Psi(Stepper):
     """
 
     def __init__(self, kappa=0.95):
-        self.kappa = check_range("kappa", kappa, 0.0, 1.0)
+        self.kappa = checks.number("kappa", kappa, high=1.0)
 
     def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, position_key, more_key = keys

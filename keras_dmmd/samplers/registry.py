@@ -1,7 +1,6 @@
 """Samplers by their names."""
 
-import keras
-
+from keras_dmmd import checks
 from keras_dmmd.samplers.ancestral import Ancestral
 from keras_dmmd.samplers.confidence import Confidence
 from keras_dmmd.samplers.entropy_bound import EntropyBound
@@ -24,12 +23,13 @@ def get(sampler):
     """A `Stepper` from itself, its name, its serialised form, or `None`, which is ancestral."""
     if sampler is None:
         return Ancestral()
-    if isinstance(sampler, dict):
-        sampler = keras.saving.deserialize_keras_object(sampler)
+    if isinstance(sampler, dict) and "class_name" in sampler:
+        sampler = checks.deserialized("sampler", sampler)
     if isinstance(sampler, str) and sampler in BY_NAME:
         return BY_NAME[sampler]()
     if isinstance(sampler, Stepper):
         return sampler
     raise ValueError(
-        f"`sampler` must be one of {names()} or a keras_dmmd.samplers.Stepper. Received: {sampler!r}"
+        f"`sampler` must be one of {names()} or a keras_dmmd.samplers.Stepper. "
+        f"Received: {checks.shown(sampler)}"
     )

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dmmd import random
-from keras_dmmd.samplers.stepper import Step, Stepper, check_range
+from keras_dmmd import checks, random
+from keras_dmmd.samplers.stepper import Step, Stepper
 from keras_dmmd.tensors import SIGNAL_FLOOR, per_token
 
 # σ's size that the paper found best for text, by strategy.
@@ -36,13 +36,11 @@ class Remasking(Stepper):
     absorbing_only = True
 
     def __init__(self, strategy="cap", eta=None, loop_start=0.55, loop_end=0.05, loop_alpha=0.9):
-        if strategy not in ETA:
-            raise ValueError(f"`strategy` must be one of {tuple(ETA)}. Received: strategy={strategy!r}")
-        self.strategy = strategy
-        self.eta = check_range("eta", ETA[strategy] if eta is None else eta, 0.0, 1.0)
-        self.loop_start = check_range("loop_start", loop_start, 0.0, 1.0)
-        self.loop_end = check_range("loop_end", loop_end, 0.0, self.loop_start)
-        self.loop_alpha = check_range("loop_alpha", loop_alpha, 0.0, 1.0)
+        self.strategy = checks.choice("strategy", strategy, ETA)
+        self.eta = checks.number("eta", ETA[strategy] if eta is None else eta, high=1.0)
+        self.loop_start = checks.number("loop_start", loop_start, high=1.0)
+        self.loop_end = checks.number("loop_end", loop_end, high=self.loop_start)
+        self.loop_alpha = checks.number("loop_alpha", loop_alpha, high=1.0)
 
     def grid(self, process, steps, times):
         times = super().grid(process, steps, times)

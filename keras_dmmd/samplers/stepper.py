@@ -58,8 +58,9 @@ class Stepper:
         """Raise a `ValueError` where a process cannot have this stepper."""
         if self.absorbing_only and not process.absorbing:
             raise ValueError(
-                f"The sampler {name_of(type(self))!r} opens masks, so it is for masked diffusion: "
-                f"{type(process).__name__} has tokens that change again. Use 'ancestral' or 'psi'."
+                f"`sampler` must fit the process. {name_of(type(self))!r} opens masks, so it is for "
+                f"masked diffusion: {type(process).__name__} has tokens that change again. Use "
+                "'ancestral' or 'psi'."
             )
 
     def steps(self, asked, default, num_open):
@@ -207,11 +208,3 @@ def ranks(scores, where):
 def name_of(cls):
     """The name of a stepper's class in snake case, `"entropy_bound"`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-
-
-def check_range(name, value, low, high=float("inf")):
-    """`value` as a float, or a `ValueError` that names it where it is no number in `[low, high]`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        bounds = f"in [{low}, {high}]" if high < float("inf") else f"of at least {low}"
-        raise ValueError(f"`{name}` must be a number {bounds}. Received: {name}={value!r}")
-    return float(value)

@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_dmmd.samplers.stepper import MaskStepper, check_range, ranks
+from keras_dmmd import checks
+from keras_dmmd.samplers.stepper import MaskStepper, ranks
 from keras_dmmd.tensors import gather
 
 
@@ -25,7 +26,7 @@ class Threshold(MaskStepper):
     uses_times = False
 
     def __init__(self, threshold=0.9):
-        self.threshold = check_range("threshold", threshold, 0.0, 1.0)
+        self.threshold = checks.number("threshold", threshold, high=1.0)
 
     def time(self, process, z_t, t, state):
         return self.time_by_count(process, z_t, state)

@@ -2,7 +2,11 @@
 
 import numpy as np
 
+from keras_dmmd import checks
+
 GRIDS = ("linear", "cosine")
+# float32 tells no more times in [0, 1] apart.
+MOST_CALLS = 2**24
 
 
 def time_grid(steps, times=None):
@@ -17,6 +21,7 @@ def time_grid(steps, times=None):
     Raises:
         ValueError: they do not fall from 1 to 0, or are another number.
     """
+    checks.count("steps", steps, most=MOST_CALLS)
     if times is None or isinstance(times, str):
         if times not in (None, *GRIDS):
             raise ValueError(
@@ -28,7 +33,7 @@ def time_grid(steps, times=None):
             grid = np.cos(np.pi / 2 * (1.0 - grid.astype("float64"))).astype("float32")
             grid[0], grid[-1] = 1.0, 0.0
         return grid
-    grid = np.asarray(times, "float32")
+    grid = checks.array("times", times).astype("float32")
     if (
         grid.ndim != 1
         or len(grid) < 2
@@ -36,7 +41,8 @@ def time_grid(steps, times=None):
         or (grid[0], grid[-1]) != (1, 0)
     ):
         raise ValueError(
-            f"`times` must fall from 1 to 0, every one below the one before. Received: {times!r}"
+            f"`times` must fall from 1 to 0, every one below the one before. "
+            f"Received: {checks.shown(times)}"
         )
     if len(grid) != steps + 1:
         raise ValueError(
@@ -47,4 +53,6 @@ def time_grid(steps, times=None):
 
 def calls_of(times):
     """The number of calls that `times` make, or `None` where they leave it open."""
-    return None if times is None or isinstance(times, str) else max(1, np.size(times) - 1)
+    if times is None or isinstance(times, str):
+        return None
+    return max(1, checks.array("times", times).size - 1)

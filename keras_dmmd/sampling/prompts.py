@@ -21,9 +21,11 @@ class Gap:
 
 def count(n, prompts):
     """How many samples are asked for."""
-    is_list = isinstance(prompts, (list, tuple)) or (hasattr(prompts, "shape") and prompts.ndim > 1)
+    is_list = isinstance(prompts, (list, tuple)) or len(getattr(prompts, "shape", ())) > 1
     if prompts is not None and not is_list:
-        raise ValueError(f"`prompts` must be a list, one prompt per sample. Received: {prompts!r}")
+        raise ValueError(
+            f"`prompts` must be a list, one prompt per sample. Received: {checks.shown(prompts)}"
+        )
     parts = prompts if isinstance(prompts, (list, tuple)) else ()
     alone = [part for part in parts if isinstance(part, (Gap, numbers.Number))]
     if alone:
@@ -32,6 +34,8 @@ def count(n, prompts):
             f"single one is [prompt]. Received: {alone[0]!r} in the list itself"
         )
     prompts_given = None if prompts is None else len(prompts)
+    if prompts_given == 0:
+        raise ValueError("`prompts` is empty: leave it out where nothing is given.")
     n = (prompts_given or 1) if n is None else checks.count("n", n)
     if prompts_given not in (None, 1, n):
         raise ValueError(f"`prompts` must be 1 or {n} of them, as `n={n}`. Received: {prompts_given}")
@@ -42,6 +46,11 @@ def read_labels(labels, n, num_classes):
     """Labels of `n` samples, int32 `(n,)`, or `None`."""
     if labels is None:
         return None
+    if not num_classes:
+        raise ValueError(
+            "This model takes no `labels`: make its denoiser with `num_classes`. Received: "
+            f"labels={checks.shown(labels)}"
+        )
     labels = checks.array("labels", labels)
     if labels.ndim == 0:
         labels = np.full(n, labels)
@@ -50,7 +59,7 @@ def read_labels(labels, n, num_classes):
             f"`labels` must be one integer or {n} of them, as `n={n}`. "
             f"Received: labels of shape {labels.shape}"
         )
-    if num_classes is not None and not (0 <= labels.min() and labels.max() <= num_classes):
+    if not (0 <= labels.min() and labels.max() <= num_classes):
         raise ValueError(
             f"`labels` must lie in 0..{num_classes - 1}, or be {num_classes} for none. "
             f"Received: values from {labels.min()} to {labels.max()}"
@@ -71,12 +80,13 @@ def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
             raise ValueError("`known` says which tokens of `prompts` are given: pass both.")
         return Conditions(), False
     if known is not None:
-        given, known = checks.array("prompts", prompts), np.asarray(known)
-        if given.shape[-1:] != (length,) or known.shape != given.shape or known.dtype != bool:
+        given, known = checks.array("prompts", prompts), checks.array("known", known)
+        if given.shape not in ((n, length), (1, length)) or known.shape != given.shape:
             raise ValueError(
-                f"With `known`, `prompts` must be ids and `known` booleans, both (n, {length}). "
-                f"Received: shapes {given.shape} and {known.shape}, `known` of {known.dtype}"
+                f"With `known`, `prompts` must be ids and `known` booleans, both ({n}, {length}). "
+                f"Received: shapes {given.shape} and {known.shape}"
             )
+        known = checks.flags("known", known, given.shape).astype(bool)
         given = np.where(known, given, 0)
         texts = False
     else:
@@ -108,7 +118,8 @@ def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
 
 
 def _has_text(prompt):
-    return isinstance(prompt, str) or any(isinstance(piece, str) for piece in prompt)
+    parts = prompt if isinstance(prompt, (list, tuple)) else [prompt]
+    return any(isinstance(part, str) for part in parts)
 
 
 def _tokens_of(piece):
@@ -117,7 +128,8 @@ def _tokens_of(piece):
 
 def _pieces(prompt, index, tokenizer):
     """A prompt as a list of ids `(m,)` and `Gap`s."""
-    if isinstance(prompt, (str, np.ndarray)) or all(isinstance(i, numbers.Integral) for i in prompt):
+    is_list = isinstance(prompt, (list, tuple))
+    if not is_list or all(isinstance(part, numbers.Integral) for part in prompt):
         prompt = [prompt]
     pieces = []
     for piece in prompt:
@@ -128,11 +140,21 @@ def _pieces(prompt, index, tokenizer):
                 )
             piece = tokenizer.encode(piece)
         if not isinstance(piece, Gap):
-            piece = np.asarray(piece)
-            if piece.ndim != 1 or (piece.size and piece.dtype.kind not in "iu"):
-                raise ValueError(
-                    "A prompt must be a string, ids (m,), or a list of such parts and "
-                    f"`keras_dmmd.Gap`s. Received at index {index}: {piece.dtype}, shape {piece.shape}"
-                )
+            piece = _ids(piece, index)
         pieces.append(piece)
     return pieces
+
+
+def _ids(piece, index):
+    """A part of a prompt as ids `(m,)`."""
+    try:
+        ids = checks.array("prompts", piece)
+        kind = f"{ids.dtype}, shape {ids.shape}"
+    except ValueError:
+        ids, kind = np.array(0), checks.shown(piece)
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise ValueError(
+            "`prompts` must each be a string, ids (m,), or a list of such parts and "
+            f"`keras_dmmd.Gap`s. Received at index {index}: {kind}"
+        )
+    return ids

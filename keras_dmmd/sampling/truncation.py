@@ -4,6 +4,8 @@ import numbers
 
 from keras import ops
 
+from keras_dmmd import checks
+
 # Divided by it, log-probabilities that float32 tells apart leave no doubt which is the largest.
 TEMPERATURE_FLOOR = 1e-8
 
@@ -49,8 +51,6 @@ def check(temperature, top_p, greedy=True):
 
     `greedy`: whether a temperature of 0 is allowed.
     """
-    if not (temperature >= 0 if greedy else temperature > 0):
-        least = "at least 0" if greedy else "positive"
-        raise ValueError(f"`temperature` must be {least}. Received: temperature={temperature}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"`top_p` must lie in (0, 1] or be None. Received: top_p={top_p}")
+    checks.number("temperature", temperature, above=None if greedy else 0.0)
+    if top_p is not None:
+        checks.number("top_p", top_p, above=0.0, high=1.0)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.tokenizers.tokenizer import Tokenizer
 
 
@@ -17,7 +18,7 @@ class ByteTokenizer(Tokenizer):
     """
 
     def __init__(self, end=True):
-        self.end = bool(end)
+        self.end = checks.flag("end", end)
         self.vocabulary_size = 256 + self.end
         self.end_id = 256 if end else None
 

@@ -6,6 +6,7 @@ import os
 import keras
 import numpy as np
 
+from keras_dmmd import checks
 from keras_dmmd.optional import package
 from keras_dmmd.tokenizers.tokenizer import Tokenizer
 
@@ -41,10 +42,9 @@ class BytePairTokenizer(Tokenizer):
 
     def __init__(self, definition, end=END):
         library = _library()
-        if not isinstance(definition, str):
-            raise ValueError(f"`definition` must be a string. Received: {type(definition).__name__}")
-        if end is not None and not isinstance(end, str):
-            raise ValueError(f"`end` must be a string or None. Received: end={end!r}")
+        checks.text("definition", definition)
+        if end is not None:
+            checks.text("end", end)
         with _refusing("`definition` is not a tokenizer.json"):
             self._tokenizer = library.Tokenizer.from_str(definition)
             self._tokenizer.no_truncation()
@@ -63,7 +63,9 @@ class BytePairTokenizer(Tokenizer):
             )
         self.end_id = None if end is None else self._tokenizer.token_to_id(end)
         if end is not None and self.end_id is None:
-            raise ValueError(f"The vocabulary has no token {end!r}: name its end token with `end=`.")
+            raise ValueError(
+                f"The vocabulary has no token {checks.shown(end)}: name its end token with `end=`."
+            )
 
     @classmethod
     def train(cls, documents, vocabulary_size, end=END):
@@ -74,10 +76,10 @@ class BytePairTokenizer(Tokenizer):
             vocabulary_size: ids in all, at least 257: the bytes and the end token.
             end: the end token.
         """
-        if vocabulary_size < 257:
-            raise ValueError(
-                f"`vocabulary_size` must be at least 257. Received: vocabulary_size={vocabulary_size}"
-            )
+        # The library sets room aside for all merges; of a million no text needs more.
+        vocabulary_size = checks.count("vocabulary_size", vocabulary_size, least=257, most=2**24)
+        checks.text("end", end)
+        documents = checks.iterable("documents", documents, "strings")
         library = _library()
         tokenizer = library.Tokenizer(library.models.BPE())
         tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -88,7 +90,7 @@ class BytePairTokenizer(Tokenizer):
             initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        tokenizer.train_from_iterator(documents, trainer)
+        tokenizer.train_from_iterator((checks.text("documents", d) for d in documents), trainer)
         return cls(tokenizer.to_str(), end)
 
     @classmethod
@@ -99,7 +101,7 @@ class BytePairTokenizer(Tokenizer):
             ValueError: it is none; see `BytePairTokenizer`.
         """
         try:
-            with open(path, encoding="utf-8-sig") as file:
+            with open(checks.path("path", path), encoding="utf-8-sig") as file:
                 return cls(file.read(), end)
         except ValueError as error:  # of what is no UTF-8 too
             raise ValueError(f"The file {os.fspath(path)!r} makes no tokenizer: {error}") from error

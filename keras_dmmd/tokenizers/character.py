@@ -26,7 +26,7 @@ class CharacterTokenizer(SymbolTokenizer):
     """
 
     def __init__(self, characters=TEXT8, end=False):
-        super().__init__(characters, end)
+        super().__init__(characters, end, name="characters")
         long = [c for c in self.symbols if len(c) > 1]
         if long:
             raise ValueError(f"`characters` must be single characters. Received: {long[:20]}")

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras.src.saving.serialization_lib import SafeModeScope
 
+from keras_dmmd import checks
 from keras_dmmd.optional import package
 from keras_dmmd.tokenizers.tokenizer import Tokenizer
 
@@ -22,11 +23,19 @@ class HubTokenizer(Tokenizer):
     """
 
     def __init__(self, tokenizer, end_id=None):
+        needed = ("vocabulary_size", "detokenize", "save_assets")
+        if not all(callable(getattr(tokenizer, name, None)) for name in needed):
+            raise ValueError(
+                "`tokenizer` must be a keras_hub.models.Tokenizer. "
+                f"Received: tokenizer={checks.shown(tokenizer)}"
+            )
         self.tokenizer = tokenizer
         self.vocabulary_size = tokenizer.vocabulary_size()
         names = ("end_token_id", "sep_token_id")
         own = next((getattr(tokenizer, n) for n in names if hasattr(tokenizer, n)), None)
-        self.end_id = own if end_id is None else end_id
+        self.end_id = own
+        if end_id is not None:
+            self.end_id = checks.count("end_id", end_id, least=0, most=self.vocabulary_size - 1)
 
     def _encode(self, text):
         return np.asarray(self.tokenizer(text), "int32")

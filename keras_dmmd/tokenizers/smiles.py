@@ -4,6 +4,7 @@ import re
 
 import keras
 
+from keras_dmmd import checks
 from keras_dmmd.tokenizers.tokenizer import SymbolTokenizer
 
 # The lexical tokens of SMILES: a bracketed atom, a two-letter organic atom, a two-digit ring bond, or
@@ -37,7 +38,9 @@ class SmilesTokenizer(SymbolTokenizer):
     @classmethod
     def learn(cls, molecules, end=True):
         """The vocabulary of an iterable of SMILES strings."""
-        return cls(sorted({symbol for text in molecules for symbol in TOKEN.findall(text)}), end)
+        texts = checks.iterable("molecules", molecules, "strings")
+        found = {s for text in texts for s in TOKEN.findall(checks.text("molecules", text))}
+        return cls(sorted(found), end)
 
     def split(self, text):
         return TOKEN.findall(text)

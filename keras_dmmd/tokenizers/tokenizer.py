@@ -1,10 +1,10 @@
 """The contract of a tokenizer, and what every tokenizer shares."""
 
 import collections
-from collections.abc import Iterable
 
-import keras
 import numpy as np
+
+from keras_dmmd import checks
 
 
 class Tokenizer:
@@ -26,9 +26,7 @@ class Tokenizer:
         Raises:
             ValueError: the text is no string, or has symbols that the vocabulary lacks.
         """
-        if not isinstance(text, str):
-            raise ValueError(f"A text must be a string. Received: {type(text).__name__} {text!r}")
-        return self._encode(text)
+        return self._encode(checks.text("text", text))
 
     def _encode(self, text):
         raise NotImplementedError
@@ -38,16 +36,12 @@ class Tokenizer:
 
     def decode(self, ids):
         """The text of ids `(n,)` up to the first end token; for `(batch, n)` a list of texts."""
-        ids = np.asarray(ids)
+        ids = checks.whole("ids", checks.array("ids", ids))
         if ids.ndim == 2:
             return [self.decode(row) for row in ids]
         if ids.ndim != 1:
             raise ValueError(f"`ids` must have shape (n,) or (batch, n). Received: shape {ids.shape}")
-        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
-            raise ValueError(
-                f"Ids must lie in 0..{self.vocabulary_size - 1}. "
-                f"Received: values from {ids.min()} to {ids.max()}"
-            )
+        ids = checks.ids("ids", ids, self.vocabulary_size).astype("int64")
         if self.end_id is not None:
             ends = np.flatnonzero(ids == self.end_id)
             ids = ids[: ends[0]] if len(ends) else ids
@@ -59,9 +53,9 @@ class Tokenizer:
         Raises:
             ValueError: a text is longer than `length`, or shorter where there is no end token.
         """
-        if isinstance(texts, str):
-            raise ValueError("`texts` must be a list of strings. Received: one string")
-        rows = [self.encode(text) for text in texts]
+        length = checks.count("length", length)
+        rows = [self._encode(text) for text in checks.texts("texts", texts)]
+        checks.fits(f"{len(rows)} texts of length={length}", 4 * len(rows) * length)
         over = [i for i, row in enumerate(rows) if len(row) > length]
         if over:
             longest = max(over, key=lambda i: len(rows[i]))
@@ -97,21 +91,20 @@ class SymbolTokenizer(Tokenizer):
     Args:
         symbols: the vocabulary, in the order of its ids: distinct strings.
         end: whether there is an end token.
+        name: of the argument in errors.
     """
 
-    def __init__(self, symbols, end):
-        if not isinstance(symbols, Iterable):
-            raise ValueError(f"The vocabulary must be strings. Received: {symbols!r}")
-        symbols = list(symbols)
-        wrong = [s for s in symbols if not isinstance(s, str) or not s]
-        counts = collections.Counter(s for s in symbols if isinstance(s, str) and s)
-        if wrong or not symbols or len(counts) < len(symbols):
-            repeated = sorted(s for s, count in counts.items() if count > 1)
+    def __init__(self, symbols, end, name="symbols"):
+        if not isinstance(symbols, str):  # which is its characters
+            checks.iterable(name, symbols, "strings")
+        symbols = [checks.text(name, symbol) for symbol in symbols]
+        repeated = sorted(s for s, number in collections.Counter(symbols).items() if number > 1)
+        if not all(symbols) or not symbols or repeated:
             raise ValueError(
-                "The vocabulary must be distinct, non-empty strings. Received: "
-                f"{len(symbols)} symbols, repeated: {repeated[:20]}, no strings: {wrong[:20]}"
+                f"`{name}` must be distinct, non-empty strings. "
+                f"Received: {len(symbols)} of them, repeated: {checks.shown(repeated)}"
             )
-        self.symbols, self.end = symbols, bool(end)
+        self.symbols, self.end = symbols, checks.flag("end", end)
         self.vocabulary_size = len(symbols) + self.end
         self.end_id = len(symbols) if end else None
         self._ids = {symbol: i for i, symbol in enumerate(symbols)}
@@ -128,7 +121,7 @@ class SymbolTokenizer(Tokenizer):
             unknown = sorted({symbol for symbol in symbols if symbol not in self._ids})
             first = next(i for i, symbol in enumerate(symbols) if symbol in unknown)
             raise ValueError(
-                f"The text has {len(unknown)} symbol(s) that this vocabulary of {len(self.symbols)} "
+                f"`text` has {len(unknown)} symbol(s) that this vocabulary of {len(self.symbols)} "
                 f"lacks: {unknown[:20]}; the first is token {first} of {text[:60]!r}."
             ) from None
 
@@ -138,13 +131,13 @@ class SymbolTokenizer(Tokenizer):
 
 def get(tokenizer):
     """A tokenizer from itself, its serialised form, or `None`."""
-    if isinstance(tokenizer, dict):
-        tokenizer = keras.saving.deserialize_keras_object(tokenizer)
+    if isinstance(tokenizer, dict) and "class_name" in tokenizer:
+        tokenizer = checks.deserialized("tokenizer", tokenizer)
     if tokenizer is not None and not all(
         hasattr(tokenizer, name) for name in ("encode", "decode", "vocabulary_size", "end_id")
     ):
         raise ValueError(
             "`tokenizer` needs `encode`, `decode`, `vocabulary_size` and `end_id`, as a "
-            f"keras_dmmd.tokenizers.Tokenizer has them. Received: {tokenizer!r}"
+            f"keras_dmmd.tokenizers.Tokenizer has them. Received: {checks.shown(tokenizer)}"
         )
     return tokenizer

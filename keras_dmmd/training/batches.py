@@ -8,6 +8,7 @@ from keras import ops, tree
 from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
+from keras_dmmd import checks
 from keras_dmmd.training.reading import is_host_data
 
 
@@ -201,7 +202,15 @@ def read_batches(reader, x, y=None, sample_weight=None, repeats=1, seed=(0,), **
     if not is_host_data(x):
         if not isinstance(x, keras.utils.PyDataset):  # all others have an order of their own
             options.pop("shuffle", None)
-        adapter = data_adapters.get_data_adapter(x, y, sample_weight, **options)
+        try:
+            adapter = data_adapters.get_data_adapter(x, y, sample_weight, **options)
+        except ValueError as error:
+            if not str(error).startswith("Unrecognized data type"):
+                raise ValueError(f"`x` cannot be read: {error}") from error
+            raise ValueError(
+                "`x` must be ids (n, length), a dict of them, or batches: a data set of tf.data, Torch "
+                f"or Grain, a PyDataset or a generator. Received: x={checks.shown(x)}"
+            ) from None
         return ReadBatches(adapter, reader, repeats)
     x, sample_weight = reader.read(x, y, sample_weight)
     parts = (x,) if sample_weight is None else (x, sample_weight, sample_weight)

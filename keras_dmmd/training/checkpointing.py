@@ -6,6 +6,7 @@ import zipfile
 
 from keras import ops
 
+from keras_dmmd import checks
 from keras_dmmd.files import replacing
 from keras_dmmd.training.sealed import open_seal, seal
 
@@ -77,7 +78,7 @@ class ExactCheckpoints:
 
     def load_sealed(self, filepath, **kwargs):
         """`load_weights`; returns the `facts, arrays` that `save_weights` was given."""
-        filepath = os.fspath(filepath)
+        filepath = checks.path("filepath", filepath)
         if not os.path.exists(filepath):
             raise FileNotFoundError(f"There is no weights file at {filepath!r}.")
         found = open_seal(filepath) if filepath.endswith(".h5") else ({}, {})
@@ -108,7 +109,7 @@ class ExactCheckpoints:
 
 def _replace(filepath, overwrite, write):
     """Have `write` make a file beside `filepath`, then move it there in one step."""
-    filepath = os.fspath(filepath)
+    filepath, overwrite = checks.path("filepath", filepath), checks.flag("overwrite", overwrite)
     if os.path.exists(filepath) and not overwrite:
         raise FileExistsError(f"{filepath!r} exists. Pass `overwrite=True` to replace it.")
     with replacing(filepath) as partial:

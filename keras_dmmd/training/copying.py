@@ -21,7 +21,9 @@ def copy_denoiser(model, noise):
     try:
         return type(denoiser).from_config(config)
     except TypeError as error:  # what Keras makes of an error in a constructor
-        raise ValueError(f"The denoiser cannot be copied with noise={noise!r}: {error}") from error
+        raise ValueError(
+            f"The denoiser cannot be copied with noise={noise!r}: {error.__context__}"
+        ) from error
 
 
 def copy_weights(source, target):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from keras import ops
 
 from keras_dmmd import random
-from keras_dmmd.conditions import Conditions
+from keras_dmmd.conditions import Conditions, tokens_of
 
 
 class Corrupted(NamedTuple):
@@ -26,7 +26,7 @@ class Corrupted(NamedTuple):
 
 def batch_size_of(inputs):
     """The number of examples of a batch: of ids, or of a dict with them as "tokens"."""
-    return ops.shape(inputs["tokens"] if isinstance(inputs, dict) else inputs)[0]
+    return ops.shape(tokens_of(inputs))[0]
 
 
 def corrupt_batch(model, inputs, t, key, training=True):

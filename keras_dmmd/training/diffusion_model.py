@@ -7,6 +7,8 @@ from keras_dmmd import backend, checks, presets, random, samplers, tokenizers
 from keras_dmmd.conditions import NOTHING, open_tokens
 from keras_dmmd.diffusion import DiffusionProcess
 from keras_dmmd.models.capabilities import Capabilities
+from keras_dmmd.sampling.grids import MOST_CALLS
+from keras_dmmd.training.arguments import check_optimizer
 from keras_dmmd.training.copying import copy_denoiser, copy_weights
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 from keras_dmmd.training.evaluation import Evaluation, MeanAndError
@@ -86,20 +88,19 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
                 f"Received: denoiser={denoiser!r}"
             )
         capabilities = Capabilities.of(denoiser, process)
-        checks.count("steps", steps)
-        if length is not None:
-            checks.count("length", length)
         kwargs.setdefault("dtype", capabilities.dtype_policy)
         super().__init__(seed=seed, **kwargs)
         self.denoiser = denoiser
         self.process = process
         self.capabilities = capabilities
-        self.length, self.steps = length, steps
+        self.length = None if length is None else checks.count("length", length)
+        self.steps = checks.count("steps", steps, most=MOST_CALLS)
         self.sampler = samplers.get(sampler)
         self.sampler.check(process)
         self.tokenizer = tokenizers.get(tokenizer)
         self.check_length(length)
-        self.label_dropout, self.prompt_rate = label_dropout, prompt_rate
+        self.label_dropout = checks.number("label_dropout", label_dropout, high=1.0)
+        self.prompt_rate = checks.number("prompt_rate", prompt_rate, high=1.0)
         self._check_conditions()
         self.bits_metric = MeanAndError(name="bits_per_dim")
         self._samplers = {}
@@ -107,9 +108,14 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
             self.build()
 
     def build(self, input_shape=None):
-        shape = input_shape["tokens"] if isinstance(input_shape, dict) else input_shape
-        if self.length is None and shape is not None and len(shape) == 2:
-            self.length = shape[-1]
+        shape = input_shape.get("tokens") if isinstance(input_shape, dict) else input_shape
+        if shape is not None and (not isinstance(shape, (tuple, list)) or len(shape) != 2):
+            raise ValueError(
+                "`input_shape` must be (None, length), or a dict with such an entry 'tokens'. "
+                f"Received: input_shape={checks.shown(input_shape)}"
+            )
+        if self.length is None and shape is not None and shape[-1] is not None:
+            self.length = checks.count("length", shape[-1])
         self.check_length(self.length)
         if not self.denoiser.built:
             self.denoiser.build((None, self.length))
@@ -126,8 +132,6 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
                 f"The tokenizer has {self.tokenizer.vocabulary_size} ids, but the process "
                 f"{self.process.vocabulary_size}."
             )
-        for name in ("label_dropout", "prompt_rate"):
-            checks.number(name, getattr(self, name), high=1.0)
         if self.label_dropout and not self.capabilities.num_classes:
             raise ValueError("`label_dropout` needs a denoiser with labels: `num_classes` is not set.")
         if self.prompt_rate and not self.shows_known:
@@ -282,7 +286,7 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
             stepper = samplers.get(sampler)
             stepper.check(self.process)
             self.sampler = stepper
-        super().compile(optimizer=optimizer, **kwargs)
+        super().compile(optimizer=check_optimizer("optimizer", optimizer), **kwargs)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))

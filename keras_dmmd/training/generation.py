@@ -1,6 +1,6 @@
 """Sampling from a model: what is asked is checked here, and drawn by a `Sampler`."""
 
-from keras_dmmd import backend, checks, samplers
+from keras_dmmd import backend, checks, random, samplers
 from keras_dmmd.sampling import prompts as reading
 from keras_dmmd.sampling import truncation
 from keras_dmmd.sampling.grids import calls_of
@@ -94,8 +94,15 @@ class Generation:
                 checks.count(name, value)
         self.check_length(length)
         truncation.check(temperature, top_p)
-        if guidance_scale is not None and labels is None:
-            raise ValueError("`guidance_scale` strengthens `labels`: pass them too.")
+        if guidance_scale is not None:
+            guidance_scale = checks.number("guidance_scale", guidance_scale, low=-float("inf"))
+            if labels is None:
+                raise ValueError("`guidance_scale` strengthens `labels`: pass them too.")
+        jit_compile = checks.choice("jit_compile", jit_compile, ("auto", True, False))
+        checks.verbosity(verbose)
+        asked = {"trajectory": trajectory, "return_calls": return_calls}
+        for name, value in {**asked, "return_entropies": return_entropies}.items():
+            checks.flag(name, value)
         conditions, are_texts = reading.read_prompts(
             prompts, known, n, length, self.process.vocabulary_size, self.tokenizer
         )
@@ -105,14 +112,20 @@ class Generation:
             conditions.check_order(self.capabilities.block_size)
         if not self.built:
             self.build((None, length))
+        seed = random.as_key(seed)
         size = self.capabilities.block_size or length
         stepper = self.sampler if sampler is None else samplers.get(sampler)
+        grid = self._grid(stepper, steps, times, conditions, size)
+        frames = len(grid) * length // size if trajectory else 1
+        checks.fits(
+            f"n={n} samples of length={length}, trajectory={trajectory},", 4 * n * length * frames
+        )
         request = Request(
             n=n,
             length=length,
             size=size,
             stepper=stepper,
-            grid=self._grid(stepper, steps, times, conditions, size),
+            grid=grid,
             conditions=conditions,
             temperature=temperature,
             top_p=top_p,

@@ -42,8 +42,11 @@ class Reader:
         """Entries and weights of host data, as arrays of numpy."""
         read = {"tokens": checks.ids("tokens", parts["tokens"], self.vocabulary_size, ndim=2)}
         n = len(read["tokens"])
-        if n == 0:
-            raise ValueError("There are no examples. Received: tokens of shape (0, length)")
+        if read["tokens"].size == 0:
+            shape = read["tokens"].shape
+            raise ValueError(
+                f"`tokens` must not be empty, but there are no examples. Received: {shape}"
+            )
         if "known" in parts:
             read["known"] = checks.flags("known", parts["known"], read["tokens"].shape)
         if "labels" in parts:
@@ -51,7 +54,7 @@ class Reader:
             read["labels"] = checks.ids("labels", parts["labels"], self.num_classes + 1, ndim=1)
             if len(read["labels"]) != n:
                 raise ValueError(
-                    f"There must be one label per example. Received: {len(read['labels'])} for {n}"
+                    f"`labels` must be one label per example. Received: {len(read['labels'])} for {n}"
                 )
         if sample_weight is not None:
             sample_weight = checks.weights(sample_weight, n)
@@ -134,8 +137,7 @@ def _bare(parts):
 
 def is_host_data(x):
     """Whether this is arrays, or what can be one, rather than an iterable of batches."""
-    values = list(x.values()) if isinstance(x, dict) else [x]
-    return all(isinstance(v, (list, tuple)) or hasattr(v, "__array__") for v in values) and not (
+    return (isinstance(x, (list, tuple, dict)) or hasattr(x, "__array__")) and not (
         data_adapters.is_tf_dataset(x) or data_adapters.is_torch_dataloader(x)
     )
 

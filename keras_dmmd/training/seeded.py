@@ -8,20 +8,24 @@ import numpy as np
 from keras import ops, tree
 from keras.src.trainers.data_adapters import array_slicing
 
-from keras_dmmd import backend
+from keras_dmmd import backend, checks
+from keras_dmmd.training.arguments import check_call, check_compile
 from keras_dmmd.training.backup import BackupAndResume
 from keras_dmmd.training.batches import FirstPass, read_batches
 from keras_dmmd.training.checkpointing import ExactCheckpoints
-from keras_dmmd.training.reading import plain_error, unpack
+from keras_dmmd.training.reading import is_host_data, plain_error, unpack
 from keras_dmmd.training.threads import reads, trains
 from keras_dmmd.training.updates import Count, Guard, averages_unless_error
+
+# Seeds that Keras keeps on every backend.
+SEEDS = 2**31
 
 
 class SeededModel(ExactCheckpoints, keras.Model):
     """A `keras.Model` with a random stream for training and one for evaluation.
 
     Args:
-        seed: of training; evaluation takes the next.
+        seed: of training, an integer of any sign; evaluation takes the next.
 
     Attributes:
         corruptions: of each row in evaluation.
@@ -32,14 +36,15 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     def __init__(self, seed=0, **kwargs):
         super().__init__(**kwargs)
-        self.seed = seed
+        self.seed = checks.integer("seed", seed)
         self.in_training = False
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.evaluation_seed = keras.random.SeedGenerator(seed + 1)
+        self.seed_generator = keras.random.SeedGenerator(self.seed % SEEDS)
+        self.evaluation_seed = keras.random.SeedGenerator((self.seed + 1) % SEEDS)
         self.skipped = Count(name="skipped")
 
     def compile(self, *args, jit_compile="auto", **kwargs):
         """See `keras.Model.compile`."""
+        check_compile({**kwargs, "jit_compile": jit_compile})
         super().compile(*args, jit_compile=jit_compile, **kwargs)
         self._given_jit_compile = jit_compile
 
@@ -62,17 +67,17 @@ class SeededModel(ExactCheckpoints, keras.Model):
         """
         self._assert_compile_called("fit")
         call = _bind(keras.Model.fit, self, args, kwargs)
-        if call.get("class_weight") is not None:
-            raise ValueError("`class_weight` has no meaning here: give examples a `sample_weight`.")
+        check_call(call)
         call = self._with_batches(self._split(call), keras.Model.fit)
         validation, batch_size = call.get("validation_data"), call.get("batch_size")
         if validation is not None:
-            parts = unpack(validation) if isinstance(validation, (tuple, list)) else (validation,)
             size = call.get("validation_batch_size") or batch_size
-            steps = call.get("validation_steps")
-            call["validation_data"] = read_batches(
-                self.reader, *parts, batch_size=size, steps_per_epoch=steps
-            )
+            options = {"batch_size": size, "steps_per_epoch": call.get("validation_steps")}
+            try:
+                parts = unpack(validation) if isinstance(validation, (tuple, list)) else (validation,)
+                call["validation_data"] = read_batches(self.reader, *parts, **options)
+            except ValueError as error:
+                raise ValueError(f"`validation_data`: {error}") from error
         guard = Guard()
         call["callbacks"] = _with_own(call.get("callbacks"), self, call["x"], guard)
         with trains(self):
@@ -100,13 +105,16 @@ class SeededModel(ExactCheckpoints, keras.Model):
         self._assert_compile_called("evaluate")
         call = _bind(keras.Model.evaluate, self, args, kwargs)
         if not call.get("_use_cached_eval_dataset"):
+            check_call(call)
             call = self._with_batches(call, keras.Model.evaluate, repeats=self.corruptions)
         with reads(self), self._kept(), self.phase(training=False):
             return super().evaluate(**call)
 
     def predict(self, *args, **kwargs):
         """What `call` returns for each example; repeats, like `evaluate`."""
-        call = self._with_batches(_bind(keras.Model.predict, self, args, kwargs), keras.Model.predict)
+        call = _bind(keras.Model.predict, self, args, kwargs)
+        check_call(call)
+        call = self._with_batches(call, keras.Model.predict)
         with reads(self), self._kept():
             self._rewind()
             return super().predict(**call)
@@ -164,6 +172,9 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     def _with_batch(self, call):
         """The arguments of a call with one batch, which is read."""
+        check_call(call)
+        if not is_host_data(call["x"]):
+            raise ValueError(f"`x` must be one batch of ids. Received: x={checks.shown(call['x'])}")
         data = [call.pop(name, None) for name in ("x", "y", "sample_weight")]
         x, sample_weight = self.reader.read(*data)
         weights = {} if sample_weight is None else {"y": sample_weight, "sample_weight": sample_weight}
@@ -198,7 +209,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
         self._rewind()
 
     def _rewind(self):
-        self.evaluation_seed.state.assign(np.array([self.seed + 1, 0]))
+        self.evaluation_seed.state.assign(np.array([(self.seed + 1) % SEEDS, 0]))
 
 
 def _bind(method, model, args, kwargs):

@@ -171,12 +171,12 @@ def test_step_entropies_of_the_exact_denoiser():
     ("change", "message"),
     [
         ({"models": {}}, "dict of names"),
-        ({"models": {"x": 3}}, "'x' must be a built"),
-        ({"models": {"data": None}}, "must be a built"),
+        ({"models": {"x": 3}}, "must be built.*'x': 3"),
+        ({"models": {"data": None}}, "must be built"),
         ({"steps": []}, "`steps` must be distinct.*empty"),
         ({"seeds": (1, 1)}, "`seeds` must be distinct"),
         ({"metrics": []}, "nothing to measure"),
-        ({"metrics": [len]}, "must be a keras_dmmd.metrics.StreamingMetric"),
+        ({"metrics": [len]}, "must be StreamingMetrics.*SampleScore"),
         ({"samples": 0}, "at least 1.*0"),
         ({"temperature": 0.5}, r"\['temperature'\] are not for `generate`"),
         ({"prompts": ["text"]}, "must be ids"),
@@ -250,8 +250,10 @@ def test_seeds_have_data_of_their_own():
             seen.append((samples, data))
             self.gather(look=[0.0])
 
+    model = small_model(kd.MaskedDiffusion(400))
     data = np.arange(400)[:, None] * np.ones((1, 5), "int64")
-    sweep(metrics=[Look(name="look")], steps=[1], samples=50, seeds=(3, 9), reference_data=data)
+    options = {"steps": [1], "samples": 50, "seeds": (3, 9), "reference_data": data}
+    sweep({"small": model}, metrics=[Look(name="look")], **options)
     of_data = [np.concatenate(pair)[:, 0] for pair in seen[:2]]
     assert all(len(set(part)) == 100 for part in of_data)
     assert not set(of_data[0]) & set(of_data[1])

@@ -70,7 +70,7 @@ def test_samples_that_are_empty_texts_count_as_nothing():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="list of strings"):
+    with pytest.raises(ValueError, match="iterable of strings"):
         reference().judge("abc")
     with pytest.raises(ValueError, match="not empty"):
         reference().judge([])

@@ -27,5 +27,5 @@ def test_known_words():
     mean, error = metrics.known_words(texts, {"of", "the", "union", "is", "said"})
     assert mean == pytest.approx((1.0 + 2 / 3) / 2)
     assert error == pytest.approx(np.std([1.0, 2 / 3], ddof=1) / math.sqrt(2))
-    with pytest.raises(ValueError, match="1 texts"):
+    with pytest.raises(ValueError, match="None of the `texts`"):
         metrics.known_words(["two words"], {"two"})

@@ -166,7 +166,7 @@ def test_reading_prompts():
         ({"prompts": [np.zeros((2, 2), int)]}, "index 0.*shape \\(2, 2\\)"),
         ({"prompts": [np.zeros(2)]}, "index 0: float64"),
         ({"known": np.ones((1, 5), bool)}, "pass both"),
-        ({"prompts": np.zeros((2, 5), int), "known": np.ones((2, 5))}, "float64"),
+        ({"prompts": np.zeros((2, 5), int), "known": np.full((2, 5), 0.5)}, "float64"),
         ({"prompts": np.zeros((2, 4), int), "known": np.ones((2, 4), bool)}, r"\(2, 4\)"),
         ({"labels": 0, "guidance_scale": None, "prompts": [[kd.Gap(6)]]}, "sample of 5"),
         ({"guidance_scale": 2.0}, "`guidance_scale` strengthens `labels`"),

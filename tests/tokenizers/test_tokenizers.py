@@ -134,13 +134,16 @@ def test_bytes_that_are_no_text_decode():
     "wrong, message",
     [
         (lambda: CharacterTokenizer("aab"), "repeated: \\['a'\\]"),
-        (lambda: CharacterTokenizer(""), "Received: 0 symbols"),
+        (
+            lambda: CharacterTokenizer(""),
+            "`characters` must be distinct, non-empty strings. Received: 0",
+        ),
         (lambda: CharacterTokenizer(["ab"]), "single characters"),
-        (lambda: SmilesTokenizer([1, "C"]), "no strings: \\[1\\]"),
+        (lambda: SmilesTokenizer([1, "C"]), "`symbols` must be a string. Received: int 1"),
         (lambda: CharacterTokenizer().encode(b"abc"), "must be a string.*bytes"),
-        (lambda: CharacterTokenizer().decode([27]), r"0\.\.26.*from 27"),
+        (lambda: CharacterTokenizer().decode([27]), r"`ids` must be ids from 0 to 26.*from 27"),
         (lambda: CharacterTokenizer().decode([[[0]]]), "shape"),
-        (lambda: CharacterTokenizer().encode_batch("abc", 3), "list of strings"),
+        (lambda: CharacterTokenizer().encode_batch("abc", 3), "iterable of strings"),
     ],
 )
 def test_bad_input(wrong, message):

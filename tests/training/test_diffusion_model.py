@@ -79,7 +79,7 @@ def test_tokens_outside_the_vocabulary_are_refused(x, message):
 
 
 def test_labels_for_a_network_without_classes_are_refused():
-    with pytest.raises(ValueError, match="takes no labels"):
+    with pytest.raises(ValueError, match="takes no `labels`"):
         small_model().generate(2, steps=1, labels=1, jit_compile=False)
 
 
@@ -169,8 +169,8 @@ def test_labels_condition_training_and_sampling():
         (lambda: small_model().generate(0), "`n` must be"),
         (lambda: small_model().generate(2, steps=0), "`steps` must be"),
         (lambda: small_model().generate(2, temperature=-0.1), "`temperature` must be"),
-        (lambda: small_model().generate(2, top_p=1.5), "`top_p` must lie"),
-        (lambda: small_model().generate(2, labels=[1, 2, 3]), "`labels` must be"),
+        (lambda: small_model().generate(2, top_p=1.5), "`top_p` must be"),
+        (lambda: small_model(num_classes=4).generate(2, labels=[1, 2, 3]), "`labels` must be"),
         (lambda: small_model().copy(noise="loud"), "`noise` must be"),
     ],
 )
