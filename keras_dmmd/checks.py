@@ -19,6 +19,17 @@ def count(name, value, least=1):
     return int(value)
 
 
+def grid(name, value):
+    """Rows and columns, a tuple of two integers of at least 1.
+
+    Raises:
+        ValueError: it is another thing.
+    """
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise ValueError(f"`{name}` must be (rows, columns). Received: {name}={value!r}")
+    return tuple(count(name, size) for size in value)
+
+
 def number(name, value, low=0.0, high=float("inf"), above=None):
     """A finite number in `[low, high]`, or in `(above, high]`, as a Python float.
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_dmmd import presets
+from keras_dmmd import checks, presets
 from keras_dmmd.metrics.frechet import FeatureStatistics
 
 
@@ -46,7 +46,10 @@ class ImageFeatures(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.grid, self.levels, self.channels = tuple(grid), levels, channels
+        checks.count("levels", levels, least=2)
+        for name, size in {"channels": channels, "num_classes": num_classes}.items():
+            checks.count(name, size)
+        self.grid, self.levels, self.channels = checks.grid("grid", grid), levels, channels
         self.num_classes, self.dim, self.width = num_classes, dim, width
         self.description = description or (
             f"the {dim} features of a CNN that tells {num_classes} labels apart, of ids / {levels - 1}"

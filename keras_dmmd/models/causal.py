@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from keras_dmmd import tokenizers
+from keras_dmmd import checks, tokenizers
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -30,6 +30,9 @@ class CausalConvolution(keras.Model):
         self, vocabulary_size, hidden_dim=128, num_layers=6, kernel_size=3, tokenizer=None, **kwargs
     ):
         super().__init__(**kwargs)
+        sizes = {"vocabulary_size": vocabulary_size, "hidden_dim": hidden_dim}
+        for name, size in {**sizes, "num_layers": num_layers, "kernel_size": kernel_size}.items():
+            checks.count(name, size)
         self.vocabulary_size, self.start_id = vocabulary_size, vocabulary_size
         self.hidden_dim, self.num_layers, self.kernel_size = hidden_dim, num_layers, kernel_size
         self.tokenizer = tokenizers.get(tokenizer)

@@ -92,13 +92,14 @@ class Denoiser(layers.Layer):
         self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
         self.mlp_dim, self.cond_dim = mlp_dim or 4 * hidden_dim, cond_dim
         self.position = position
-        self.grid = tuple(grid) if grid is not None else None
+        self.grid = None if grid is None else checks.grid("grid", grid)
         self.length = length
         self.num_classes, self.prompts, self.dropout = num_classes, bool(prompts), dropout
         self.time_conditioning = bool(time_conditioning)
         self.self_conditioning = bool(self_conditioning)
         self.norm_scale, self.norm_epsilon = bool(norm_scale), norm_epsilon
         self._check_arguments()
+        checks.count("num_frequencies", num_frequencies)
         policy = self.dtype_policy
         self.token_embedding = layers.Embedding(
             self.num_states, hidden_dim, dtype=policy, name="token_embedding"
@@ -158,8 +159,10 @@ class Denoiser(layers.Layer):
             checks.count(name, getattr(self, name))
         checks.count("cond_dim", self.cond_dim)
         checks.number("dropout", self.dropout, high=1.0)
-        if self.num_classes is not None:
-            checks.count("num_classes", self.num_classes)
+        checks.number("norm_epsilon", self.norm_epsilon)
+        for name in ("num_classes", "length"):
+            if getattr(self, name) is not None:
+                checks.count(name, getattr(self, name))
         if self.position not in ("rotary", "learned"):
             raise ValueError(
                 f"`position` must be 'rotary' or 'learned'. Received: position={self.position!r}"
