@@ -12,6 +12,7 @@ every unclear case is printed, kept in `--keep`, and makes the exit status 1.
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import pathlib
@@ -225,14 +226,19 @@ class Child:
     def load(self, kind, path):
         if self._process is None:
             self._start()
-        print(json.dumps([kind, path]), file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline() if self._ready.select(PATIENCE) else ""
+        answer = ""
+        with contextlib.suppress(BrokenPipeError):  # it may be dead
+            print(json.dumps([kind, path]), file=self._process.stdin, flush=True)
+            answer = self._process.stdout.readline() if self._ready.select(PATIENCE) else ""
         if answer:
             return json.loads(answer)
-        self._process.kill()
-        status = self._process.wait()
+        try:  # its output ends a moment before it does
+            how = f"died with status {self._process.wait(1)}"
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            how = f"hung for {PATIENCE} s"
         self._process = None
-        how = f"hung for {PATIENCE} s" if status == -9 else f"died with status {status}"
         return {"outcome": "unclear", "error": f"the process {how}", "cpu": 0.0, "memory": 0}
 
     def close(self):
@@ -264,8 +270,7 @@ def run(count, seed, seconds, keep=None, only=None, loader=None):
         own = Child(canary) if loader is None else loader(canary)
         sound = {k: v for k, v in make_sound(folder).items() if not only or k in only}
         for name, (kind, path, _) in sound.items():
-            for _ in range(2):  # what a backend compiles, it compiles here
-                found = own.load(kind, str(path))
+            found = own.load(kind, str(path))  # what a backend compiles, it compiles here
             if found["outcome"] != "loads":
                 raise RuntimeError(f"The sound file of {name} does not load: {found['error']}")
         for i in range(count):

@@ -3,7 +3,6 @@
 echo '["preset", "runs/fuzz/some_preset"]' | python -m benchmarks.fuzz_loader runs/fuzz/canary
 """
 
-import gc
 import json
 import os
 import resource
@@ -47,7 +46,6 @@ class Loader:
             A dict: `"outcome"`, "loads", "refused" or "unclear"; `"error"`, what was said; `"cpu"`,
             seconds of the processor; `"memory"`, bytes more at most than before.
         """
-        gc.collect()
         before, start, error = reset_peak(), time.process_time(), None
         try:
             getattr(self, f"_{kind}")(path)

@@ -91,7 +91,7 @@ def load_dit(
             model.build((None, length))
             return model
 
-        return weight_files.made_from(make, network.values)
+        return weight_files.made_from(make, network.values, file.path)
 
 
 class _Network:

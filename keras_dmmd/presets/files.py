@@ -82,7 +82,7 @@ def from_preset(preset):
         )
     with NpzFile(os.path.join(folder, "weights.npz")) as weights:
         config = read_config(path, weights)
-        return made_from(lambda: model_of(config, path), lambda model: _values(model, weights))
+        return made_from(lambda: model_of(config, path), lambda model: _values(model, weights), path)
 
 
 def _values(model, weights):

@@ -3,12 +3,13 @@
 import keras
 from keras import ops
 from keras.src.backend.common import global_state
-from keras.src.backend.common.variables import initialize_all_variables
+
+from keras_dmmd.weight_files.weight_file import short
 
 WAITING = "uninitialized_variables"  # Keras's list of variables that are made and not allocated
 
 
-def made_from(make, values):
+def made_from(make, values, path):
     """A model whose weights come from a file, which is compared with it before memory is taken.
 
     Args:
@@ -16,10 +17,14 @@ def made_from(make, values):
             no memory yet.
         values: a function from that model to pairs `(variable, read)`, which raises where the file does
             not fit. `read()` gives the values, a numpy array of the variable's shape.
+        path: of the file that describes the model, for errors.
 
     Returns:
         The model. Variables that are not among the pairs, such as states of random numbers, are as
         their initializers make them.
+
+    Raises:
+        ValueError: an initializer fails, as that of a seed that is no seed.
     """
     before = global_state.get_global_attribute(WAITING)
     global_state.set_global_attribute(WAITING, [])
@@ -27,20 +32,19 @@ def made_from(make, values):
         with keras.StatelessScope(initialize_variables=False):
             model = make()
             pairs = values(model)
-        for variable, read in pairs:
-            # In the place of random numbers, which on JAX take seconds to compile.
-            variable._initializer = _from_file(read)
-        initialize_all_variables()
+        reads = {id(variable): read for variable, read in pairs}
+        for variable in global_state.get_global_attribute(WAITING):
+            if id(variable) in reads:
+                # In the place of random numbers, which on JAX take seconds to compile.
+                variable._initializer = _constant(reads[id(variable)]())
+            try:
+                variable._deferred_initialize()
+            except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+                raise ValueError(f"{path!r} makes no {variable.path}: {short(error)}") from error
     finally:
         global_state.set_global_attribute(WAITING, before or [])
     return model
 
 
-def _from_file(read):
-    def initializer(shape, dtype=None):
-        array = read()
-        if array.shape != tuple(shape):
-            raise ValueError(f"Values of shape {array.shape} are for a weight of shape {shape}.")
-        return ops.convert_to_tensor(array, dtype=dtype)
-
-    return initializer
+def _constant(array):
+    return lambda shape, dtype=None: ops.convert_to_tensor(array, dtype=dtype)

@@ -120,6 +120,25 @@ def test_sizes_of_other_types(name, value, preset, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("place", "values"),
+    [
+        ("config.denoiser.config.norm_epsilon", [None, -1, "x", {}, float("nan"), float("inf"), True]),
+        ("config.denoiser.config.grid", ["ab", {"a": 1}, [], [1], [0, 0], [-1, -5], [2.5, 2], True, 5]),
+        ("config.denoiser.config.num_frequencies", ["x", -1, 2.5, None]),
+        ("config.denoiser.config.length", ["x", -1, 2.5, [5]]),
+        ("config.denoiser.config.dropout", [None, "x", -1, True, float("nan")]),
+        ("config.seed", [None, "x", {}, 1.5, 2**64, 10**30]),
+    ],
+)
+def test_values_that_would_fail_later(place, values, preset, tmp_path):
+    config, arrays = preset
+    for value in values:
+        write(tmp_path, changed(config, place, value), arrays)
+        with pytest.raises(ValueError, match="config.json"):
+            kd.from_preset(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("place", "value"),
     [
         ("config", 5),
