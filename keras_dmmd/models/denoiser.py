@@ -106,7 +106,6 @@ class Denoiser(layers.Layer):
         self.norm_scale = checks.flag("norm_scale", norm_scale)
         self.norm_epsilon = norm_epsilon = checks.number("norm_epsilon", norm_epsilon, above=0.0)
         self.dropout = dropout = checks.number("dropout", dropout, below=1.0)
-        checks.count("num_frequencies", num_frequencies)
         self._check_sizes()
         policy = self.dtype_policy
         self.token_embedding = layers.Embedding(
