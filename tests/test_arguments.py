@@ -261,7 +261,7 @@ def test_of_a_distiller(made, name, values):
         "rounds": COUNTS,
         "warmup": [-1, 10, "a"],
         "critic_steps": [0, "a"],
-        "learning_rate": [0, NAN, "a"],
+        "learning_rate": [-1, NAN, "a"],
     }
 )
 def test_of_optimizers(name, values):

@@ -312,7 +312,7 @@ def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, capsys):
         (["distill", teacher, "--data", text, "--rounds", "0", "--out", "o"], "`--rounds` must be"),
         (["evaluate", teacher, "--data", text, "--lines", "--out", "o"], "take at most"),
         (["evaluate", teacher, teacher, "--out", "o"], "different names"),
-        (["evaluate", teacher, "--features", "digits_features", "--out", "o"], "give data too"),
+        (["evaluate", teacher, "--features", "digits_features", "--out", "o"], "give `data` too"),
         (
             ["evaluate", "digits_masked_teacher", "--reference", "sotu_chars_reference", "--out", "o"],
             "no tokenizer",

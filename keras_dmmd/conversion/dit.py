@@ -81,12 +81,13 @@ def load_dit(
         kind = UniformDiffusion if uniform else MaskedDiffusion
 
         def make():
-            diffusion = kind(network.states - (not uniform), schedule)
+            size = network.states - (not uniform)
             denoiser = network.denoiser(
-                diffusion.vocabulary_size,
+                size,
                 time_conditioning=uniform if time_conditioning is None else time_conditioning,
                 time_schedule=schedule,
             )
+            diffusion = kind(size, schedule)
             model = DiffusionModel(denoiser, diffusion, length=length, tokenizer=tokenizer)
             model.build((None, length))
             return model

@@ -63,7 +63,7 @@ def annealed_optimizers(rounds, learning_rate=1e-3, warmup=0, critic_steps=1):
     rounds = checks.count("rounds", rounds)
     warmup = checks.count("warmup", warmup, least=0)
     critic_steps = checks.count("critic_steps", critic_steps)
-    learning_rate = checks.number("learning_rate", learning_rate, above=0.0)
+    learning_rate = checks.number("learning_rate", learning_rate)
     if not warmup < rounds:
         raise ValueError(
             f"`warmup` must be less than `rounds`. Received: warmup={warmup} and rounds={rounds}"

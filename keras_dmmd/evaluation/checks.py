@@ -13,7 +13,7 @@ def check_models(models):
             f"`models` must be a dict of names to models. Received: {checks.shown(models)}"
         )
     for name, model in models.items():
-        checks.label("model name", name)
+        checks.label("models", name)
         if not isinstance(model, DiffusionModel) or not model.built:
             raise ValueError(
                 f"`models` must be built keras_dmmd.DiffusionModels. Received: {name!r}: "

@@ -215,7 +215,12 @@ def read_batches(reader, x, y=None, sample_weight=None, repeats=1, seed=(0,), **
     x, sample_weight = reader.read(x, y, sample_weight)
     parts = (x,) if sample_weight is None else (x, sample_weight, sample_weight)
     batch_size, steps = options.get("batch_size"), options.get("steps_per_epoch")
-    return ArrayBatches(parts, batch_size, steps, options.get("shuffle", False), repeats, seed)
+    batches = ArrayBatches(parts, batch_size, steps, options.get("shuffle", False), repeats, seed)
+    size = sum(part[:1].nbytes for part in tree.flatten(parts))
+    checks.fits(
+        f"A batch in corruptions={repeats}", size * min(batches.batch_size, batches.n * repeats)
+    )
+    return batches
 
 
 def repeated(parts, repeats, repeat=np.repeat):

@@ -326,7 +326,7 @@ def other(vocabulary_size=4):
         (lambda: distiller(target="medium"), "`target` must be one of"),
         (lambda: distiller(time_weighting="late"), "`time_weighting` must be"),
         (lambda: distiller(temperature=0.0), "`temperature` must be"),
-        (lambda: distiller(top_p=0.0), "`top_p` must lie"),
+        (lambda: distiller(top_p=0.0), "`top_p` must be a number in"),
         (lambda: distiller(top_p=0.9, top_p_penalty=float("inf")), "`top_p_penalty` must"),
         (lambda: distiller(teacher_weight=-1), "`teacher_weight` must"),
         (lambda: distiller(max_log_ratio=0), "`max_log_ratio` must"),

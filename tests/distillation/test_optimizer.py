@@ -38,5 +38,5 @@ def test_they_train():
 
 @pytest.mark.parametrize("warmup", [-1, 10])
 def test_warmup_is_shorter_than_the_run(warmup):
-    with pytest.raises(ValueError, match=f"less than `rounds`.*{warmup} and 10"):
+    with pytest.raises(ValueError, match=f"`warmup` must be.*warmup={warmup}"):
         kd.annealed_optimizers(10, warmup=warmup)

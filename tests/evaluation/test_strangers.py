@@ -144,14 +144,14 @@ ODD = [5, None, 2.5, b"x", ("a",), "\ud800", "a\x00", "a\nb", "\x1b[31m", "\x85"
 def test_odd_names_are_refused_before_anything_is_sampled(odd, monkeypatch):
     model = small_model()
     for message, arguments in {
-        "`model name` must be a string": {"models": {odd: model}},
+        "`models` must be a string": {"models": {odd: model}},
         "`title` must be a string": {"models": {"model": model}, "title": odd},
         "`sampler name` must be a string": {"models": {"model": model}, "samplers": {odd: "ancestral"}},
     }.items():
         with pytest.raises(ValueError, match=message):
             sweep(monkeypatch, **arguments)
     if isinstance(odd, str):
-        with pytest.raises(ValueError, match="`metric name` must be a string"):
+        with pytest.raises(ValueError, match="must be (a string|text)"):
             sweep(monkeypatch, {"model": model}, metrics=[metrics.UnigramEntropy(name=odd)])
 
 

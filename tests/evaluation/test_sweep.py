@@ -142,7 +142,7 @@ def test_a_plot_of_a_figure(tmp_path):
     level = axis.get_lines()[-1]
     assert set(level.get_ydata()) == {report.rows[0]["total_variation"]}
     axis.figure.savefig(tmp_path / "plot.png")
-    with pytest.raises(ValueError, match="one of.*total_variation.*Received: 'fid'"):
+    with pytest.raises(ValueError, match="one of.*total_variation.*figure='fid'"):
         report.plot("fid")
 
 
@@ -221,7 +221,7 @@ def test_what_would_fail_fails_before_anything_is_sampled(monkeypatch):
     moment = metrics.GradientMoment(reference(), pairs=2)
     data = toy.samples(SUPPORT, PROBABILITIES, 100, 5)
     for options, message in (
-        ({"metrics": [moment]}, "give `reference_data`"),
+        ({"metrics": [moment]}, "in a sweep `reference_data`"),
         ({"metrics": [moment], "reference_data": data, "samples": 10}, "multiple of 4.*Received: 10"),
         ({"reference_data": data[:, :4], "samples": 10}, r"shape \(n, 5\).*\(100, 4\)"),
         ({"metrics": [metrics.KernelDistance(lambda ids: ids[:, :2], data, 50)], "samples": 10}, "50"),

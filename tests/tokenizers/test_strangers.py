@@ -181,13 +181,13 @@ def test_keyboard_interrupts_are_not_swallowed(definition, monkeypatch):
 @pytest.mark.parametrize("symbols", [5, None, [["a"]], [{}], ["a", None], [""]])
 @pytest.mark.parametrize("kind", [CharacterTokenizer, SmilesTokenizer])
 def test_symbols_that_are_none(kind, symbols):
-    with pytest.raises(ValueError, match="The vocabulary must be"):
+    with pytest.raises(ValueError, match="must be (distinct|a string|a list)"):
         kind(symbols)
 
 
 def test_many_repeated_symbols_are_counted_once():
     """Half a million of them would otherwise be counted half a million times."""
-    with pytest.raises(ValueError, match="Received: 600000 symbols, repeated:"):
+    with pytest.raises(ValueError, match="Received: 600000 of them, repeated:"):
         CharacterTokenizer([chr(0x10000 + i) for i in range(300_000)] * 2)
 
 
