@@ -208,7 +208,7 @@ class _Network:
         return pairs
 
     def _read(self, ours, theirs, needed):
-        value = self.file.read(self.names[theirs])[: needed[0]]
+        value = self.file.read_finite(self.names[theirs])[: needed[0]]
         return value.T if ours.endswith("kernel") else value
 
 

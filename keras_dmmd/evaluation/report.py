@@ -126,11 +126,14 @@ class Report:
         """
         path = os.path.join(checks.path("folder", folder), "report.json")
         content = read_json(path)
-        wanted = {field.name for field in dataclasses.fields(cls)}
-        if not wanted - {"notes"} <= set(content) <= wanted:
+        kinds = {field.name: field.type for field in dataclasses.fields(cls)}
+        wrong = {*kinds} ^ {*content, "notes"}
+        wrong |= {name for name in {*kinds} & {*content} if not isinstance(content[name], kinds[name])}
+        if wrong or not all(isinstance(row, dict) for row in content["rows"]):
             raise ValueError(
-                f"The file {path!r} is no report: it must have {', '.join(sorted(wanted))}. It has: "
-                f"{', '.join(sorted(content))[:200]}"
+                f"The file {path!r} is no report: it must have "
+                f"{', '.join(f'{name} ({kind.__name__})' for name, kind in kinds.items())}. "
+                f"Wrong: {', '.join(sorted(wrong))[:200] or 'rows'}"
             )
         return cls(**content)
 

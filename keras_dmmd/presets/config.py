@@ -35,6 +35,7 @@ def read_config(path, weights):
         part = parts.pop()
         _, key, value = part
         if isinstance(value, (dict, list)):
+            _check_array(value, path, part)
             inner = value.items() if isinstance(value, dict) else enumerate(value)
             parts += [(part, inner_key, inner_value) for inner_key, inner_value in inner]
         elif isinstance(value, int) and abs(value) > highest.get(key, most):
@@ -43,6 +44,15 @@ def read_config(path, weights):
                 f"{len(weights.names)} arrays of weights it is at most {highest.get(key, most)}."
             )
     return config
+
+
+def _check_array(value, path, part):
+    """Raise a `ValueError` where an array in a config has a type that could be of any size."""
+    if isinstance(value, dict) and value.get("class_name") in ("__numpy__", "__tensor__"):
+        inner = value.get("config")
+        dtype = inner.get("dtype") if isinstance(inner, dict) else None
+        if dtype not in ("bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64"):
+            raise ValueError(f"{path!r}: {_place(part)} is an array of {str(dtype)[:40]!r}.")
 
 
 def _place(part):

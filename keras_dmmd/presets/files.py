@@ -105,15 +105,8 @@ def _values(model, weights):
                 f"The weights in {weights.path!r} do not belong to the model in its config.json: "
                 f"{name!r} has shape {weights.shape(name)}, and not {tuple(variable.shape)}."
             )
-    reads = [functools.partial(_read, weights, name) for name in names]
+    reads = [functools.partial(weights.read_finite, name) for name in names]
     return list(zip(model.weights, reads, strict=True))
-
-
-def _read(weights, name):
-    values = weights.read(name)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name!r} in {weights.path!r} has values that are not finite.")
-    return values
 
 
 def read_card(preset):

@@ -69,6 +69,18 @@ class WeightFile:
         with self.reading(name):
             return np.array(self._read(name), "float32")
 
+    def read_finite(self, name):
+        """The values of an array as `read` gives them, where all of them are finite.
+
+        Raises:
+            DamagedFile: some are not, or see `read`.
+        """
+        with np.errstate(over="ignore"), self.reading(name):  # float64 beyond float32 is infinite here
+            values = self.read(name)
+            if not np.isfinite(values).all():
+                raise ValueError("it has values that are not finite")
+            return values
+
     def check_size(self, names):
         """Raise a `DamagedFile` where arrays together are larger than such a file can hold.
 

@@ -62,6 +62,7 @@ HEAD, QKV = "output_layer.linear.weight", "blocks.1.attn_qkv.weight"
         (lambda a: {**a, TABLE: np.zeros(())}, r"has shape \(\): it must have 2"),
         (lambda a: {**a, TABLE: ("F32", (0, 10**12), b"")}, "are of 0 ids"),
         (lambda a: {**a, TABLE: ("F32", (10**12, 0), b"")}, "make no network|make no heads"),
+        (lambda a: {**a, NORM: np.full_like(a[NORM], np.inf)}, f"'{NORM}'.*values that are not finite"),
         (lambda a: doubled(a, TABLE), f"'{HEAD}' .* has shape"),
         (lambda a: doubled(a, HEAD), f"'{HEAD}' .* has shape"),
         (lambda a: doubled(a, "output_layer.linear.bias"), "'output_layer.linear.bias' .* has shape"),

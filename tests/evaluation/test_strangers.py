@@ -160,6 +160,18 @@ def test_files_that_are_no_reports(text, tmp_path):
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(ValueError, match="report.json'"):
         Report.load(tmp_path)
-    (tmp_path / "report.json").write_text(json.dumps({**vars(report("x")), "more": 1}))
-    with pytest.raises(ValueError, match="report.json' is no report.*more"):
+
+
+def test_reports_with_other_parts(tmp_path):
+    good = vars(report("x"))
+    (tmp_path / "report.json").write_text(json.dumps(good))
+    assert Report.load(tmp_path) == report("x")
+    odd = [("more", 1), ("title", 5), ("rows", {}), ("rows", [5]), ("notes", []), ("shown", None)]
+    for name, value in odd:
+        (tmp_path / "report.json").write_text(json.dumps({**good, name: value}))
+        with pytest.raises(ValueError, match=f"report.json' is no report.*Wrong: {name}"):
+            Report.load(tmp_path)
+    del good["rows"]
+    (tmp_path / "report.json").write_text(json.dumps(good))
+    with pytest.raises(ValueError, match="report.json' is no report.*Wrong: rows"):
         Report.load(tmp_path)

@@ -153,6 +153,15 @@ def test_values_that_would_fail_later(place, values, preset, tmp_path):
         ("config.steps", "x"),
         ("config.extra", 1),
         ("config.tokenizer", {"class_name": "CharacterTokenizer", "config": {"characters": 5}}),
+        (
+            "config.denoiser",
+            {"class_name": "__numpy__", "config": {"value": ["a"], "dtype": "S4000000000"}},
+        ),
+        (
+            "config.denoiser",
+            {"class_name": "__tensor__", "config": {"value": [1], "dtype": ["float32"]}},
+        ),
+        ("config.denoiser", {"class_name": "__numpy__", "config": None}),
         ("registered_name", "keras_dmmd>MaskedDiffusion"),
         ("registered_name", ["keras_dmmd>DiffusionModel"]),
         ("config.denoiser.module", "keras_dmmd.nowhere.at.all"),
@@ -223,7 +232,7 @@ def first(arrays, **changes):
         (lambda a: {**a, next(iter(a)): np.zeros((0, 10**12))}, "has shape"),
         (
             lambda a: {n: np.full_like(v, np.nan) for n, v in a.items()},
-            "'000 .*' has values that are not",
+            "damaged at '000 .*values that are not finite",
         ),
         (lambda a: {n: v.astype("U4") for n, v in a.items()}, "weights.npz' are damaged at '000 "),
         (lambda a: {n: v.astype(object) for n, v in a.items()}, "weights.npz' are damaged at '000 "),
