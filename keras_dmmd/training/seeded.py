@@ -68,7 +68,10 @@ class SeededModel(ExactCheckpoints, keras.Model):
         self._assert_compile_called("fit")
         call = _bind(keras.Model.fit, self, args, kwargs)
         check_call(call)
-        call = self._with_batches(self._split(call), keras.Model.fit)
+        with trains(self):
+            return self._fit(self._with_batches(self._split(call), keras.Model.fit))
+
+    def _fit(self, call):
         validation, batch_size = call.get("validation_data"), call.get("batch_size")
         if validation is not None:
             size = call.get("validation_batch_size") or batch_size
@@ -80,13 +83,12 @@ class SeededModel(ExactCheckpoints, keras.Model):
                 raise ValueError(f"`validation_data`: {error}") from error
         guard = Guard()
         call["callbacks"] = _with_own(call.get("callbacks"), self, call["x"], guard)
-        with trains(self):
-            try:
-                with self._kept(), averages_unless_error(self.optimizer), self.phase(training=True):
-                    history = super().fit(**call)
-            finally:
-                self._initial_epoch = None
-                backend.unshare([*self.variables, *self.optimizer.variables])
+        try:
+            with self._kept(), averages_unless_error(self.optimizer), self.phase(training=True):
+                history = super().fit(**call)
+        finally:
+            self._initial_epoch = None
+            backend.unshare([*self.variables, *self.optimizer.variables])
         guard.check()
         return history
 

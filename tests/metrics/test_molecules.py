@@ -35,7 +35,7 @@ def test_nothing_valid():
 
 
 def test_too_few():
-    with pytest.raises(ValueError, match="unique@1000 needs at least 1000 molecules. Received: 7"):
+    with pytest.raises(ValueError, match="`molecules` must be at least k=1000. Received: 7"):
         score_molecules(MOLECULES)
 
 

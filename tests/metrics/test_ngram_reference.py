@@ -169,5 +169,5 @@ def test_what_is_measured_by_default_is_not_won_by_gibberish():
         assert made["unigram_entropy"] > real["unigram_entropy"]
     with pytest.raises(ValueError, match="tell samples from gibberish"):
         evaluation.default_metrics({"m": model(tokenizer)}, 64)
-    with pytest.raises(ValueError, match=f"{len(rows)} rows of data.*at most {len(rows) // 4}"):
+    with pytest.raises(ValueError, match=f"{len(rows)} rows of `data`.*at most {len(rows) // 4}"):
         evaluation.default_metrics({"m": model(tokenizer)}, len(rows), rows)
