@@ -77,8 +77,11 @@ def model_of(config, path):
     except ImportError:
         raise
     except Exception as error:  # whatever constructors say of arguments that they do not expect
+        cause = error
+        while isinstance(cause, TypeError) and cause.__context__ is not None:
+            cause = cause.__context__  # Keras puts whole configs before what went wrong
         raise ValueError(
-            f"{path!r} describes no model: {type(error).__name__}: {short(error)}"
+            f"{path!r} describes no model: {type(cause).__name__}: {short(cause)}"
         ) from error
     if not isinstance(model, keras.Model):
         raise ValueError(f"{path!r} describes no model, but: {type(model).__name__}")

@@ -37,6 +37,8 @@ def made_from(make, values, path):
             if id(variable) in reads:
                 # In the place of random numbers, which on JAX take seconds to compile.
                 variable._initializer = _constant(reads[id(variable)]())
+                variable._deferred_initialize()
+                continue
             try:
                 variable._deferred_initialize()
             except (ValueError, TypeError, OverflowError, RuntimeError) as error:

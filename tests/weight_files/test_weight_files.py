@@ -121,6 +121,40 @@ def test_packed_zeros_are_no_weights(tmp_path):
     assert most < MB
 
 
+@pytest.mark.parametrize("kind", [NpzFile, TorchFile])
+def test_members_that_are_larger_than_they_say(kind, tmp_path):
+    """A few kilobytes that unpack to 64 MB, and declare a hundred bytes."""
+    path, name = tmp_path / "a.npz", "a.npy" if kind is NpzFile else "a/data.pkl"
+    start = hostile.npy(A) if kind is NpzFile else b"N."
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, start + bytes(64 * MB))
+    content = path.read_bytes()
+    size = (len(start) + 64 * MB).to_bytes(4, "little")
+    assert content.count(size) == 2  # before the member, and in the table of contents
+    path.write_bytes(content.replace(size, len(start).to_bytes(4, "little")))
+    most, error = hostile.peak(lambda: kind(path).read("a"))
+    with pytest.raises(DamagedFile, match="a.npz"):
+        raise error
+    assert most < MB
+
+
+def test_a_header_of_gigabytes(tmp_path):
+    """The second version of the format has room for one, which would be unpacked to be measured."""
+    header = b"\x93NUMPY\x02\x00" + (2**26).to_bytes(4, "little")
+    hostile.write_npz(tmp_path / "a.npz", {"a": header + b" " * 2**23})
+    most, error = hostile.peak(lambda: NpzFile(tmp_path / "a.npz").shape("a"))
+    with pytest.raises(DamagedFile, match="not of the first"):
+        raise error
+    assert most < MB
+
+
+def test_other_compressions(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.npy", hostile.npy(A))
+    with pytest.raises(DamagedFile, match="'a.npy' is compressed in a way"):
+        NpzFile(tmp_path / "a.npz")
+
+
 def test_members_of_one_name(tmp_path):
     with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
         for _ in range(2):
