@@ -201,7 +201,7 @@ def try_call(call, names):
         function(**arguments)
         outcome, words, place = "returned", "", ""
     except Exception as error:
-        outcome = verdict(fuzz_world.parameters(call.target, function), error, texts)
+        outcome = verdict(fuzz_world.parameters(call.target), error, texts)
         words = f"{type(error).__name__}: {str(error)[:400]}"
         place = place_of(error)
         if outcome == "refused" and peak_memory() - before > GROWTH:
@@ -227,7 +227,7 @@ def judged(call, names):
     return found
 
 
-def work(connection, folder):
+def work(connection, folder, files):
     """Make the calls that come through a connection, and send back what became of them."""
     import warnings
 
@@ -238,7 +238,8 @@ def work(connection, folder):
     os.dup2(sys.stderr.fileno(), 2)
     os.chdir(folder)
     names = fuzz_world.Namespace()
-    fuzz_world.files(names)
+    if files:
+        fuzz_world.files(names)
     limit_memory()
     connection.send("ready")
     while True:
@@ -259,16 +260,19 @@ class Caller:
 
     Args:
         patience: seconds after which a call hangs.
+        files: whether to write the files that good values name.
     """
 
-    def __init__(self, patience):
-        self.patience, self.process, self.made = patience, None, 0
+    def __init__(self, patience, files=True):
+        self.patience, self.files, self.process, self.made = patience, files, None, 0
         self.folder = tempfile.TemporaryDirectory()
 
     def _begin(self):
         context = multiprocessing.get_context("spawn")
         self.connection, other = context.Pipe()
-        self.process = context.Process(target=work, args=(other, self.folder.name), daemon=True)
+        self.process = context.Process(
+            target=work, args=(other, self.folder.name, self.files), daemon=True
+        )
         self.process.start()
         other.close()
         self.made = 0
@@ -303,8 +307,15 @@ class Caller:
 # Together -----------------------------------------------------------------------------------------
 
 
-def run(count, seed, seconds, patience=60.0, only=""):
-    """Draw and make calls; returns what became of each, as far as there was time.
+def run(count, seed, seconds, make, only=""):
+    """Draw calls, and make them as far as there is time.
+
+    Args:
+        count: calls to draw.
+        seed: of the drawing.
+        seconds: after which none is begun.
+        make: a function of a `Call`, such as a `Caller`.
+        only: a regular expression of functions.
 
     Returns:
         A list of pairs of a `Call` and a dict with its `"outcome"`, `"seconds"`, `"words"`, `"place"`.
@@ -312,19 +323,15 @@ def run(count, seed, seconds, patience=60.0, only=""):
     from benchmarks import fuzz_world as world
 
     targets = {name: weight for name, weight in world.targets().items() if re.search(only, name)}
-    names = world.Namespace()
-    signatures = {name: world.parameters(name, eval(name, names)) for name in targets}
+    signatures = {name: world.parameters(name) for name in targets}
     strategy = calls(
         targets, signatures, world.good_values, world.HOSTILE, world.MUTATIONS, world.ALWAYS_GOOD
     )
-    start, found, caller = time.perf_counter(), [], Caller(patience)
-    try:
-        for call in drawn(strategy, count, seed):
-            found.append((call, caller(call)))
-            if time.perf_counter() - start > seconds:
-                break
-    finally:
-        caller.end()
+    start, found = time.perf_counter(), []
+    for call in drawn(strategy, count, seed):
+        if time.perf_counter() - start > seconds:
+            break
+        found.append((call, make(call)))
     return found
 
 
@@ -371,7 +378,11 @@ def main(argv=None):
             fuzz_world.files(names)
             print(eval(args.call, names))
         return 0
-    found = run(args.count, args.seed, args.seconds, args.patience, args.only)
+    caller = Caller(args.patience)
+    try:
+        found = run(args.count, args.seed, args.seconds, caller, args.only)
+    finally:
+        caller.end()
     rows, columns = table(found)
     print_table(rows, columns)
     unclear = distinct(found)

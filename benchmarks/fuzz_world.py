@@ -77,6 +77,16 @@ METHODS = {
     "report": {"plot": 1, "save": 1},
     "kd.evaluation.Report": {"load": 1},
 }
+# The classes of receivers that are names.
+CLASSES = {
+    **dict.fromkeys(("model", "labelled", "uniform", "blocks", "fresh()"), "kd.DiffusionModel"),
+    **dict.fromkeys(("distiller", "fresh_distiller()"), "kd.DMMDDistiller"),
+    "characters": "kd.tokenizers.CharacterTokenizer",
+    "byte_pairs": "kd.tokenizers.BytePairTokenizer",
+    "reference": "kd.metrics.CausalReference",
+    "features": "kd.ImageFeatures",
+    "report": "kd.evaluation.Report",
+}
 OFTEN = {
     "kd.Denoiser": 4,
     "kd.DiffusionModel": 4,
@@ -393,17 +403,19 @@ ALWAYS_GOOD = ("download",)
 HOSTILE = """
 None | True | nan | inf | -inf | -1 | 0 | 1 | 2.5 | -0.5 | 2**40 | 10**12 | -2**63 | 10**400 | 1e308
 5e-324 | 1j | '' | 'a' | '\\ud800' | '\\0' | 'a' * 10**5 | b'a' | b'' | [] | [None] | [1] | [1, 'a']
-[[1, 2], [3]] | [[[]]] | () | (1, 2) | (1, (2,)) | {} | {'a': 1} | {'tokens': {'tokens': 1}} | {1, 2}
-{'class_name': 'Nope', 'config': {}} | frozenset() | object() | len | int
-lambda *args, **kwargs: None | np | range(3) | iter([1]) | (i for i in 'ab') | np.uint8(2) | np.int64(-3) | np.float32(0.5)
-np.float64('nan') | np.bool_(True) | np.datetime64('now') | np.array(3) | np.array([]) | np.ones((16, 8))
-np.zeros((0, 8), int) | np.zeros((4, 0), int) | np.full((4, 8), nan) | np.full((4, 8), 99)
-np.full((4, 8), -1) | np.full((4, 8), 2**40) | np.full(16, nan)
-np.full((4, 8), 0.5) | np.zeros((4, 8, 2), int) | np.zeros(8, int) | np.array(['a', 'b']) | np.array([None, 1], object)
-np.zeros((4, 8), complex) | np.zeros((4, 8), 'float16') | x | x[0] | y | ops.zeros((4, 8)) | ops.zeros(())
+[[1, 2], [3]] | [[[]]] | () | (1, 2) | (1, (2,)) | {} | {'a': 1} | {'tokens': {'tokens': 1}}
+{1, 2} | {'class_name': 'Nope', 'config': {}} | frozenset() | object() | len | int
+lambda *args, **kwargs: None | np | range(3) | iter([1]) | (i for i in 'ab') | np.uint8(2)
+np.int64(-3) | np.float32(0.5) | np.float64('nan') | np.bool_(True) | np.datetime64('now')
+np.array(3) | np.array([]) | np.ones((16, 8)) | np.zeros((0, 8), int) | np.zeros((4, 0), int)
+np.full((4, 8), nan) | np.full((4, 8), 99) | np.full((4, 8), -1) | np.full((4, 8), 2**40)
+np.full(16, nan) | np.full((4, 8), 0.5) | np.zeros((4, 8, 2), int) | np.zeros(8, int)
+np.array(['a', 'b']) | np.array([None, 1], object) | np.zeros((4, 8), complex)
+np.zeros((4, 8), 'float16') | x | x[0] | y | ops.zeros((4, 8)) | ops.zeros(())
 ops.full((4, 8), 99) | loader([]) | loader(np.full((4, 8), 99)) | model | characters | kd.Gap(3)
 keras.layers.Dense(3) | keras.losses.MeanSquaredError() | kd.MaskedDiffusion(3)
-fractions.Fraction(1, 3) | decimal.Decimal(1) | kd.samplers.FirstHitting() | kd.metrics.UnigramEntropy()
+fractions.Fraction(1, 3) | decimal.Decimal(1) | kd.samplers.FirstHitting()
+kd.metrics.UnigramEntropy()
 """
 HOSTILE = [value.strip() for line in HOSTILE.splitlines() for value in line.split(" | ")]
 HOSTILE = [value for value in HOSTILE if value]
@@ -449,19 +461,19 @@ def targets():
     return found
 
 
-def parameters(target, function):
-    """Names of the parameters of a target, and whether each is required."""
-    name = target.rsplit(".", 1)[1]
-    signature = inspect.signature(function)
-    kinds = {p.kind for p in signature.parameters.values()}
+def parameters(target):
+    """Names of the parameters of a target, and whether each is required; nothing is made for it."""
+    receiver, name = target.rsplit(".", 1)
+    owner = CLASSES.get(receiver, receiver.split("(")[0])
+    function = getattr(eval(owner, {"kd": kd}), name)
+    found = list(inspect.signature(function).parameters.values())
     keras_method = getattr(keras.Model, name, None)
-    if inspect.Parameter.VAR_POSITIONAL in kinds and keras_method is not None:
-        own = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
-        found = [*list(inspect.signature(keras_method).parameters.values())[1:], *own]
-    else:
-        found = list(signature.parameters.values())
+    if any(p.kind is p.VAR_POSITIONAL for p in found) and keras_method is not None:
+        own = [p for p in found if p.kind is p.KEYWORD_ONLY]
+        found = [*inspect.signature(keras_method).parameters.values(), *own]
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    required = {p.name: p.default is p.empty or p.name in NEEDED for p in found if p.kind in named}
+    found = [p for p in found if p.kind in named and p.name != "self"]
+    required = {p.name: p.default is p.empty or p.name in NEEDED for p in found}
     return {**required, **dict.fromkeys(MORE.get(target, ()), False)}
 
 

@@ -76,6 +76,7 @@ class SampleAndScore(keras.callbacks.Callback):
         self.generate = generate
         self._writer = None
         if tensorboard is not None:
+            tensorboard = checks.path("tensorboard", tensorboard)
             package("tensorboard", "SampleAndScore(tensorboard=…)", "tensorboard")
             tensorflow = package("tensorflow", "SampleAndScore(tensorboard=…)", "tensorflow")
             self._summary = tensorflow.summary

@@ -54,6 +54,8 @@ def critic_loss(target, critic_cost, teacher_probs=None, teacher_weight=0.0):
         given["teacher_probs"] = teacher_probs
     tables, teacher_weight = _tables(**given), _number("teacher_weight", teacher_weight)
     critic_cost = tables["critic_cost"]
+    if are_ids and not ops.is_tensor(target):
+        target = checks.ids("target", target, critic_cost.shape[-1])
     if are_ids:
         loss = ops.sum(gather(critic_cost, target), axis=-1)
     else:
@@ -69,7 +71,7 @@ def _number(name, value):
 
 
 def _tables(**tables):
-    """Tensors `(batch, length, K)` of one shape, a dict.
+    """Float32 tensors `(batch, length, K)` of one shape, a dict.
 
     Raises:
         ValueError: they are others.
@@ -79,4 +81,4 @@ def _tables(**tables):
     if len(set(shapes.values())) > 1 or any(len(shape) != 3 for shape in shapes.values()):
         names = ", ".join(f"`{name}`" for name in shapes)
         raise ValueError(f"{names} must be (batch, length, K), all alike. Received: shapes {shapes}")
-    return {name: ops.convert_to_tensor(table) for name, table in tables.items()}
+    return {name: ops.cast(table, "float32") for name, table in tables.items()}

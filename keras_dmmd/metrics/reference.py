@@ -165,9 +165,11 @@ class _Judged(StreamingMetric):
 
         A sample that decodes to an empty text, which has no likelihood to speak of, counts as nothing.
         """
-        texts = self.tokenizer.decode(checks.rows("samples", samples)) if self.tokenizer else samples
-        if self.tokenizer:
-            texts = [text for text in texts if text]
+        if self.tokenizer is None:
+            texts = checks.texts("texts", samples)
+        else:
+            decoded = self.tokenizer.decode(checks.rows("samples", samples))
+            texts = [text for text in decoded if text]
             if not texts:
                 raise ValueError(f"{self.name}: all {len(samples)} samples are empty texts.")
         nats, counts = self.reference.judge(texts)

@@ -31,7 +31,7 @@ def check_call(call):
             call[name] = checks.count(name, call[name], least)
     if call.get("class_weight") is not None:
         raise ValueError("`class_weight` has no meaning here: give examples a `sample_weight`.")
-    if call.get("validation_split"):
+    if call.get("validation_split") is not None:
         checks.number("validation_split", call["validation_split"], below=1.0)
     if call.get("shuffle") is not None:
         checks.choice("shuffle", call["shuffle"], (True, False, "batch"))

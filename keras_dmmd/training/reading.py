@@ -98,6 +98,8 @@ class Reader:
         def read(number, batch):
             x, y, sample_weight = unpack(batch)
             parts = self._entries(x, y)
+            for name, part in (*parts.items(), ("sample_weight", sample_weight)):
+                _check_element(name, part)
             made = [in_range(number, "tokens", parts["tokens"], self.vocabulary_size)]
             if "labels" in parts:
                 made.append(in_range(number, "labels", parts["labels"], self.num_classes + 1))
@@ -112,6 +114,21 @@ class Reader:
             return pack(_bare(parts), sample_weight)
 
         return dataset.enumerate().map(read)
+
+
+def _check_element(name, part):
+    """Raise a `ValueError` where a batch of a `tf.data.Dataset` has a part of another kind or rank."""
+    if part is None:
+        return
+    kinds = part.dtype.is_integer or part.dtype.is_floating or part.dtype.is_bool
+    shape, ranks = part.shape, {"labels": (1,), "sample_weight": (1, 2)}.get(name, (2,))
+    is_column = shape.rank != 2 or name != "sample_weight" or shape[1] in (1, None)
+    if not kinds or shape.rank not in (None, *ranks) or not is_column:
+        wanted = {"labels": "(n,)", "sample_weight": "(n,)"}.get(name, "(n, length)")
+        raise ValueError(
+            f"`{name}` of a batch must be numbers of shape {wanted}. "
+            f"Received: {part.dtype.name}, shape {shape}"
+        )
 
 
 def unpack(batch):

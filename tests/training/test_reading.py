@@ -125,6 +125,21 @@ def test_weights_are_checked(weights, message):
         compiled().fit(tokens(32), sample_weight=weights, verbose=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("sample_weight", (tokens(32), np.zeros(32, int), np.ones((32, 5)))),
+        ("labels", (tokens(32), np.zeros((32, 2), int))),
+        ("tokens", tokens(32)[:, :, None]),
+    ],
+    ids=["weights", "labels", "images"],
+)
+def test_shapes_in_a_data_set_are_checked(name, parts):
+    tf = pytest.importorskip("tensorflow")
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        compiled(num_classes=2).fit(tf.data.Dataset.from_tensor_slices(parts).batch(8), verbose=0)
+
+
 @pytest.mark.parametrize("kind", ["arrays", "tf.data", "PyDataset", "DataLoader", "generator"])
 def test_y_is_labels(kind):
     """Training by `(x, y)` is training by `{"tokens": x, "labels": y}`."""
