@@ -51,9 +51,8 @@ def _size(name, value, least=0):
 
 
 def _shape(shape):
-    if not isinstance(shape, (tuple, list)):
-        raise ValueError(f"`shape` must be a tuple of sizes. Received: shape={checks.shown(shape)}")
-    return tuple(_size("shape", size) for size in shape)
+    sizes = checks.iterable("shape", shape, "sizes")
+    return tuple(_size("shape", size) for size in sizes)
 
 
 def uniform(shape, seed):

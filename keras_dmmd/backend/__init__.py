@@ -23,6 +23,7 @@ defines all of them:
 | `return_state(model)` | within a batch of its `fit`: its variables have their values |
 | `compile_inference(fn, variables, jit_compile)` | `fn` compiled, with weights as arguments |
 | `COMPILES` | whether that compiles by default |
+| `ITERATORS_PER_EPOCH` | how many Keras begins of a `tf.data` pipeline in an epoch of `fit` |
 | `version()`, `device_name()` | of the backend, and what it computes on |
 | `on_cpu()` | whether the default device is a CPU |
 | `is_out_of_memory(error)` | whether an exception says that the device is full |

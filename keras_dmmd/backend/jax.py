@@ -11,6 +11,7 @@ from keras_dmmd.backend.xla import exponential, keep_unfused, wait_for
 
 __all__ = [
     "COMPILES",
+    "ITERATORS_PER_EPOCH",
     "StatefulTrainStep",
     "apply_gradients",
     "compile_inference",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 COMPILES = True
+ITERATORS_PER_EPOCH = 1
 
 
 def key(seed):

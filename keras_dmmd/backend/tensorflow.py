@@ -8,6 +8,7 @@ from keras_dmmd.backend.xla import exponential, keep_unfused, wait_for
 
 __all__ = [
     "COMPILES",
+    "ITERATORS_PER_EPOCH",
     "StatefulTrainStep",
     "apply_gradients",
     "compile_inference",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 COMPILES = True
+ITERATORS_PER_EPOCH = 2
 
 
 # Philox, which XLA compiles to cheaper code than ThreeFry. With and without XLA its draws differ.

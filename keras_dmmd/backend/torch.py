@@ -7,6 +7,7 @@ from keras.src.backend.torch.core import get_device
 
 __all__ = [
     "COMPILES",
+    "ITERATORS_PER_EPOCH",
     "StatefulTrainStep",
     "apply_gradients",
     "compile_inference",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 COMPILES = False
+ITERATORS_PER_EPOCH = 1
 
 _MASK = (1 << 64) - 1
 

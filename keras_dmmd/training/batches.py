@@ -8,7 +8,7 @@ from keras import ops, tree
 from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
-from keras_dmmd import checks
+from keras_dmmd import backend, checks
 from keras_dmmd.training.reading import is_host_data
 
 
@@ -92,8 +92,9 @@ class ArrayBatches(Batches):
     def get_tf_dataset(self):
         import tensorflow as tf
 
+        rows = None if self.has_partial_batch else self.batch_size
         signature = tree.map_structure(
-            lambda a: tf.TensorSpec((None, *a.shape[1:]), tf.as_dtype(a.dtype)), self.parts
+            lambda a: tf.TensorSpec((rows, *a.shape[1:]), tf.as_dtype(a.dtype)), self.parts
         )
         dataset = tf.data.Dataset.from_generator(self._batches, output_signature=signature)
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(self.num_batches))
@@ -137,9 +138,10 @@ class ReadBatches(Batches):
     def begin(self, passes=0, skipped=0):
         super().begin(passes, skipped)
         # What shuffles itself anew in every pass does so as often as before.
-        for _ in range(passes):
-            if isinstance(self.adapter, data_adapters.TFDatasetAdapter):
+        if isinstance(self.adapter, data_adapters.TFDatasetAdapter):
+            for _ in range(passes * backend.ITERATORS_PER_EPOCH):
                 next(iter(self.adapter.get_tf_dataset()), None)
+        for _ in range(passes):
             self.adapter.on_epoch_begin()
             self.adapter.on_epoch_end()
 
