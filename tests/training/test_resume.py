@@ -115,8 +115,9 @@ def assert_resumes(make, folder, epoch, batch, callbacks=(), **kwargs):
     assert not any(name.endswith(".h5") for name in os.listdir(folder / "backup"))
 
 
-@pytest.mark.parametrize("make", [teacher, distiller])
-@pytest.mark.parametrize("shuffle", [True, False, "batch"])
+@pytest.mark.parametrize(
+    ("make", "shuffle"), [(teacher, True), (teacher, False), (teacher, "batch"), (distiller, True)]
+)
 def test_to_the_step(make, shuffle, tmp_path):
     assert_resumes(make, tmp_path, 2, 2, shuffle=shuffle)
 
