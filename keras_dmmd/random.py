@@ -41,6 +41,8 @@ def row_keys(seed, rows):
     A draw of shape `(n, ...)` by it takes each row from the row's own key: what a row gets does not
     depend on the rows that are drawn beside it.
     """
+    if not ops.is_tensor(rows):
+        rows = ops.convert_to_tensor(checks.whole("rows", checks.array("rows", rows)), "int32")
     return backend.row_keys(as_key(seed), rows)
 
 

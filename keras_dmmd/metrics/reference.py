@@ -166,7 +166,7 @@ class _Judged(StreamingMetric):
         A sample that decodes to an empty text, which has no likelihood to speak of, counts as nothing.
         """
         if self.tokenizer is None:
-            texts = checks.texts("texts", samples)
+            texts = samples  # which the reference checks, be it a judge of strings or of ids
         else:
             decoded = self.tokenizer.decode(checks.rows("samples", samples))
             texts = [text for text in decoded if text]

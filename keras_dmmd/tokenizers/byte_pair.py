@@ -1,7 +1,6 @@
 """Byte-pair encoding, by the `tokenizers` library."""
 
 import contextlib
-import os
 
 import keras
 import numpy as np
@@ -100,11 +99,12 @@ class BytePairTokenizer(Tokenizer):
         Raises:
             ValueError: it is none; see `BytePairTokenizer`.
         """
+        path = checks.path("path", path)
         try:
-            with open(checks.path("path", path), encoding="utf-8-sig") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 return cls(file.read(), end)
         except ValueError as error:  # of what is no UTF-8 too
-            raise ValueError(f"The file {os.fspath(path)!r} makes no tokenizer: {error}") from error
+            raise ValueError(f"The file {path!r} makes no tokenizer: {error}") from error
 
     def _encode(self, text):
         with _refusing(f"This tokenizer cannot encode {text[:60]!r}"):

@@ -189,7 +189,7 @@ class BackupAndResume(keras.callbacks.Callback):
         }
         path = os.path.join(self.folder, f"epoch_{self.epoch:05d}_step_{self.step:08d}.weights.h5")
         try:
-            self.model.save_weights(path, facts=facts, arrays=arrays)
+            self.model.save_sealed(path, facts, arrays)
             for _, _, old in self._files()[:-KEPT]:
                 os.remove(old)
         except (OSError, RuntimeError) as error:

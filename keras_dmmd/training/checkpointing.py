@@ -52,12 +52,11 @@ class ExactCheckpoints:
         self._build_optimizer()
         _replace(filepath, overwrite, lambda path: super(ExactCheckpoints, self).save(path, **kwargs))
 
-    def save_weights(self, filepath, overwrite=True, facts=None, arrays=None, **kwargs):
-        """See `keras.Model.save_weights`.
+    def save_weights(self, filepath, overwrite=True, **kwargs):
+        self.save_sealed(filepath, overwrite=overwrite, **kwargs)
 
-        Args:
-            facts, arrays: what else the file holds: what JSON can, and numpy arrays by their names.
-        """
+    def save_sealed(self, filepath, facts=None, arrays=None, overwrite=True, **kwargs):
+        """`save_weights`, and facts that JSON can hold, and numpy arrays by their names."""
         self._build_optimizer()
 
         def write(path):
