@@ -17,6 +17,7 @@ defines all of them:
 | `apply_gradients(optimizer, gradients, variables, where)` | one optimizer update, if `where` |
 | `StatefulTrainStep` | mixin: write `update(data) -> logs` with plain `assign`s, get a `train_step` |
 | `unshare(variables)` | give each variable memory of its own |
+| `retrack(layers)` | let go of variables that layers had before |
 | `keeper(variables)` | a function that gives variables their values back after a failed `fit` |
 | `compile_inference(fn, variables, jit_compile)` | `fn` compiled, with weights as arguments |
 | `COMPILES` | whether that compiles by default |

@@ -19,6 +19,7 @@ __all__ = [
     "no_gradient",
     "normal",
     "on_cpu",
+    "retrack",
     "row_keys",
     "split",
     "synchronize",
@@ -161,6 +162,12 @@ class StatefulTrainStep:
 def unshare(variables):
     """Variables never share memory here."""
     del variables
+
+
+def retrack(layers):
+    """Let go of variables that are layers' no more, which PyTorch's lists of parameters still hold."""
+    for layer in layers:
+        layer._track_variables()
 
 
 def keeper(variables):

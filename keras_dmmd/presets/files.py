@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_dmmd.files import replacing
+from keras_dmmd.models.changes import thawed
 from keras_dmmd.presets import handles
 
 FOLDER = os.path.dirname(__file__)
@@ -31,16 +32,17 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
         model: a built `keras_dmmd.DiffusionModel`, or another registered Keras model.
         folder: where to; created, its files replaced.
         card: a dict of facts about the model: how it was trained, what was measured.
-        dtype: of the stored weights. Half precision halves the file; weights load as float32.
+        dtype: of the stored weights. Half precision halves the file; weights load as float32. Integers
+            stay what they are, and their scales float32.
     """
-    arrays = {
-        f"{i:03d} {_path(model, v)}": ops.convert_to_numpy(ops.cast(v, "float32")).astype(dtype)
-        for i, v in enumerate(model.weights)
-    }
+    arrays = {f"{i:03d} {_path(model, v)}": _array(v, dtype) for i, v in enumerate(model.weights)}
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         raise ValueError(f"Weights that are not finite in {dtype}: {broken}")
     config = _portable(keras.saving.serialize_keras_object(model))
+    if not model.trainable_variables and "changes" in config["config"]:
+        # The state of a teacher whose weights others share.
+        config["config"]["changes"] = thawed(config["config"]["changes"])
     paths = [os.path.join(folder, name) for name in ("weights.npz", "config.json", "card.json")]
     with replacing(*paths) as (weights, *texts):
         np.savez_compressed(weights, **arrays)
@@ -77,10 +79,10 @@ def from_preset(preset):
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise OSError(f"The preset's weights {path!r} are missing or damaged: {error}") from error
     expected = [f"{i:03d} {_path(model, v)}" for i, v in enumerate(model.weights)]
-    if list(arrays) != expected:
+    if list(map(_place, arrays)) != list(map(_place, expected)):
         raise ValueError(f"The weights in {path!r} do not belong to the model in its config.json.")
     for variable, array in zip(model.weights, arrays.values(), strict=True):
-        variable.assign(array.astype("float32"))
+        variable.assign(array if array.dtype.kind in "iu" else array.astype("float32"))
     return model
 
 
@@ -114,12 +116,27 @@ def _path(model, variable):
     return variable.path.split("/", 1)[-1]
 
 
+def _place(name):
+    """The number and last name of a stored weight: of one that was added later Keras has no path."""
+    return name.split(" ", 1)[0], name.rsplit("/", 1)[-1].rsplit(" ", 1)[-1]
+
+
+def _array(variable, dtype):
+    """A weight as it is stored."""
+    if "int" in variable.dtype:
+        return ops.convert_to_numpy(variable)
+    array = ops.convert_to_numpy(ops.cast(variable, "float32"))
+    # The scale of integers is the inverse of weights, and may be too large for half precision.
+    return array if variable.path.endswith("_scale") else array.astype(dtype)
+
+
 def _portable(config):
     """Drop what belongs to a process: dtype policies, for which a preset takes those in force where it
-    is loaded, the frozen state of a teacher, and the identities of shared objects."""
+    is loaded, and the identities of shared objects. What is frozen stands under `changes`."""
     if isinstance(config, dict):
         dropped = ("dtype", "trainable", "shared_object_id", "compile_config")
-        return {k: _portable(v) for k, v in config.items() if k not in dropped}
+        portable = {k: _portable(v) for k, v in config.items() if k not in dropped}
+        return portable | ({"changes": config["changes"]} if "changes" in config else {})
     if isinstance(config, list):
         return [_portable(v) for v in config]
     return config

@@ -9,6 +9,7 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import backend
 from keras_dmmd.training.checkpointing import ExactCheckpoints
+from keras_dmmd.training.optimizers import check_trained, public_config
 from keras_dmmd.training.reading import plain_error, read_data, read_validation
 from keras_dmmd.training.updates import Count, Guard, averages_unless_error, with_callback
 
@@ -25,6 +26,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
     """
 
     corruptions = 1
+    _compiled_structure = None
 
     def __init__(self, seed=0, **kwargs):
         super().__init__(**kwargs)
@@ -40,9 +42,12 @@ class SeededModel(ExactCheckpoints, keras.Model):
         self._given_jit_compile = jit_compile
 
     def get_compile_config(self):
-        """With `jit_compile` as it was given: `"auto"` means another thing on another backend."""
+        """With `jit_compile` as it was given: `"auto"` means another thing on another backend.
+
+        And with the optimizer's public name, which every backend knows.
+        """
         config = super().get_compile_config()
-        return config and {**config, "jit_compile": self._given_jit_compile}
+        return config and {**public_config(config), "jit_compile": self._given_jit_compile}
 
     def fit(self, *args, **kwargs):
         """`keras.Model.fit`; returns its `History`. Afterwards the weights hold their EMA, if any.
@@ -55,6 +60,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
             FloatingPointError: `keras_dmmd.training.updates.PATIENCE` updates in a row were left out.
         """
         self._assert_compile_called("fit")
+        check_trained(self)
         call = self._read_call(keras.Model.fit, args, kwargs)
         if call.get("class_weight") is not None:
             raise ValueError("`class_weight` has no meaning here: give examples a `sample_weight`.")
@@ -85,6 +91,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     def train_on_batch(self, *args, **kwargs):
         """See `keras.Model.train_on_batch`."""
+        self._assert_compile_called("train_on_batch")
+        check_trained(self)
         call = self._read_call(keras.Model.train_on_batch, args, kwargs)
         with self._kept(), self.phase(training=True):
             return super().train_on_batch(**call)
@@ -104,8 +112,20 @@ class SeededModel(ExactCheckpoints, keras.Model):
         """What reads the data of this model."""
         raise NotImplementedError
 
+    @property
+    def structure(self):
+        """The variables that there are: other ones after `quantize` or `enable_lora`."""
+        return tuple((v.path, v.dtype, tuple(v.shape)) for v in self.variables)
+
+    def _renew(self):
+        """Forget what Keras compiled for other variables, which TensorFlow would go on to read."""
+        if self._compiled_structure != self.structure:
+            self._compiled_structure = self.structure
+            self.train_function = self.test_function = self.predict_function = None
+
     def _read_call(self, method, args, kwargs, repeats=1):
         """The arguments of a call of one of Keras's methods, its data read, each row so often."""
+        self._renew()
         call = inspect.signature(method).bind(self, *args, **kwargs).arguments
         call.pop("self")
         call |= call.pop("kwargs", {})
