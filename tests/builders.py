@@ -1,15 +1,20 @@
 """Small models and data that many tests share."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import keras_dmmd as kd
-from keras_dmmd import metrics
+from keras_dmmd import backend, metrics
 from keras_dmmd.tokenizers import CharacterTokenizer
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
+
+# Of `compile`: TensorFlow takes seconds to trace a step that then runs a few times.
+QUICKLY = {"run_eagerly": keras.backend.backend() == "tensorflow"}
 
 K = 5
 SMALL = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "cond_dim": 8}
@@ -67,6 +72,17 @@ def key(seed=0):
 
 def numpy(x):
     return ops.convert_to_numpy(x)
+
+
+def gradients(loss, *values):
+    """Gradients of the sum of `loss` with respect to each of its arguments."""
+    variables = [keras.Variable(value) for value in values]
+    jax = keras.backend.backend() == "jax"
+    with keras.StatelessScope() if jax else contextlib.nullcontext():
+        _, grads = backend.value_and_grad(
+            lambda: (ops.sum(loss(*(v.value for v in variables))), None), variables
+        )
+    return [ops.convert_to_numpy(grad) for grad in grads]
 
 
 def batches(kind, x, batch_size):

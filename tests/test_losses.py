@@ -1,12 +1,9 @@
-import contextlib
-
-import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from keras_dmmd import backend
 from keras_dmmd.losses import critic_loss, student_loss
+from tests.builders import gradients
 
 BATCH, LENGTH, K = 2, 3, 4
 
@@ -17,17 +14,6 @@ def tables():
     probs = rng.dirichlet(np.ones(K), size=(2, BATCH, LENGTH))
     costs = rng.gamma(2.0, size=(2, BATCH, LENGTH, K))
     return [table.astype("float32") for table in (*probs, *costs)]
-
-
-def gradients(loss, *values):
-    """Gradients of the sum of `loss` with respect to each of its arguments."""
-    variables = [keras.Variable(value) for value in values]
-    jax = keras.backend.backend() == "jax"
-    with keras.StatelessScope() if jax else contextlib.nullcontext():
-        _, grads = backend.value_and_grad(
-            lambda: (ops.sum(loss(*(v.value for v in variables))), None), variables
-        )
-    return [ops.convert_to_numpy(grad) for grad in grads]
 
 
 def test_student_loss():

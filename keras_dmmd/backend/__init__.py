@@ -18,6 +18,7 @@ defines all of them:
 | `apply_gradients(optimizer, gradients, variables, where)` | one optimizer update, if `where` |
 | `StatefulTrainStep` | mixin: write `update(data) -> logs` with plain `assign`s, get a `train_step` |
 | `unshare(variables)` | give each variable memory of its own |
+| `retrack(layers)` | let go of variables that layers had before |
 | `keeper(variables)` | a function that gives variables their values back after a failed `fit` |
 | `pass_over(steps, *args)` | a train function that takes its batches, and does not train |
 | `return_state(model)` | within a batch of its `fit`: its variables have their values |

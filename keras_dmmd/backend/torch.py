@@ -23,6 +23,7 @@ __all__ = [
     "on_cpu",
     "pass_over",
     "return_state",
+    "retrack",
     "row_keys",
     "split",
     "synchronize",
@@ -171,6 +172,12 @@ class StatefulTrainStep:
 def unshare(variables):
     """Variables never share memory here."""
     del variables
+
+
+def retrack(layers):
+    """Let go of variables that are layers' no more, which PyTorch's lists of parameters still hold."""
+    for layer in layers:
+        layer._track_variables()
 
 
 def keeper(variables):

@@ -1,4 +1,4 @@
-"""What every distillation shares: a frozen teacher, roles trained in turn, their optimizers."""
+"""What every distillation shares: a teacher, roles trained in turn, their optimizers."""
 
 import keras
 from keras import ops
@@ -6,7 +6,9 @@ from keras import ops
 from keras_dmmd import backend, random
 from keras_dmmd.distillation.optimizer import AlternatingOptimizer
 from keras_dmmd.training.arguments import check_optimizer
+from keras_dmmd.training.copying import is_shared, share_weights
 from keras_dmmd.training.inputs import example_weights, weighted_mean
+from keras_dmmd.training.optimizers import public_config
 from keras_dmmd.training.seeded import SeededModel
 from keras_dmmd.training.updates import update
 
@@ -14,15 +16,16 @@ COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution")
 
 
 class Distiller(backend.StatefulTrainStep, SeededModel):
-    """A frozen teacher, and networks that are trained from it, each in a role.
+    """A teacher, and networks that are trained from it, each in a role.
 
     One `train_step` is one round: every role in the order of `roles` is updated, as often as `updates`
     says. Each update draws its own noise and runs only its own branch, and has an optimizer of its own.
     A method subclasses this, names its roles and writes `role_losses`.
 
     Args:
-        teacher: a built `keras_dmmd.DiffusionModel`; it is frozen.
-        student: another one, which the distillation is for.
+        teacher: a built `keras_dmmd.DiffusionModel`; no update changes it.
+        student: another one, which the distillation is for; `teacher.copy(adapters=8)` is one that
+            shares the teacher's weights.
         critic: a third one that learns what the student makes, or `None` for methods without.
         seed: of all the draws.
         **kwargs: of `keras.Model`, and the models of further roles by their names.
@@ -47,7 +50,6 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
             setattr(self, role, model)
         self.roles = tuple(role for role in self.roles if models.get(role) is not None)
         self.process = teacher.process
-        self.teacher.trainable = False
         self.trackers = {name: keras.metrics.Mean(name=name) for name in self._log_names()}
         self.built = True
 
@@ -89,8 +91,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
     # What is trained ------------------------------------------------------------------------------
 
-    # A teacher that was frozen before it was saved comes back on TensorFlow with trainable variables
-    # under a frozen layer, so what is trained is said here rather than left to the flags.
+    # The teacher is the caller's, who may go on to train it: it is left out here, and not frozen.
     @property
     def trainable_variables(self):
         return [v for role in reversed(self.roles) for v in self.model_of(role).trainable_variables]
@@ -145,7 +146,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
                 f"{' and '.join(optimizers)} need an optimizer each: the same object was given twice."
             )
         self._optimizer_configs = {
-            f"{role}_optimizer": keras.optimizers.serialize(optimizer)
+            f"{role}_optimizer": public_config(keras.optimizers.serialize(optimizer))
             for role, optimizer in optimizers.items()
         }
         if self.dtype_policy.compute_dtype == "float16":
@@ -250,16 +251,21 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
             "name": self.name,
             **{name: serialize(getattr(self, name)) for name in names},
             "seed": self.seed,
+            "shared": [name for name in self.roles if is_shared(self.teacher, self.model_of(name))],
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        shared = config.pop("shared", ())
         config = {
             name: keras.saving.deserialize_keras_object(value, custom_objects=custom_objects)
             if isinstance(value, dict) and "class_name" in value
             else value
             for name, value in config.items()
         }
+        for name in shared:
+            share_weights(config["teacher"], config[name])
         return cls(**config)
 
     def get_build_config(self):
@@ -275,5 +281,5 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         config = dict(config)
         for role in self.roles:
             name = f"{role}_optimizer"
-            config[name] = keras.optimizers.deserialize(config[name])
+            config[name] = keras.optimizers.deserialize(public_config(config[name]))
         self.compile(**config)

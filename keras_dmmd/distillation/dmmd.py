@@ -50,10 +50,14 @@ class DMMDDistiller(Distiller):
     `critic_steps` critic updates, then one student update, each on fresh noise.
 
     Args:
-        teacher: a built `keras_dmmd.DiffusionModel`; it is frozen.
+        teacher: a built `keras_dmmd.DiffusionModel`, which stays what it is.
         student, critic: `DiffusionModel`s of the same process. By default copies of the teacher, the
-            student with a random input. Both should start from the teacher's weights: from scratch a
-            student tends to a single mode.
+            student with a random input; where its weights are integers, copies in floats, all of which
+            can be trained. Both should start from the teacher's weights: from scratch a student tends
+            to a single mode.
+        adapters: a rank: student and critic then have no weights of their own but low-rank adapters
+            (and the student its random input), and share all others with the teacher, which is frozen
+            for that. `student.merged()` is a plain model.
         steps: k, the network calls per sample for which the student is trained; `t - s` is drawn from
             `U(0, 1/k)`.
         renoise: how the student's sample goes to `s`. `"posterior"`: `q(z_s | z_t, x)`, as when
@@ -113,6 +117,7 @@ class DMMDDistiller(Distiller):
         teacher,
         student=None,
         critic=None,
+        adapters=None,
         steps=8,
         renoise="auto",
         target="hard",
@@ -143,6 +148,8 @@ class DMMDDistiller(Distiller):
         # Gradients of an infinite one would explode.
         top_p_penalty = checks.number("top_p_penalty", top_p_penalty, above=0.0)
         noise_scale = checks.number("noise_scale", noise_scale)
+        if adapters is not None:
+            adapters = checks.count("adapters", adapters)
         if max_log_ratio is not None:
             max_log_ratio = checks.number("max_log_ratio", max_log_ratio, above=0.0)
         check_teacher(teacher, target, guidance_scale)
@@ -152,20 +159,19 @@ class DMMDDistiller(Distiller):
                 "`noise` is the random input of a student that is copied from the teacher; a given "
                 f"`student` brings its own. Received: noise={checks.shown(noise)} and a student"
             )
+        if adapters is not None and student is not None and critic is not None:
+            raise ValueError(
+                "`adapters` are those of copies: a given student and critic have their own."
+            )
         if is_default:
             noise = default_noise(teacher)
         if student is None:
-            student = teacher.copy(noise=noise, seed=seed + 2, name="student")
+            student = _copy(teacher, adapters, noise=noise, seed=seed + 2, name="student")
             student.steps = steps
             if noise_scale and noise is not None:
                 student.capabilities.noise_layer.perturb(noise_scale, seed + 6)
-        super().__init__(
-            teacher,
-            student,
-            critic or teacher.copy(seed=seed + 4, name="critic"),
-            seed=seed,
-            **kwargs,
-        )
+        critic = critic or _copy(teacher, adapters, seed=seed + 4, name="critic")
+        super().__init__(teacher, student, critic, seed=seed, **kwargs)
         self.steps, self.renoise, self.target = steps, renoise, target
         self.critic_steps = critic_steps
         self.teacher_weight = teacher_weight
@@ -310,6 +316,12 @@ class DMMDDistiller(Distiller):
             "time_weighting": keras.saving.serialize_keras_object(self.time_weighting),
             "max_log_ratio": self.max_log_ratio,
         }
+
+
+def _copy(teacher, adapters, **kwargs):
+    """A copy that can be trained: with adapters beside shared weights, or with floats of its own."""
+    origin = teacher.merged() if teacher.is_quantized and adapters is None else teacher
+    return origin.copy(adapters=adapters, **kwargs)
 
 
 def default_renoise(process):

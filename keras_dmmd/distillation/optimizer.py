@@ -1,8 +1,19 @@
 """Two optimizers that take turns, seen by Keras as one."""
 
+import dataclasses
+from typing import Any
+
 import keras
 
 from keras_dmmd import checks
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """An optimizer and what it trains. No tuple: variables in one Keras would take for the state."""
+
+    optimizer: Any
+    variables: list
 
 
 class AlternatingOptimizer(keras.optimizers.MultiOptimizer):
@@ -19,24 +30,24 @@ class AlternatingOptimizer(keras.optimizers.MultiOptimizer):
 
     def __init__(self, parts, name="alternating"):
         super().__init__(None, name=name)  # `build` knows which variable is whose
-        self._parts = parts
-        self._inner_optimizers = [optimizer for optimizer, _ in parts]
+        self._parts = [Part(*part) for part in parts]
+        self._inner_optimizers = [part.optimizer for part in self._parts]
 
     def build(self, var_list):
         if self.built:
             return
-        for optimizer, variables in self._parts:
-            optimizer.build(variables)
+        for part in self._parts:
+            part.optimizer.build(part.variables)
         self._var_to_optimizer_idx = {
-            self._var_key(v): i for i, (_, variables) in enumerate(self._parts) for v in variables
+            self._var_key(v): i for i, part in enumerate(self._parts) for v in part.variables
         }
         keras.optimizers.Optimizer.build(self, var_list)
 
     def finalize_variable_values(self, var_list):
-        for optimizer, variables in self._parts:
+        for part in self._parts:
             # Keras's average of no update at all is 0.
-            if int(keras.ops.convert_to_numpy(optimizer.iterations)):
-                optimizer.finalize_variable_values(variables)
+            if int(keras.ops.convert_to_numpy(part.optimizer.iterations)):
+                part.optimizer.finalize_variable_values(part.variables)
 
     def advance(self):
         """Count one alternation: `iterations` is what callbacks and logs read."""

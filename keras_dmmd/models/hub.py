@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_dmmd.models import changes, int8
 from keras_dmmd.models import noise as noise_layers
 from keras_dmmd.models.transformer import KnownEmbedding, TimeEmbedding
 
@@ -87,7 +88,7 @@ class HubDenoiser(layers.Layer):
                 f"This {type(backbone).__name__} looks back only: a denoiser reads in both directions, "
                 f"as the backbones of masked language models do, BERT's for instance.{hint}"
             )
-        kwargs.setdefault("dtype", backbone.dtype_policy)
+        kwargs.setdefault("dtype", _plain_policy(backbone.dtype_policy))
         super().__init__(**kwargs)
         if not share:
             model = clone(model)
@@ -177,8 +178,8 @@ class HubDenoiser(layers.Layer):
         x = _embedding(self.backbone)(ids)
         if self.mask_token_id is None:
             # Into the place of token 0's vector, which positions may have been added to.
-            table = ops.convert_to_tensor(self.backbone.token_embedding.embeddings)
-            shift = ops.cast(self.mask_embedding - table[0], x.dtype)
+            first = self.backbone.token_embedding(ops.zeros((1,), "int32"))[0]
+            shift = ops.cast(self.mask_embedding, x.dtype) - ops.cast(first, x.dtype)
             x = x + ops.cast(ops.expand_dims(masked, -1), x.dtype) * shift
         if known is not None:
             if not self.prompts:
@@ -188,6 +189,7 @@ class HubDenoiser(layers.Layer):
             x = x + ops.cast(ops.expand_dims(self.time_projection(self.time_embedding(t)), 1), x.dtype)
         if self.noise is not None and noise is not None:
             x = x + ops.cast(self.noise(noise), x.dtype)
+        int8.differentiable(self.backbone.token_embedding)
         logits = ops.cast(self._head(self._encode(x, training)), "float32")
         if self.mask_token_id is None:
             return logits
@@ -202,7 +204,10 @@ class HubDenoiser(layers.Layer):
         return {
             **super().get_config(),
             # A task compiles itself when it is made.
-            "model": {k: v for k, v in serialize(self.model).items() if k != "compile_config"},
+            "model": _plain(
+                {k: v for k, v in serialize(self.model).items() if k != "compile_config"},
+                _plain_policy(self.backbone.dtype_policy),
+            ),
             "mask_token_id": self.mask_token_id,
             "cond_dim": self.cond_dim,
             "prompts": self.prompts,
@@ -246,7 +251,9 @@ def causal_lm(folder):
 
 def clone(model):
     """A KerasHub model of its own with the same weights."""
-    copy = type(model).from_config(model.get_config())
+    policy = _plain_policy(getattr(model, "backbone", model).dtype_policy)
+    copy = type(model).from_config(_plain(model.get_config(), policy))
+    changes.restore(changes.layers_of(copy), changes.read(changes.layers_of(model)))
     copy.set_weights(model.get_weights())
     return copy
 
@@ -264,6 +271,26 @@ def _reads_both_ways(backbone):
         output = output["sequence_output"] if isinstance(output, dict) else output
         found.append(ops.convert_to_numpy(ops.cast(output[0, 0], "float32")))
     return float(np.abs(found[0] - found[1]).max()) > 1e-6 * float(np.abs(found[0]).max())
+
+
+def _plain(config, policy):
+    """A KerasHub config whose layers are made as floats; what became of them is kept elsewhere.
+
+    A backbone of integers names the policy of each such layer in a map, which each of them would have,
+    and forgets its own.
+    """
+    if isinstance(config, list):
+        return [_plain(value, policy) for value in config]
+    if not isinstance(config, dict):
+        return config
+    if config.get("class_name") == "DTypePolicyMap":
+        return keras.dtype_policies.serialize(policy)
+    return {name: _plain(value, policy) for name, value in config.items()}
+
+
+def _plain_policy(policy):
+    """The policy of layers that a map of policies does not name."""
+    return policy.default_policy if isinstance(policy, keras.dtype_policies.DTypePolicyMap) else policy
 
 
 def _embedding(backbone):

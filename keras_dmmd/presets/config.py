@@ -88,12 +88,30 @@ def model_of(config, path):
     return model
 
 
+def change(model, changes, path):
+    """Do to a model's layers what its config says under `changes`: see `models/changes.py`.
+
+    Raises:
+        ValueError: they cannot be changed so.
+    """
+    if not isinstance(changes, dict) or not hasattr(model, "restore_changes"):
+        raise ValueError(
+            f"{path!r}: `changes` are a dict of what became of a DiffusionModel's layers, not "
+            f"{short(changes)} of a {type(model).__name__}."
+        )
+    try:
+        model.restore_changes(changes)
+    except Exception as error:  # whatever Keras says of ranks and modes that it does not expect
+        raise ValueError(f"{path!r}: `changes`: {type(error).__name__}: {short(error)}") from error
+
+
 def portable(config):
     """Drop what belongs to a process: dtype policies, for which a preset takes those in force where it
-    is loaded, the frozen state of a teacher, and the identities of shared objects."""
+    is loaded, and the identities of shared objects. What is frozen stands under `changes`."""
     if isinstance(config, dict):
         dropped = ("dtype", "trainable", "shared_object_id", "compile_config")
-        return {k: portable(v) for k, v in config.items() if k not in dropped}
+        portables = {k: portable(v) for k, v in config.items() if k not in dropped}
+        return portables | ({"changes": config["changes"]} if "changes" in config else {})
     if isinstance(config, list):
         return [portable(v) for v in config]
     return config

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 
 import keras
@@ -10,8 +11,9 @@ from keras import ops
 
 from keras_dmmd import checks
 from keras_dmmd.files import read_json, replacing
+from keras_dmmd.models.changes import thawed
 from keras_dmmd.presets import handles
-from keras_dmmd.presets.config import model_of, portable, read_config
+from keras_dmmd.presets.config import change, model_of, portable, read_config
 from keras_dmmd.weight_files import NpzFile, made_from
 
 FOLDER = os.path.dirname(__file__)
@@ -31,7 +33,8 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
         model: a built `keras_dmmd.DiffusionModel`, or another registered Keras model.
         folder: where to; created, its files replaced.
         card: a dict of facts about the model: how it was trained, what was measured.
-        dtype: of the stored weights. Half precision halves the file; weights load as float32.
+        dtype: of the stored weights. Half precision halves the file; weights load as float32. Integers
+            stay what they are, and their scales float32.
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"`model` must be a keras.Model. Received: {checks.shown(model)}")
@@ -41,14 +44,14 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
         json.dumps(card)
     except (TypeError, ValueError) as error:
         raise ValueError(f"`card` must be a dict for JSON: {error}") from error
-    arrays = {
-        name: ops.convert_to_numpy(ops.cast(v, "float32")).astype(dtype)
-        for name, v in zip(_names(model), model.weights, strict=True)
-    }
+    arrays = {name: _array(v, dtype) for name, v in zip(_names(model), model.weights, strict=True)}
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
         raise ValueError(f"Weights that are not finite in {dtype}: {broken}")
     config = portable(keras.saving.serialize_keras_object(model))
+    if not model.trainable_variables and "changes" in config["config"]:
+        # The state of a teacher whose weights others share.
+        config["config"]["changes"] = thawed(config["config"]["changes"])
     paths = [os.path.join(folder, name) for name in ("weights.npz", "config.json", "card.json")]
     with replacing(*paths) as (weights, *texts):
         np.savez_compressed(weights, **arrays)
@@ -82,7 +85,28 @@ def from_preset(preset):
         )
     with NpzFile(os.path.join(folder, "weights.npz")) as weights:
         config = read_config(path, weights)
-        return made_from(lambda: model_of(config, path), lambda model: _values(model, weights), path)
+        changes = (
+            config["config"].pop("changes", None) if isinstance(config.get("config"), dict) else None
+        )
+
+        def changed(model):
+            if changes is not None:
+                _check_room(model, weights)
+                change(model, changes, path)
+
+        return made_from(
+            lambda: model_of(config, path), lambda model: _values(model, weights), path, changed
+        )
+
+
+def _check_room(model, weights):
+    """Raise a `ValueError` where a model is far larger than its file: to be quantised it takes memory."""
+    held = sum(math.prod(weights.shape(name)) for name in weights.names)
+    if model.count_params() > 2 * held:  # two integers of 4 bits fill a byte
+        raise ValueError(
+            f"The weights in {weights.path!r} do not belong to the model in its config.json: "
+            f"{held:,} numbers for a model of {model.count_params():,}."
+        )
 
 
 def _values(model, weights):
@@ -91,22 +115,28 @@ def _values(model, weights):
     Raises:
         ValueError: names or shapes differ.
     """
-    names = _names(model)
-    strange = sorted({*weights.names} ^ {*names})
+    stored = {_place(name): name for name in weights.names}
+    expected = {
+        _place(name): variable for name, variable in zip(_names(model), model.weights, strict=True)
+    }
+    strange = sorted({*stored} ^ {*expected})
     if strange:
         raise ValueError(
             f"The weights in {weights.path!r} do not belong to the model in its config.json: "
-            f"{len(weights.names)} for {len(names)}, and only one of them has {strange[0][:200]!r}."
+            f"{len(weights.names)} for {len(expected)}, and only one of them has {strange[0][:200]!r}."
         )
-    weights.check_size(names)
-    for name, variable in zip(names, model.weights, strict=True):
-        if weights.shape(name) != tuple(variable.shape):
+    weights.check_size(weights.names)
+    for place, variable in expected.items():
+        if weights.shape(stored[place]) != tuple(variable.shape):
             raise ValueError(
                 f"The weights in {weights.path!r} do not belong to the model in its config.json: "
-                f"{name!r} has shape {weights.shape(name)}, and not {tuple(variable.shape)}."
+                f"{stored[place]!r} has shape {weights.shape(stored[place])}, and not "
+                f"{tuple(variable.shape)}."
             )
-    reads = [functools.partial(weights.read_finite, name) for name in names]
-    return list(zip(model.weights, reads, strict=True))
+    return [
+        (variable, functools.partial(weights.read_finite, stored[place]))
+        for place, variable in expected.items()
+    ]
 
 
 def read_card(preset):
@@ -127,3 +157,17 @@ def _folder(preset):
 def _names(model):
     """Of every weight its number and its path without the model's own name, which counts up."""
     return [f"{i:03d} {v.path.split('/', 1)[-1]}" for i, v in enumerate(model.weights)]
+
+
+def _place(name):
+    """The number and last name of a stored weight: of one that was added later Keras has no path."""
+    return f"{name.split(' ', 1)[0]} {name.rsplit('/', 1)[-1].rsplit(' ', 1)[-1]}"
+
+
+def _array(variable, dtype):
+    """A weight as it is stored."""
+    if "int" in variable.dtype:
+        return ops.convert_to_numpy(variable)
+    array = ops.convert_to_numpy(ops.cast(variable, "float32"))
+    # The scale of integers is the inverse of weights, and may be too large for half precision.
+    return array if variable.path.endswith("_scale") else array.astype(dtype)

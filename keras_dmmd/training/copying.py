@@ -1,6 +1,9 @@
-"""Copies of a model: a student's and a critic's beginning."""
+"""Copies of a model's denoiser: a student's and a critic's beginning."""
 
 from keras import ops
+
+from keras_dmmd import backend
+from keras_dmmd.models import adapters, changes, merging
 
 
 def copy_denoiser(model, noise):
@@ -26,15 +29,49 @@ def copy_denoiser(model, noise):
         ) from error
 
 
+def copy_changes(source, target):
+    """Do to a model's layers what was done to another one's: int8, adapters, what is frozen.
+
+    Where all was frozen, as a teacher's weights are, nothing is.
+    """
+    found = changes.read(_layers(source))
+    changes.restore(_layers(target), found if source.trainable_variables else changes.thawed(found))
+
+
 def copy_weights(source, target):
     """Give a model another one's weights, but for those of their random inputs."""
-    pairs = zip(_without_noise(target), _without_noise(source), strict=True)
-    for variable, value in pairs:
-        # Through numpy: on JAX, `assign` from a variable shares a buffer that `fit` then donates.
-        variable.assign(ops.convert_to_numpy(value))
+    for one, other in _pairs(source, target):
+        pairs = zip(changes.own_variables(other), changes.own_variables(one), strict=True)
+        for variable, value in pairs:
+            # Through numpy: on JAX, `assign` from a variable shares a buffer that `fit` then donates.
+            variable.assign(ops.convert_to_numpy(value))
 
 
-def _without_noise(model):
-    layer = model.capabilities.noise_layer
-    own = set() if layer is None else {id(v) for v in layer.weights}
-    return [v for v in model.denoiser.weights if id(v) not in own]
+def merge_weights(source, target):
+    """Give a plain model the weights that another one has without adapters and integers."""
+    found = changes.layers_of(target)
+    for one, other in zip(changes.layers_of(source), found, strict=True):
+        merging.assign_merged(one, other)
+    changes.restore(found, {})
+
+
+def share_weights(source, target):
+    """Have a model use another one's weights, frozen, but for adapters and its random input."""
+    for one, other in _pairs(source, target):
+        adapters.share(one, other)
+    source.trainable = False
+    backend.retrack(changes.layers_of(target))
+
+
+def is_shared(source, target):
+    """Whether a model uses weights of another one."""
+    own = {id(v) for v in source.weights}
+    return any(id(v) in own for v in target.weights)
+
+
+def _layers(model):
+    return changes.layers_of(model, without=model.capabilities.noise_layer)
+
+
+def _pairs(source, target):
+    return zip(_layers(source), _layers(target), strict=True)

@@ -9,14 +9,14 @@ from keras_dmmd.diffusion import DiffusionProcess
 from keras_dmmd.models.capabilities import Capabilities
 from keras_dmmd.sampling.grids import MOST_CALLS
 from keras_dmmd.training.arguments import check_optimizer
-from keras_dmmd.training.copying import copy_denoiser, copy_weights
+from keras_dmmd.training.adapting import Adapting
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 from keras_dmmd.training.evaluation import Evaluation, MeanAndError
 from keras_dmmd.training.generation import Generation
 from keras_dmmd.training.inputs import weighted_mean
+from keras_dmmd.training.optimizers import public_config
 from keras_dmmd.training.reading import Reader
 from keras_dmmd.training.seeded import SeededModel
-from keras_dmmd.training.threads import reads
 from keras_dmmd.training.updates import update
 
 # What is serialised as an object of its own.
@@ -24,7 +24,7 @@ OBJECTS = ("denoiser", "process", "sampler", "tokenizer")
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
-class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededModel):
+class DiffusionModel(Generation, Evaluation, Adapting, backend.StatefulTrainStep, SeededModel):
     """A discrete diffusion model: teacher and student are both one of these.
 
     `fit` minimises the process's training loss, `evaluate` reports the NELBO, `predict` returns the
@@ -103,7 +103,6 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
         self.prompt_rate = checks.number("prompt_rate", prompt_rate, high=1.0)
         self._check_conditions()
         self.bits_metric = MeanAndError(name="bits_per_dim")
-        self._samplers = {}
         if denoiser.built:
             self.build()
 
@@ -289,7 +288,7 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
         super().compile(optimizer=check_optimizer("optimizer", optimizer), **kwargs)
 
     def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.compile(**keras.saving.deserialize_keras_object(public_config(config)))
         self.optimizer.build(self.trainable_variables)
 
     @classmethod
@@ -304,27 +303,6 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
         """`keras_dmmd.presets.save_to_preset` of this model."""
         presets.save_to_preset(self, folder, card=card)
 
-    def copy(self, noise=None, seed=0, name=None):
-        """A model of its own with the same weights.
-
-        Args:
-            noise: the random input of the copy, for a denoiser with such an argument (see
-                `keras_dmmd.Denoiser`); it starts without effect, so the logits are the same.
-            seed: of the copy's training noise.
-            name: of the copy.
-        """
-        own = {"denoiser": copy_denoiser(self, noise), "process": self.process}
-        copy = DiffusionModel(**{**self._options(), **own, "seed": seed, "name": name})
-        copy.build((None, self.length))
-        with reads(self):
-            copy_weights(self, copy)
-        return copy
-
-    def _options(self):
-        """Arguments that a copy shares."""
-        names = ("length", "steps", "sampler", "tokenizer", "label_dropout", "prompt_rate")
-        return {name: getattr(self, name) for name in names}
-
     def get_config(self):
         objects = {name: getattr(self, name) for name in OBJECTS}
         return {
@@ -332,16 +310,21 @@ class DiffusionModel(Generation, Evaluation, backend.StatefulTrainStep, SeededMo
             **self._options(),
             **{k: keras.saving.serialize_keras_object(v) for k, v in objects.items()},
             "seed": self.seed,
+            **self._changes_config(),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
+        changes = config.pop("changes", None)
         for name in OBJECTS:
             config[name] = keras.saving.deserialize_keras_object(
                 config.get(name), custom_objects=custom_objects
             )
-        return cls(**config)
+        model = cls(**config)
+        if changes:
+            model.restore_changes(changes)
+        return model
 
     def get_build_config(self):
         return {"input_shape": (None, self.length)}

@@ -13,6 +13,7 @@ from keras_dmmd.training.arguments import check_call, check_compile
 from keras_dmmd.training.backup import BackupAndResume
 from keras_dmmd.training.batches import FirstPass, read_batches
 from keras_dmmd.training.checkpointing import ExactCheckpoints
+from keras_dmmd.training.optimizers import check_trained, public_config
 from keras_dmmd.training.reading import is_host_data, plain_error, unpack
 from keras_dmmd.training.threads import reads, trains
 from keras_dmmd.training.updates import Count, Guard, averages_unless_error
@@ -33,6 +34,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
     """
 
     corruptions = 1
+    _compiled_structure = None
 
     def __init__(self, seed=0, **kwargs):
         super().__init__(**kwargs)
@@ -49,9 +51,12 @@ class SeededModel(ExactCheckpoints, keras.Model):
         self._given_jit_compile = jit_compile
 
     def get_compile_config(self):
-        """With `jit_compile` as it was given: `"auto"` means another thing on another backend."""
+        """With `jit_compile` as it was given: `"auto"` means another thing on another backend.
+
+        And with the optimizer's public name, which every backend knows.
+        """
         config = super().get_compile_config()
-        return config and {**config, "jit_compile": self._given_jit_compile}
+        return config and {**public_config(config), "jit_compile": self._given_jit_compile}
 
     def fit(self, *args, **kwargs):
         """`keras.Model.fit`; returns its `History`. Afterwards the weights hold their EMA, if any.
@@ -66,6 +71,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
             FloatingPointError: `keras_dmmd.training.updates.PATIENCE` updates in a row were left out.
         """
         self._assert_compile_called("fit")
+        check_trained(self)
         call = _bind(keras.Model.fit, self, args, kwargs)
         check_call(call)
         with trains(self):
@@ -123,6 +129,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     def train_on_batch(self, *args, **kwargs):
         """See `keras.Model.train_on_batch`."""
+        self._assert_compile_called("train_on_batch")
+        check_trained(self)
         call = self._with_batch(_bind(keras.Model.train_on_batch, self, args, kwargs))
         with trains(self), self._kept(), self.phase(training=True):
             return super().train_on_batch(**call)
@@ -157,8 +165,20 @@ class SeededModel(ExactCheckpoints, keras.Model):
         """What reads the data of this model."""
         raise NotImplementedError
 
+    @property
+    def structure(self):
+        """The variables that there are: other ones after `quantize` or `enable_lora`."""
+        return tuple((v.path, v.dtype, tuple(v.shape)) for v in self.variables)
+
+    def _renew(self):
+        """Forget what Keras compiled for other variables, which TensorFlow would go on to read."""
+        if self._compiled_structure != self.structure:
+            self._compiled_structure = self.structure
+            self.train_function = self.test_function = self.predict_function = None
+
     def _with_batches(self, call, method, repeats=1):
         """The arguments of a call of one of Keras's methods, with `Batches` for its data."""
+        self._renew()
         data = {name: call.pop(name, None) for name in ("x", "y", "sample_weight")}
         parameters = inspect.signature(method).parameters
         shuffle = call.get("shuffle", getattr(parameters.get("shuffle"), "default", False))
@@ -174,6 +194,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     def _with_batch(self, call):
         """The arguments of a call with one batch, which is read."""
+        self._renew()
         check_call(call)
         if not is_host_data(call["x"]):
             raise ValueError(f"`x` must be one batch of ids. Received: x={checks.shown(call['x'])}")

@@ -9,7 +9,7 @@ from keras_dmmd.weight_files.weight_file import short
 WAITING = "uninitialized_variables"  # Keras's list of variables that are made and not allocated
 
 
-def made_from(make, values, path):
+def made_from(make, values, path, change=None):
     """A model whose weights come from a file, which is compared with it before memory is taken.
 
     Args:
@@ -18,6 +18,7 @@ def made_from(make, values, path):
         values: a function from that model to pairs `(variable, read)`, which raises where the file does
             not fit. `read()` gives the values, a numpy array of the variable's shape.
         path: of the file that describes the model, for errors.
+        change: a function that puts other variables into the model, or `None`.
 
     Returns:
         The model. Variables that are not among the pairs, such as states of random numbers, are as
@@ -31,9 +32,15 @@ def made_from(make, values, path):
     try:
         with keras.StatelessScope(initialize_variables=False):
             model = make()
+            first = {id(variable): variable for variable in model.weights}
+            if change is not None:
+                change(model)
+            dropped = {*first} - {id(variable) for variable in model.weights}
             pairs = values(model)
         reads = {id(variable): read for variable, read in pairs}
         for variable in global_state.get_global_attribute(WAITING):
+            if id(variable) in dropped:
+                continue
             if id(variable) in reads:
                 # In the place of random numbers, which on JAX take seconds to compile.
                 variable._initializer = _constant(reads[id(variable)]())

@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd import backend
-from tests.builders import PROCESSES, batches, distiller, key, numpy, small_model, tokens
+from tests.builders import PROCESSES, QUICKLY, batches, distiller, key, numpy, small_model, tokens
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -306,6 +306,27 @@ def test_the_teacher_can_be_distilled_again():
     assert second.student.trainable_variables
     ids = {id(v) for v in first.trainable_variables}
     assert not ids & {id(v) for v in second.trainable_variables}
+
+
+def test_the_teacher_is_left_to_its_owner():
+    """It trains on as if it had never been distilled."""
+    teacher, other = small_model(), small_model()
+    other.set_weights(teacher.get_weights())
+    once = {"shuffle": False, "verbose": 0}
+    for model in (teacher, other):
+        model.compile(sgd(), **QUICKLY)
+        model.fit(tokens(8), **once)
+    before = teacher.get_weights()
+    distiller = kd.DMMDDistiller(teacher, steps=2)
+    distiller.compile(**QUICKLY)
+    distiller.fit(tokens(8), **once)
+    for one, two in zip(before, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    for model in (teacher, other):
+        model.fit(tokens(8), **once)
+    for one, two in zip(teacher.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert any((one != two).any() for one, two in zip(before, teacher.get_weights(), strict=True))
 
 
 def other(vocabulary_size=4):

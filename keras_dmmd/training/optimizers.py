@@ -1,0 +1,35 @@
+"""Whether an optimizer belongs to what is trained, and by what name a file knows it."""
+
+
+def check_trained(model):
+    """Raise a `ValueError` where a compiled model trains no weights, or other ones since."""
+    trained = {id(v) for v in model.trainable_variables}
+    if not trained:
+        raise ValueError(
+            f"All weights of this {type(model).__name__} are frozen: there is nothing to train. Set "
+            "`trainable = True` on it, and compile it again. (A model whose weights are shared, with "
+            "`copy(adapters=rank)` or by `DMMDDistiller(adapters=rank)`, is frozen for that.)"
+        )
+    optimizer = model.optimizer
+    if optimizer.built and trained != {id(v) for v in optimizer._trainable_variables}:
+        raise ValueError(
+            f"This {type(model).__name__} trains {len(trained)} weights now, which are not the "
+            f"{len(optimizer._trainable_variables)} that it was compiled for: layers were frozen or "
+            "freed since, given adapters or quantised. Compile it again."
+        )
+
+
+def public_config(config):
+    """A config in which optimizers have the names that every backend knows.
+
+    Torch's are classes of that backend, `keras.src.backend.torch.optimizers`, which cannot be made on
+    another one.
+    """
+    if isinstance(config, list):
+        return [public_config(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    config = {name: public_config(value) for name, value in config.items()}
+    if str(config.get("module")).startswith("keras.src.backend."):
+        config |= {"module": "keras.optimizers", "registered_name": None}
+    return config
