@@ -100,7 +100,7 @@ def from_preset(preset):
 
 
 def _check_room(model, weights):
-    """Raise a `ValueError` where a model is far larger than its file: to be quantised it takes memory."""
+    """Raise a `ValueError` where a model is far larger than its file: quantising it takes memory."""
     held = sum(math.prod(weights.shape(name)) for name in weights.names)
     if model.count_params() > 2 * held:  # two integers of 4 bits fill a byte
         raise ValueError(

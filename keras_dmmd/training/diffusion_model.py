@@ -8,8 +8,8 @@ from keras_dmmd.conditions import NOTHING, open_tokens
 from keras_dmmd.diffusion import DiffusionProcess
 from keras_dmmd.models.capabilities import Capabilities
 from keras_dmmd.sampling.grids import MOST_CALLS
-from keras_dmmd.training.arguments import check_optimizer
 from keras_dmmd.training.adapting import Adapting
+from keras_dmmd.training.arguments import check_optimizer
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 from keras_dmmd.training.evaluation import Evaluation, MeanAndError
 from keras_dmmd.training.generation import Generation
