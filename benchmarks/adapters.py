@@ -187,7 +187,7 @@ def distil(args, rows, teacher, rank, seed, place):
         steps_per_epoch=epoch,
         epochs=args.rounds // epoch,
         verbose=2,
-        callbacks=[keras.callbacks.BackupAndRestore(os.path.join(place, "backup"))],
+        callbacks=[kd.callbacks.BackupAndResume(os.path.join(place, "backup"))],
     )
     return distiller.student, (time.time() - start) / 60
 

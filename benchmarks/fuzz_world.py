@@ -52,7 +52,7 @@ METHODS = {
     "labelled": {"generate": 4, "fit": 4, "evaluate": 2, "predict": 1, "train_on_batch": 1},
     "uniform": {"generate": 2, "fit": 1},
     "blocks": {"generate": 3, "fit": 1},
-    "fresh()": {"compile": 2, "build": 1},
+    "fresh()": {"compile": 2, "build": 1, "copy": 1, "enable_lora": 1, "merged": 1, "quantize": 1},
     "distiller": {"fit": 3, "evaluate": 1, "train_on_batch": 1},
     "fresh_distiller()": {"compile": 1},
     "characters": {"encode": 1, "decode": 2, "encode_batch": 2},
@@ -97,6 +97,9 @@ OFTEN = {
 
 # Values that a parameter takes, by its name; where a function has others, by `function.parameter`.
 GOOD = {
+    "adapters": ["None"],
+    "DMMDDistiller.adapters": ["None", "2"],
+    "fresh.copy.adapters": ["None", "2"],
     "alpha": ["0.5"],
     "against": ["None", "'other'"],
     "batch_size": ["None", "8", "16"],
@@ -136,6 +139,11 @@ GOOD = {
     "epsilon": ["0.001"],
     "eta": ["None", "0.04"],
     "every": ["1", "2"],
+    "fresh.quantize.config": ["None"],
+    "fresh.quantize.filters": ["None"],
+    "fresh.quantize.mode": ["'int8'"],
+    "rank": ["1", "2"],
+    "target_layer_names": ["None", "['head']"],
     "row_keys.rows": ["ops.arange(3)", "ops.arange(2, 9)"],
     "with_error.mean": ["1.5", "None"],
     "with_error.error": ["0.1", "None"],

@@ -3,7 +3,8 @@
     python -m benchmarks.samplers --sets digits sotu moses --folder runs/samplers
 
 The masked teachers that ship. Samplers with a number of calls of their own choice are given as many as
-there are tokens; what they took is in the table. A run that was interrupted goes on.
+there are tokens; what they took is in the table. A run that was interrupted goes on. Each set has a result
+file of its own, so that several may run beside one another.
 """
 
 import argparse
@@ -83,10 +84,10 @@ def main(argv=None):
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--batch-size", type=int, default=50)
     parser.add_argument("--folder", default="runs/samplers", help="of finished cells and pages")
-    parser.add_argument("--path", default=None, help="where the table is written")
+    parser.add_argument("--path", default=None, help="where the tables are written")
     args = parser.parse_args(argv)
-    results = []
     for name in args.sets:
+        results = []
         options = SETS[name]()
         options |= {"samples": args.samples} if args.samples else {}
         (model,) = options["models"].values()
@@ -107,9 +108,9 @@ def main(argv=None):
             rows = [{k: v for k, v in row.items() if k != "step_entropies"} for row in report.rows]
             results += rows
             print(f"{report.title}\n{report}\n", flush=True)
-    kwargs = {} if args.path is None else {"folder": args.path}
-    write_json("samplers", results, vars(args), **kwargs)
-    print_table(results, ["model", "sampler", "calls", "seconds_per_sample"])
+        kwargs = {} if args.path is None else {"folder": args.path}
+        write_json(f"samplers_{name}", results, vars(args) | {"sets": [name]}, **kwargs)
+        print_table(results, ["model", "sampler", "calls", "seconds_per_sample"])
 
 
 if __name__ == "__main__":

@@ -85,9 +85,8 @@ def from_preset(preset):
         )
     with NpzFile(os.path.join(folder, "weights.npz")) as weights:
         config = read_config(path, weights)
-        changes = (
-            config["config"].pop("changes", None) if isinstance(config.get("config"), dict) else None
-        )
+        options = config.get("config")
+        changes = options.pop("changes", None) if isinstance(options, dict) else None
 
         def changed(model):
             if changes is not None:
@@ -116,10 +115,9 @@ def _values(model, weights):
         ValueError: names or shapes differ.
     """
     stored = {_place(name): name for name in weights.names}
-    expected = {
-        _place(name): variable for name, variable in zip(_names(model), model.weights, strict=True)
-    }
-    strange = sorted({*stored} ^ {*expected})
+    named = {_place(name): name for name in _names(model)}
+    expected = dict(zip(named, model.weights, strict=True))
+    strange = [(stored | named)[place] for place in sorted({*stored} ^ {*named})]
     if strange:
         raise ValueError(
             f"The weights in {weights.path!r} do not belong to the model in its config.json: "
