@@ -3,8 +3,8 @@
     python -m benchmarks.samplers --sets digits sotu moses --folder runs/samplers
 
 The masked teachers that ship. Samplers with a number of calls of their own choice are given as many as
-there are tokens; what they took is in the table. A run that was interrupted goes on. Each set has a result
-file of its own, so that several may run beside one another.
+there are tokens; what they took is in the table. A run that was interrupted goes on. Each set has a
+result file of its own, so that several may run beside one another.
 """
 
 import argparse

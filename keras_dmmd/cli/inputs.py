@@ -10,6 +10,7 @@ from keras_dmmd import checks, datasets, presets
 from keras_dmmd.distillation import Distiller
 from keras_dmmd.optional import package
 from keras_dmmd.training import DiffusionModel
+from keras_dmmd.weight_files import check_declared, short
 
 HUB = "keras_dmmd.models.hub"  # what a file may name and nothing has imported
 
@@ -30,7 +31,11 @@ def load(path):
         return presets.from_preset(path)
     if HUB in _keras_config(path):
         package(HUB, f"The model in {path!r}", "keras-hub")
-    model = keras.saving.load_model(path, compile=False)
+    check_declared(path)
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # whatever Keras's loader says of a part of it
+        raise ValueError(f"{path!r} holds no model that can be loaded: {short(error)}") from error
     return model.student if isinstance(model, Distiller) else model
 
 

@@ -9,6 +9,7 @@ from keras import ops
 from keras_dmmd import checks
 from keras_dmmd.files import replacing
 from keras_dmmd.training.sealed import open_seal, seal
+from keras_dmmd.weight_files import check_declared
 
 _STREAM = "random_stream_"
 
@@ -80,6 +81,7 @@ class ExactCheckpoints:
         filepath = checks.path("filepath", filepath)
         if not os.path.exists(filepath):
             raise FileNotFoundError(f"There is no weights file at {filepath!r}.")
+        check_declared(filepath)
         found = open_seal(filepath) if filepath.endswith(".h5") else ({}, {})
         optimizer = self._build_optimizer()
         variables = [*self.variables, *(optimizer.variables if optimizer is not None else [])]

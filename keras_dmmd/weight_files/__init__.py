@@ -1,5 +1,6 @@
 """Weights from files that nobody vouches for: read array by array, compared before anything is made."""
 
+from keras_dmmd.weight_files.checkpoints import check_declared as check_declared
 from keras_dmmd.weight_files.deferred import made_from as made_from
 from keras_dmmd.weight_files.npz_file import NpzFile as NpzFile
 from keras_dmmd.weight_files.safetensors_file import SafetensorsFile as SafetensorsFile
