@@ -152,7 +152,7 @@ def _tokens(splits, shape, levels):
         )
     result = []
     for images, labels in splits:
-        images, labels = checks.array("images", images), checks.array("labels", labels).reshape(-1)
+        images, labels = checks.array("path", images), checks.array("path", labels).reshape(-1)
         if images.shape[1:] != shape or len(images) != len(labels):
             raise ValueError(
                 f"Images must have shape (n, {', '.join(map(str, shape))}), with n labels. "

@@ -42,7 +42,7 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
     if data is None and reference is None:
         raise ValueError(
             "Without real data, or a reference model that judges texts, nothing could tell samples "
-            "from gibberish: give data or a reference."
+            "from gibberish: give `data` or a `reference`."
         )
     # One half stands in the place of samples; what compares with data takes another one.
     judged = reference is None or features is not None

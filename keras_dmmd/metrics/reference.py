@@ -166,7 +166,12 @@ class _Judged(StreamingMetric):
         A sample that decodes to an empty text, which has no likelihood to speak of, counts as nothing.
         """
         if self.tokenizer is None:
-            texts = samples  # which the reference checks, be it a judge of strings or of ids
+            # Strings or ids: the reference checks which of them it judges.
+            texts = (
+                samples
+                if hasattr(samples, "shape")
+                else list(checks.iterable("texts", samples, "texts"))
+            )
         else:
             decoded = self.tokenizer.decode(checks.rows("samples", samples))
             texts = [text for text in decoded if text]

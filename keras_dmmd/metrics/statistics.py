@@ -1,5 +1,7 @@
 """Means and their standard errors."""
 
+import numbers
+
 from keras_dmmd import checks
 
 
@@ -27,6 +29,10 @@ def share_and_error(count, number):
     return share, (share * (1.0 - share) / number) ** 0.5
 
 
+def _is_nan(value):
+    return isinstance(value, numbers.Real) and value != value
+
+
 def with_error(mean, error):
     """`1.234 ± 0.056`, with two digits of the error; the mean alone where there is no error.
 
@@ -36,7 +42,13 @@ def with_error(mean, error):
     """
     if mean is None:
         return ""
-    if error is None or error != error:
+    mean, error = (
+        value
+        if value is None or _is_nan(value)
+        else checks.number(name, value, low=-float("inf"), infinite=True)
+        for name, value in (("mean", mean), ("error", error))
+    )
+    if error is None or _is_nan(error):
         return f"{mean:.4g}"
     if error == 0:
         return f"{mean:.4g} ± 0"

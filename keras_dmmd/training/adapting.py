@@ -2,6 +2,8 @@
 
 import warnings
 
+import keras
+
 from keras_dmmd import checks
 from keras_dmmd.models import changes
 from keras_dmmd.models.adapters import enable
@@ -58,6 +60,8 @@ class Adapting:
                 attention.
         """
         checks.count("rank", rank)
+        if target_layer_names is not None:
+            target_layer_names = checks.texts("target_layer_names", target_layer_names)
         enable(self.denoiser, rank, target_layer_names, self.capabilities.noise_layer)
         self._trainable = True
 
@@ -66,7 +70,19 @@ class Adapting:
 
         To be trained, such a model needs adapters. `generate` is as before; whether it is faster is up
         to the device.
+
+        Args:
+            mode: `"int8"`, or another of Keras's.
+            config: a `keras.quantizers.QuantizationConfig`, in the place of a mode's default.
+            filters: which layers: a regular expression for their names, or a list of such.
+            **kwargs: of `keras.Model.quantize`.
         """
+        if config is not None:
+            checks.instances("config", [config], keras.quantizers.QuantizationConfig)
+        if mode is not None or config is None:
+            checks.text("mode", mode)
+        if filters is not None:
+            checks.texts("filters", [filters] if isinstance(filters, str) else filters)
         with changes.collections_of_what_is_new(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Layer .* does not have a `quantize` method")
             super().quantize(mode=mode, config=config, filters=filters, **kwargs)
