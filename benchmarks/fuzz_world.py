@@ -143,6 +143,7 @@ GOOD = {
     "fresh.quantize.filters": ["None"],
     "fresh.quantize.mode": ["'int8'"],
     "rank": ["1", "2"],
+    "reference_labels": ["None"],
     "target_layer_names": ["None", "['head']"],
     "row_keys.rows": ["ops.arange(3)", "ops.arange(2, 9)"],
     "with_error.mean": ["1.5", "None"],

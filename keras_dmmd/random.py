@@ -43,6 +43,8 @@ def row_keys(seed, rows):
     """
     if not ops.is_tensor(rows):
         rows = ops.convert_to_tensor(checks.whole("rows", checks.array("rows", rows)), "int32")
+    if len(rows.shape) != 1:
+        raise ValueError(f"`rows` must have shape (n,). Received: shape {tuple(rows.shape)}")
     return backend.row_keys(as_key(seed), rows)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -193,7 +194,9 @@ def test_classes_and_guidance(classes, tmp_path, monkeypatch, capsys):
     assert distiller.guidance_scale == 2 and labels.tolist() == [0, 1] * 20
     assert json.loads((tmp_path / "student" / "card.json").read_text())["guidance"] == 2
     sweep = ["--steps", 1, "--samples", 5, "--seeds", 0, "--label", 1, "--out", tmp_path / "report"]
-    run("evaluate", *classes, *sweep)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        run("evaluate", *classes, *sweep)
     assert "data" in capsys.readouterr().out
     np.save(tmp_path / "few.npy", np.arange(3) % 2)
     np.save(tmp_path / "other.npy", np.arange(40))

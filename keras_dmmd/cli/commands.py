@@ -128,7 +128,7 @@ def distill(args):
 def evaluate(args):
     names = _names(args.models)
     models = {name: inputs.sampler(path) for name, path in zip(names, args.models, strict=True)}
-    data = None if args.data is None else _data_of_label(args, models[names[0]])
+    data, known = (None, False) if args.data is None else _data_of_label(args, models[names[0]])
     asked, data = evaluation.default_metrics(
         models,
         args.samples,
@@ -144,6 +144,7 @@ def evaluate(args):
         temperatures=args.temperatures,
         samplers=args.samplers,
         reference_data=data,
+        reference_labels=np.full(len(data), args.label) if known else None,
         samples=args.samples,
         seeds=args.seeds,
         folder=args.out,
@@ -164,10 +165,10 @@ def _names(paths):
 
 
 def _data_of_label(args, model):
-    """Rows of `--data`; those of the class of `--label`, where `--labels` says which they are."""
+    """Rows of `--data`, and whether they are known to be of the class of `--label`: by `--labels`."""
     tokens, labels = inputs.rows(args, model)
     if labels is None:
-        return tokens
+        return tokens, False
     if args.label is None:
         raise ValueError("--labels say which rows are of the --label: give that, too.")
-    return tokens[labels == args.label]
+    return tokens[labels == args.label], True

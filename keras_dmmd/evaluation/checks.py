@@ -1,5 +1,9 @@
 """What can be said of a sweep before anything is sampled: each function raises a `ValueError`."""
 
+import warnings
+
+import numpy as np
+
 from keras_dmmd import checks
 from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.metrics.streaming import StreamingMetric
@@ -84,6 +88,44 @@ def check_data(models, metrics, reference_data, samples, generate):
     parts = [part for prompt in prompts for part in (prompt if isinstance(prompt, list) else [prompt])]
     if any(isinstance(part, str) for part in parts):
         raise ValueError("`prompts` must be ids here: encode texts with the model's tokenizer.")
+
+
+def data_of_classes(reference_data, reference_labels, labels):
+    """The rows of real data that are of the classes of samples, as far as it is said which they are.
+
+    Warns where nobody says.
+
+    Args:
+        reference_data: ids `(n, length)`, or `None`.
+        reference_labels: their classes `(n,)`, or `None`.
+        labels: of samples, one or several, or `None`.
+    """
+    if reference_labels is not None and (reference_data is None or labels is None):
+        raise ValueError("`reference_labels` choose the `reference_data` of the classes of `labels`.")
+    if reference_data is None or labels is None:
+        return reference_data
+    reference_data = checks.rows("reference_data", reference_data)
+    wanted = np.unique(checks.whole("labels", checks.array("labels", labels)))
+    if reference_labels is None:
+        warnings.warn(
+            f"Samples are of class {', '.join(map(str, wanted))}, as `labels` says; against "
+            "`reference_data` of other classes figures mean nothing. Give the classes of its rows as "
+            "`reference_labels`, and those of others are left out.",
+            stacklevel=3,
+        )
+        return reference_data
+    reference_labels = checks.whole(
+        "reference_labels", checks.array("reference_labels", reference_labels)
+    )
+    if reference_labels.shape != (len(reference_data),):
+        raise ValueError(
+            f"`reference_labels` must have shape ({len(reference_data)},), one per row of "
+            f"`reference_data`. Received: shape {reference_labels.shape}"
+        )
+    chosen = np.isin(reference_labels, wanted)
+    if not chosen.any():
+        raise ValueError(f"No row of `reference_data` is of class {', '.join(map(str, wanted))}.")
+    return reference_data[chosen]
 
 
 def check_channels(models, channels):

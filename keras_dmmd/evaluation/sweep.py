@@ -51,6 +51,7 @@ def evaluate(
     channels=1,
     title="Samplers",
     verbose="auto",
+    reference_labels=None,
     **generate,
 ):
     """Sweep models over network calls, samplers and temperatures.
@@ -78,6 +79,8 @@ def evaluate(
         channels: of images, whose tokens are then their values, channel innermost: 3 shows colours.
         title: of the report.
         verbose: Keras's progress bar: 0, 1, or `"auto"`, which is 1.
+        reference_labels: the classes of `reference_data`, `(n,)`, for samples of some classes alone
+            (`labels=1`): data of other classes are left out.
         **generate: further arguments of `DiffusionModel.generate`, as `top_p`, `length`, `labels`.
 
     Returns:
@@ -90,6 +93,8 @@ def evaluate(
     checks.check_models(models)
     steps, temperatures, seeds = checks.check_numbers(steps, temperatures, seeds, samples)
     metrics = checks.check_metrics(metrics, models)
+    classes = generate.get("labels")
+    reference_data = checks.data_of_classes(reference_data, reference_labels, classes)
     checks.check_data(models, metrics, reference_data, samples, generate)
     checks.check_channels(models, channels)
     folder = checks.check_page(folder, shown, title)

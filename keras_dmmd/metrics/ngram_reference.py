@@ -55,7 +55,7 @@ class NGramReference:
         parts = [part for part in _symbols(texts) if len(part)]
         hashes = np.array([array_hash(part) for part in parts])
         if not parts:
-            raise ValueError(f"There is nothing to learn from: all {len(texts)} texts are empty.")
+            raise ValueError(f"`texts` hold nothing to learn from: all {len(texts)} are empty.")
         different = np.unique(hashes)
         number = min(max(1, round(held_out * len(different))), len(different) - 1)
         is_held_out = np.isin(hashes, different[:number])  # a hash is as good as a draw

@@ -51,10 +51,11 @@ class BackupAndResume(keras.callbacks.Callback):
 
     def __init__(self, folder, save_freq="epoch", delete_checkpoint=True):
         super().__init__()
-        if save_freq != "epoch":
-            checks.count("save_freq", save_freq)
-        self.folder = os.path.abspath(os.fspath(folder))
-        self.save_freq, self.delete_checkpoint = save_freq, delete_checkpoint
+        if not (isinstance(save_freq, str) and save_freq == "epoch"):
+            save_freq = checks.count("save_freq", save_freq)
+        self.folder = os.path.abspath(checks.path("folder", folder))
+        self.save_freq = save_freq
+        self.delete_checkpoint = checks.flag("delete_checkpoint", delete_checkpoint)
         self.batches, self.others = None, ()
         self.resumed = None  # facts and arrays of the file that training goes on from
         self.lock = None

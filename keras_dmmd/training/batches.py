@@ -1,5 +1,6 @@
 """Where `fit` gets its batches: arrays in an order of our own, or another source, which is read."""
 
+import itertools
 import math
 
 import keras
@@ -55,22 +56,42 @@ class ArrayBatches(Batches):
     Args:
         parts: a tuple of nests of arrays with as many rows each.
         batch_size: rows of a batch; `None` is 32, or what makes `steps` batches.
-        steps: batches of a pass, where that is to decide the batch size.
+        steps: batches of an epoch, which decide the batch size where that is `None`.
         shuffle: whether to; `"batch"` shuffles within batches.
         repeats: how often each row comes, one after the other.
         seed: integers at least 0.
+        is_endless: whether pass follows pass, for epochs that go across them.
     """
 
-    def __init__(self, parts, batch_size=None, steps=None, shuffle=False, repeats=1, seed=(0,)):
+    def __init__(
+        self,
+        parts,
+        batch_size=None,
+        steps=None,
+        shuffle=False,
+        repeats=1,
+        seed=(0,),
+        is_endless=False,
+    ):
         self.parts, self.shuffle, self.repeats, self.seed = parts, shuffle, repeats, seed
+        self.is_endless = is_endless
         self.n = len(tree.flatten(parts)[0])
         self._batch_size = int(batch_size or (math.ceil(self.n / steps) if steps else 32))
 
     def _batches(self):
         number, skipped = self._next_pass()
+        if not self.is_endless:
+            yield from self._batches_of(number, skipped)
+            return
+        passes, skipped = divmod(skipped, self._batches_per_pass)
+        for later in itertools.count(number + passes):
+            yield from self._batches_of(later, skipped)
+            skipped = 0
+
+    def _batches_of(self, number, skipped):
         rng = np.random.default_rng([*self.seed, number])
         order = rng.permutation(self.n) if self.shuffle and self.shuffle != "batch" else None
-        for i in range(self.num_batches):
+        for i in range(self._batches_per_pass):
             rows = slice(i * self._batch_size, (i + 1) * self._batch_size)
             if order is not None:
                 rows = order[rows]
@@ -97,12 +118,17 @@ class ArrayBatches(Batches):
             lambda a: tf.TensorSpec((rows, *a.shape[1:]), tf.as_dtype(a.dtype)), self.parts
         )
         dataset = tf.data.Dataset.from_generator(self._batches, output_signature=signature)
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(self.num_batches))
+        size = tf.data.INFINITE_CARDINALITY if self.is_endless else self.num_batches
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(size))
         return dataset.prefetch(tf.data.AUTOTUNE)
 
     @property
-    def num_batches(self):
+    def _batches_per_pass(self):
         return math.ceil(self.n / self._batch_size)
+
+    @property
+    def num_batches(self):
+        return None if self.is_endless else self._batches_per_pass
 
     @property
     def batch_size(self):
@@ -189,7 +215,9 @@ class ReadBatches(Batches):
         self.adapter.on_epoch_end()
 
 
-def read_batches(reader, x, y=None, sample_weight=None, repeats=1, seed=(0,), **options):
+def read_batches(
+    reader, x, y=None, sample_weight=None, repeats=1, seed=(0,), is_endless=False, **options
+):
     """The `Batches` of whatever Keras's `fit` takes.
 
     Args:
@@ -197,6 +225,7 @@ def read_batches(reader, x, y=None, sample_weight=None, repeats=1, seed=(0,), **
         x, y, sample_weight: as for `keras.Model.fit`.
         repeats: how often each row comes, one after the other.
         seed: of the order of arrays, integers at least 0.
+        is_endless: whether arrays come again and again.
         **options: `batch_size`, `steps_per_epoch`, `shuffle` of that call.
     """
     if isinstance(x, Batches):
@@ -217,7 +246,8 @@ def read_batches(reader, x, y=None, sample_weight=None, repeats=1, seed=(0,), **
     x, sample_weight = reader.read(x, y, sample_weight)
     parts = (x,) if sample_weight is None else (x, sample_weight, sample_weight)
     batch_size, steps = options.get("batch_size"), options.get("steps_per_epoch")
-    batches = ArrayBatches(parts, batch_size, steps, options.get("shuffle", False), repeats, seed)
+    shuffle = options.get("shuffle", False)
+    batches = ArrayBatches(parts, batch_size, steps, shuffle, repeats, seed, is_endless)
     size = sum(part[:1].nbytes for part in tree.flatten(parts))
     checks.fits(
         f"A batch in corruptions={repeats}", size * min(batches.batch_size, batches.n * repeats)

@@ -14,6 +14,7 @@ from keras_dmmd.training.backup import BackupAndResume
 from keras_dmmd.training.batches import FirstPass, read_batches
 from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.optimizers import check_trained, public_config
+from keras_dmmd.training.rates import warn_of_high_rates
 from keras_dmmd.training.reading import is_host_data, plain_error, unpack
 from keras_dmmd.training.threads import reads, trains
 from keras_dmmd.training.updates import Count, Guard, averages_unless_error
@@ -63,7 +64,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
         `y` is labels: what `{"tokens": x, "labels": y}` says. An error, or Ctrl-C, leaves the weights
         as the last finished update left them. An update whose loss or gradients are not finite is left
-        out, and counted as `skipped` in the logs.
+        out, and counted as `skipped` in the logs. Arrays are gone through as often as `steps_per_epoch`
+        and `epochs` need; a learning rate that has not come to the end of its schedule is warned of.
 
         Raises:
             RuntimeError: another thread trains or reads these weights; in callbacks of this `fit` all
@@ -96,6 +98,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
             self._initial_epoch = None
             backend.unshare([*self.variables, *self.optimizer.variables])
         guard.check()
+        if not self.stop_training:
+            warn_of_high_rates(self.optimizer)
         return history
 
     def _split(self, call):
@@ -190,6 +194,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
         if method is keras.Model.fit:
             seed.append(int(ops.convert_to_numpy(self.optimizer.iterations)))
         options = {"batch_size": batch_size, "steps_per_epoch": steps, "shuffle": shuffle}
+        # Keras would end an epoch where arrays do, and so make fewer steps than it was asked for.
+        options["is_endless"] = method is keras.Model.fit and steps is not None
         return call | {"x": read_batches(self.reader, **data, repeats=repeats, seed=seed, **options)}
 
     def _with_batch(self, call):

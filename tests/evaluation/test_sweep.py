@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -344,3 +345,28 @@ def test_step_entropies_of_classes_and_of_self_conditioning():
             model, 3, samples=8, labels=1 if model.capabilities.num_classes else None
         )
         assert len(entropies) == 3 and all(0 < e <= np.log(3) + 1e-6 for e in entropies)
+
+
+def test_data_of_the_classes_of_samples(tmp_path):
+    """Others are left out where it is said which they are; where not, there is a warning."""
+    model, data = randomise(small_model(num_classes=3)), toy.samples(SUPPORT, PROBABILITIES, 90, 5)
+    classes = np.arange(90) % 3
+    arguments = {"metrics": [metrics.UnigramEntropy()], "steps": [1], "samples": 10, "seeds": (0,)}
+    with pytest.warns(UserWarning, match="Samples are of class 1.*figures mean nothing"):
+        sweep({"m": model}, labels=1, reference_data=data, **arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for labels, wanted in ((1, [1]), ([0, 2] * 5, [0, 2])):
+            known = {"reference_data": data, "reference_labels": classes, "labels": labels}
+            found = sweep({"m": model}, **known, **arguments)
+            own = sweep({"m": model}, reference_data=data[np.isin(classes, wanted)], **arguments)
+            assert found.settings["data"] == own.settings["data"]
+            assert found.rows[0] == own.rows[0]  # of data
+    for change, message in (
+        ({"reference_labels": classes}, "of the classes of `labels`"),
+        ({"reference_labels": classes[:5], "labels": 1}, r"shape \(90,\).*\(5,\)"),
+        ({"reference_labels": classes % 2, "labels": 2}, "No row.*class 2"),
+        ({"reference_labels": classes, "labels": 1, "samples": 20}, "at least twice.*Received: 30"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sweep({"m": model}, reference_data=data, **{**arguments, **change})

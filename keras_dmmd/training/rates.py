@@ -1,0 +1,39 @@
+"""Learning rates that were to fall and did not come to their end."""
+
+import warnings
+
+import keras
+from keras import ops
+
+
+def warn_of_high_rates(optimizer):
+    """Warn where fewer updates are made than a rate falls over, by a tenth at least.
+
+    Args:
+        optimizer: after a `fit`; of a `MultiOptimizer` every part is looked at.
+    """
+    several = isinstance(optimizer, keras.optimizers.MultiOptimizer)
+    for part in optimizer.optimizers if several else [optimizer]:
+        if isinstance(part, keras.optimizers.LossScaleOptimizer):
+            part = part.inner_optimizer
+        planned = _updates_of_schedule(part)
+        made = int(ops.convert_to_numpy(part.iterations))
+        if made < 0.9 * planned:
+            rate = float(ops.convert_to_numpy(part.learning_rate))
+            warnings.warn(
+                f"`fit` ended after {made} of {planned} updates over which the learning rate falls: it "
+                f"is still {rate:.2g}. Data that run out end an epoch early, whatever "
+                "`steps_per_epoch` says: repeat them, or plan as many updates as there are. Another "
+                "`fit` goes on here.",
+                stacklevel=3,
+            )
+            return
+
+
+def _updates_of_schedule(optimizer):
+    """Over how many updates a rate changes; 0 for a fixed one, and for schedules without an end."""
+    rate = optimizer.get_config()["learning_rate"]
+    if not isinstance(rate, dict) or rate["class_name"] not in ("CosineDecay", "PolynomialDecay"):
+        return 0
+    config = rate["config"]
+    return 0 if config.get("cycle") else config["decay_steps"] + (config.get("warmup_steps") or 0)
