@@ -64,7 +64,9 @@ def child(kind, folder, path, save_freq, epochs):
             keras.callbacks.ReduceLROnPlateau(monitor, patience=1, mode="max")
             if kind == "teacher"
             else keras.callbacks.TerminateOnNaN(),
-            keras.callbacks.EarlyStopping(monitor, patience=epochs, restore_best_weights=True),
+            keras.callbacks.EarlyStopping(
+                monitor, patience=epochs, mode="max", restore_best_weights=True
+            ),
             Begun(),
         ],
     )

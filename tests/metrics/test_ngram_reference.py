@@ -131,7 +131,7 @@ def test_bad_input():
     for wrong in ("abc", [], [1, 2], np.zeros(3, int), np.zeros((2, 2))):
         with pytest.raises(ValueError, match="list of strings, not empty, or ids"):
             NGramReference(wrong)
-    with pytest.raises(ValueError, match="all 2 texts are empty"):
+    with pytest.raises(ValueError, match="all 2 are empty"):
         NGramReference(["", ""])
     with pytest.raises(ValueError, match="max_order"):
         NGramReference(texts(), max_order=0)
