@@ -60,14 +60,14 @@ class Tokenizer:
         if over:
             longest = max(over, key=lambda i: len(rows[i]))
             raise ValueError(
-                f"{len(over)} of {len(rows)} texts have more than length={length} tokens, the first of them "
-                f"at index {over[0]}; the longest, at index {longest}, has {len(rows[longest])}."
+                f"{len(over)} of {len(rows)} texts have more than length={length} tokens, the first of "
+                f"them at index {over[0]}; the longest, at index {longest}, has {len(rows[longest])}."
             )
         short = [i for i, row in enumerate(rows) if len(row) < length]
         if short and self.end_id is None:
             raise ValueError(
-                f"{len(short)} of {len(rows)} texts have fewer than length={length} tokens, the first of them "
-                f"at index {short[0]}, and this {type(self).__name__} has no end token to fill them up."
+                f"{len(short)} of {len(rows)} texts have fewer than length={length} tokens, the first of "
+                f"them at index {short[0]}, and this {type(self).__name__} has no end token to fill them up."
             )
         batch = np.full((len(rows), length), self.end_id or 0, "int32")
         for i, row in enumerate(rows):

@@ -72,7 +72,7 @@ def test_incomplete_batches_are_filled_up(monkeypatch):
         device.sizes.clear()
         assert len(model.generate(n, steps=1, batch_size=batch_size)) == n
         assert device.sizes == {40: [16] * 3, 3: [8], 2: [4], 6: [8], 33: [48], 100: [128]}[n]
-    monkeypatch.setattr(generation, "max_logits", lambda: 20 * 15)
+    monkeypatch.setattr(generation, "elements_per_call", lambda: 20 * 5 * (3 + 5))
     for n, sizes in [(100, [16] * 6 + [4]), (10, [12]), (17, [16, 1])]:
         device.sizes.clear()
         assert len(model.generate(n, steps=1)) == n
@@ -230,7 +230,7 @@ def test_many_samples_are_drawn_in_equal_parts(monkeypatch):
     """100 samples in batches of at most 60 are two of 50, not 60 and 40."""
     model = small_model()
     device = Device(monkeypatch, model)
-    monkeypatch.setattr(generation, "max_logits", lambda: 60 * 5 * 3)
+    monkeypatch.setattr(generation, "elements_per_call", lambda: 60 * 5 * (3 + 5))
     assert model.generate(100, steps=2).shape == (100, 5)
     model.generate(121, steps=2)
     assert device.sizes == [50, 50, 41, 41, 39]

@@ -120,7 +120,9 @@ def test_unknown_symbols_are_named():
 
 
 def test_long_and_short_texts_are_reported():
-    with pytest.raises(ValueError, match="2 of 3 texts .* more than 2 .*index 1.*index 2, has 4"):
+    with pytest.raises(
+        ValueError, match="2 of 3 texts .* more than length=2 .*index 1.*index 2, has 4"
+    ):
         CharacterTokenizer(end=True).encode_batch(["ab", "abc", "abcd"], length=2)
     with pytest.raises(ValueError, match="1 of 2 texts .* fewer than 2 .*index 1.*no end token"):
         CharacterTokenizer().encode_batch(["ab", "a"], length=2)
