@@ -66,8 +66,9 @@ class Tokenizer:
         short = [i for i, row in enumerate(rows) if len(row) < length]
         if short and self.end_id is None:
             raise ValueError(
-                f"{len(short)} of {len(rows)} texts have fewer than length={length} tokens, the first of "
-                f"them at index {short[0]}, and this {type(self).__name__} has no end token to fill them up."
+                f"{len(short)} of {len(rows)} texts have fewer than length={length} tokens, the first "
+                f"of them at index {short[0]}, and this {type(self).__name__} has no end token to fill "
+                "them up."
             )
         batch = np.full((len(rows), length), self.end_id or 0, "int32")
         for i, row in enumerate(rows):
