@@ -235,6 +235,8 @@ GOOD = {
     "second": ["kd.metrics.FeatureStatistics(x[:, :2])"],
     "seed": ["0", "1", "-5"],
     "seeds": ["[0]", "(0, 1)"],
+    "step_conditioning": ["None", "False"],
+    "kd.Denoiser.step_conditioning": ["True", "False"],
     "self_conditioning": ["False", "True"],
     "separator": ["None", r"'\n'"],
     "shape": ["(2, 3)", "(2,)"],

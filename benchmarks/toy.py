@@ -61,7 +61,7 @@ def distil(name, steps, seed, coins=False, updates=3000, batch_size=256, samples
         ExactDenoiser(support, probabilities, process), process, length=support.shape[1]
     )
     noise = options.pop("noise", "auto")
-    noise = kd.distillation.dmmd.default_noise(learned) if noise == "auto" else noise
+    noise = kd.distillation.beginnings.default_noise(learned) if noise == "auto" else noise
     distiller = kd.DMMDDistiller(
         teacher,
         student=learned.copy(noise=noise, seed=seed + 2, name="student"),

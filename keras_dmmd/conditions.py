@@ -25,6 +25,8 @@ class Conditions(NamedTuple):
             block.
         prediction: the network's last prediction, probabilities `(batch, length, K)`, for
             self-conditioning.
+        step_size: how far the step goes that is to be made, `t - s`, `(batch,)`; for a student of
+            several numbers of calls.
         cache: what a network of blocks keeps of finished ones.
         start: the position of the block that is written, an integer tensor.
     """
@@ -35,6 +37,7 @@ class Conditions(NamedTuple):
     no_end: Any = None
     context: Any = None
     prediction: Any = None
+    step_size: Any = None
     cache: Any = None
     start: Any = None
 

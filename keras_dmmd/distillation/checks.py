@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_dmmd import checks
+from keras_dmmd.sampling.grids import MOST_CALLS
 from keras_dmmd.training.diffusion_model import DiffusionModel
 
 
@@ -18,6 +19,20 @@ def check_models(teacher, student=None, critic=None):
             raise ValueError(
                 f"The teacher's denoiser has no weights to copy a {name} from: pass `{name}=`."
             )
+
+
+def read_steps(steps):
+    """A count of network calls, or a pair of the fewest and the most, a tuple."""
+    if not isinstance(steps, (tuple, list)):
+        return checks.count("steps", steps, most=MOST_CALLS)
+    if len(steps) != 2:
+        raise ValueError(
+            f"`steps` must be a count, or a pair of the fewest and the most. Received: {steps!r}"
+        )
+    low, high = (checks.count("steps", count, most=MOST_CALLS) for count in steps)
+    if not low < high:
+        raise ValueError(f"`steps` must be a pair that rises. Received: steps={(low, high)}")
+    return low, high
 
 
 def check_model(name, model, teacher):

@@ -1,5 +1,6 @@
 """Discrete Moment Matching Distillation (D-MMD, arXiv 2603.20155)."""
 
+import math
 from typing import Any, NamedTuple
 
 import keras
@@ -8,11 +9,21 @@ from keras import ops
 
 from keras_dmmd import backend, checks, random
 from keras_dmmd.conditions import Conditions
-from keras_dmmd.distillation.checks import check_models, check_teacher, check_time_weighting
+from keras_dmmd.distillation.beginnings import (
+    begin_critic,
+    begin_student,
+    default_noise,
+    default_renoise,
+)
+from keras_dmmd.distillation.checks import (
+    check_models,
+    check_teacher,
+    check_time_weighting,
+    read_steps,
+)
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.losses import critic_loss, student_loss
 from keras_dmmd.sampling import truncation
-from keras_dmmd.sampling.grids import MOST_CALLS
 from keras_dmmd.tensors import entropies, gather, mean_where
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 
@@ -59,7 +70,8 @@ class DMMDDistiller(Distiller):
             (and the student its random input), and share all others with the teacher, which is frozen
             for that. `student.merged()` is a plain model.
         steps: k, the network calls per sample for which the student is trained; `t - s` is drawn from
-            `U(0, 1/k)`.
+            `U(0, 1/k)`. A pair `(low, high)` makes one student for all numbers of calls between them:
+            every example has a k of its own, `log k` uniform, and the student is told `1/k`.
         renoise: how the student's sample goes to `s`. `"posterior"`: `q(z_s | z_t, x)`, as when
             sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM). `"mixed"`:
             one or the other, by a fair coin for each example. `"auto"` is the posterior for masked
@@ -79,8 +91,7 @@ class DMMDDistiller(Distiller):
             for data with labels: the student learns to do in one call what takes the teacher two.
         time_weighting: `"constant"`; `"nelbo"`, the bound's weight of `s`, whose pole (at `s = 0` under
             masked diffusion, at `s = 1` under others) makes for rare, large updates and in our runs for
-            collapse; or a registered function of `s`,
-            `(batch,)` to `(batch,)`.
+            collapse; or a registered function of `s`, `(batch,)` to `(batch,)`.
         max_log_ratio: bound on `|log x̂_θ - log x̂_φ|` in the student's loss, in nats, or `None`: without
             it a confident teacher drives the student into a single mode.
         noise: the student's random input when it is copied: `"gaussian"`, `"pyramid"`, `"token"`,
@@ -101,10 +112,9 @@ class DMMDDistiller(Distiller):
     images = distiller.student.generate(16, steps=8, seed=0)
     ```
 
-    Logs, means over an epoch: `student_loss`, `critic_loss` (nats per token), `student_entropy` (nats,
-        of
-    its predictions), `log_ratio_mean` and `log_ratio_std` of `log x̂_θ - log x̂_φ` at the student's
-    samples (a mean that drifts down says that the critic lags behind), and both gradient norms.
+    Logs, means over an epoch: `student_loss`, `critic_loss` (nats per token), `student_entropy`
+    (nats, of its predictions), `log_ratio_mean` and `log_ratio_std` of `log x̂_θ - log x̂_φ` at the
+    student's samples (a mean that drifts down says that the critic lags behind), both gradient norms.
 
     Reference:
         - [Discrete Moment Matching Distillation](https://arxiv.org/abs/2603.20155)
@@ -140,7 +150,7 @@ class DMMDDistiller(Distiller):
             renoise = default_renoise(teacher.process)
         checks.choice("target", target, TARGET)
         check_time_weighting(time_weighting, TIME_WEIGHTING)
-        steps = checks.count("steps", steps, most=MOST_CALLS)
+        steps = read_steps(steps)
         critic_steps = checks.count("critic_steps", critic_steps)
         seed = checks.integer("seed", seed)
         truncation.check(temperature, top_p, greedy=False)
@@ -163,14 +173,15 @@ class DMMDDistiller(Distiller):
             raise ValueError(
                 "`adapters` are those of copies: a given student and critic have their own."
             )
-        if is_default:
-            noise = default_noise(teacher)
+        noise = default_noise(teacher) if is_default else noise
         if student is None:
-            student = _copy(teacher, adapters, noise=noise, seed=seed + 2, name="student")
-            student.steps = steps
-            if noise_scale and noise is not None:
-                student.capabilities.noise_layer.perturb(noise_scale, seed + 6)
-        critic = critic or _copy(teacher, adapters, seed=seed + 4, name="critic")
+            student = begin_student(teacher, steps, noise, noise_scale, adapters, seed)
+        elif isinstance(steps, tuple) and not student.capabilities.step_conditioning:
+            raise ValueError(
+                "A student for several numbers of calls must be told how far a step goes: "
+                "`teacher.copy(noise=…, step_conditioning=True)`, or none is given."
+            )
+        critic = critic or begin_critic(teacher, adapters, seed)
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
         self.steps, self.renoise, self.target = steps, renoise, target
         self.critic_steps = critic_steps
@@ -202,14 +213,30 @@ class DMMDDistiller(Distiller):
         s_key, gap_key, corrupt_key, noise_key, x_key, renoise_key = random.split(key, 6)
         batch_size = batch_size_of(inputs)
         s = self.process.training_times(batch_size, s_key)
-        t = ops.minimum(s + random.uniform((batch_size,), gap_key) / self.steps, 1.0)
+        step_size, gap_key = self._draw_step_size(batch_size, gap_key)
+        t = ops.minimum(s + random.uniform((batch_size,), gap_key) * step_size, 1.0)
         _, z_t, _, conditions = corrupt_batch(self.teacher, inputs, t, corrupt_key)
-        shown, noise_key = self.student.self_condition(z_t, t, conditions, noise_key)
+        told = conditions._replace(step_size=step_size if self.is_for_several else None)
+        shown, noise_key = self.student.self_condition(z_t, t, told, noise_key)
         logits = self.student.logits(z_t, t, shown, seed=noise_key)
         log_probs = self.process.log_mean(logits, z_t, t)
         x = conditions.place(random.categorical(ops.stop_gradient(log_probs), x_key))
         z_s = conditions.place(self.renoised(x, z_t, s, t, renoise_key))
         return Draw(log_probs, x, z_t, z_s, s, conditions)
+
+    @property
+    def is_for_several(self):
+        """Whether the student is made for several numbers of calls."""
+        return isinstance(self.steps, tuple)
+
+    def _draw_step_size(self, batch_size, key):
+        """`1/k`, `(batch,)` where there are several k, one for each example; a key to go on with."""
+        if not self.is_for_several:
+            return 1.0 / self.steps, key
+        steps_key, key = random.split(key, 2)
+        low, high = self.steps
+        octaves = random.uniform((batch_size,), steps_key) * math.log(high / low)
+        return ops.exp(-octaves) / low, key
 
     def renoised(self, x, z_t, s, t, key):
         """`z_s` from the student's sample `x`, by posterior, by forward corruption, or by a coin."""
@@ -316,26 +343,3 @@ class DMMDDistiller(Distiller):
             "time_weighting": keras.saving.serialize_keras_object(self.time_weighting),
             "max_log_ratio": self.max_log_ratio,
         }
-
-
-def _copy(teacher, adapters, **kwargs):
-    """A copy that can be trained: with adapters beside shared weights, or with floats of its own."""
-    origin = teacher.merged() if teacher.is_quantized and adapters is None else teacher
-    return origin.copy(adapters=adapters, **kwargs)
-
-
-def default_renoise(process):
-    """`"posterior"` where open tokens carry no trace of `z_t`, else `"mixed"` (benchmarks/toy.py)."""
-    return "posterior" if process.absorbing else "mixed"
-
-
-def default_noise(teacher):
-    """`"pyramid"`, `"gaussian"` or `None`, by the teacher's process and the shape of its data.
-
-    From a constant start a student without a random input has one prediction for all samples: in one
-        call
-    it can only draw each token on its own.
-    """
-    if not teacher.process.constant_prior:
-        return None
-    return "gaussian" if teacher.capabilities.grid is None else "pyramid"

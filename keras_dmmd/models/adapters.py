@@ -15,14 +15,14 @@ from keras_dmmd.models.changes import ADAPTABLE, base_of, has_adapters, layers_o
 NOT_ADAPTED = ("key", "key_dense", "k_dense_layer", "pooled_dense")
 
 
-def enable(denoiser, rank, target_layer_names=None, without=None):
+def enable(denoiser, rank, target_layer_names=None, without=()):
     """Freeze a network, and give some of its layers adapters, which are trained instead.
 
     Args:
         denoiser: a built layer.
         rank: of an adapter, but no more than its kernel has.
         target_layer_names: which; by default every `Dense` and `EinsumDense` but `NOT_ADAPTED`.
-        without: a layer inside that is left as it is, or `None`.
+        without: layers inside that are left as they are.
 
     Raises:
         ValueError: none of the layers has such a name, or one has an adapter of another rank.

@@ -67,6 +67,7 @@ class BlockDenoiser(Denoiser):
         labels=None,
         known=None,
         prediction=None,
+        step_size=None,
         noise=None,
         context=None,
         cache=None,
@@ -80,7 +81,7 @@ class BlockDenoiser(Denoiser):
             memories = cache
             mask = _beside(cache, start, np.ones((length, length), dtype=bool))
         x, angles = self.embed(z_t, known, prediction, noise, start)
-        condition = self.condition(t, labels)
+        condition = self.condition(t, labels, step_size)
         for block, memory in zip(self.blocks, memories, strict=True):
             x = block(x, condition, angles, memory, mask, cached=cache is not None, training=training)
         return self.predict(x, condition)

@@ -9,6 +9,7 @@ DEFAULTS = {
     "num_classes": None,
     "prompts": False,
     "self_conditioning": False,
+    "step_conditioning": False,
     "block_size": None,
     "grid": None,
     "max_length": None,
@@ -26,13 +27,16 @@ class Capabilities:
         num_classes: labels that it can be told, or `None`.
         prompts: whether it is told which tokens are given.
         self_conditioning: whether it is shown its last prediction.
+        step_conditioning: whether it is told how far a step goes.
         block_size: tokens that it writes at once, block after block, or `None`, which is all of them.
         grid: `(rows, columns)` of an image, or `None`.
         max_length: the most tokens of a sequence that it has positions for, or `None` for any.
         noise: whether it has a random input.
         takes_noise: whether it can be copied with one.
+        takes_steps: whether it can be copied so that it is told how far a step goes.
         noise_layer: the layer that projects it, whose weights a copy with another one leaves out, or
             `None`.
+        step_layer: the layer that is told how far a step goes, or `None`.
         training_argument: whether it is told that it is trained.
         dtype_policy: its precision, or `None`.
     """
@@ -42,14 +46,22 @@ class Capabilities:
     num_classes: Any = None
     prompts: bool = False
     self_conditioning: bool = False
+    step_conditioning: bool = False
     block_size: Any = None
     grid: Any = None
     max_length: Any = None
     noise: bool = False
     takes_noise: bool = False
+    takes_steps: bool = False
     noise_layer: Any = None
+    step_layer: Any = None
     training_argument: bool = False
     dtype_policy: Any = None
+
+    @property
+    def added_layers(self):
+        """Layers that a copy may have in addition, which adapters leave alone."""
+        return [layer for layer in (self.noise_layer, self.step_layer) if layer is not None]
 
     @classmethod
     def of(cls, denoiser, process):
@@ -68,6 +80,7 @@ class Capabilities:
         found = {name: getattr(denoiser, name, default) for name, default in DEFAULTS.items()}
         found["prompts"] = bool(found["prompts"])
         found["self_conditioning"] = bool(found["self_conditioning"])
+        found["step_conditioning"] = bool(found["step_conditioning"])
         for name in ("vocabulary_size", "num_states"):
             found[name] = getattr(denoiser, name, getattr(process, name))
         if found["vocabulary_size"] != process.vocabulary_size or (
@@ -92,7 +105,9 @@ class Capabilities:
             **found,
             noise=hasattr(denoiser, "sample_noise") and not absent,
             takes_noise=hasattr(denoiser, "noise"),
+            takes_steps=hasattr(denoiser, "step_conditioning"),
             noise_layer=layer,
+            step_layer=getattr(denoiser, "step_embedding", None),
             training_argument="training" in inspect.signature(denoiser.call).parameters,
             dtype_policy=getattr(denoiser, "dtype_policy", None),
         )

@@ -15,14 +15,14 @@ from keras import layers
 ADAPTABLE = (layers.Dense, layers.EinsumDense, layers.Embedding)
 
 
-def layers_of(root, without=None):
+def layers_of(root, without=()):
     """A layer and those below it, each once and in an order that its class decides.
 
     Args:
         root: a layer or model.
-        without: one of those below, which is left out with what is below it, or `None`.
+        without: some of those below, which are left out with what is below them.
     """
-    left_out = set() if without is None else {id(layer) for layer in without._flatten_layers()}
+    left_out = {id(layer) for part in without for layer in part._flatten_layers()}
     found = {id(layer): layer for layer in root._flatten_layers()}
     return [layer for key, layer in found.items() if key not in left_out]
 

@@ -6,15 +6,14 @@ from keras import layers, ops
 from keras_dmmd import checks
 from keras_dmmd.models import noise as noise_layers
 from keras_dmmd.models.positions import rotary_angles
-from keras_dmmd.models.transformer import KnownEmbedding, TimeEmbedding, TransformerBlock, modulate
-
-# None is known that is deeper, and more only take long to be built.
-MOST_LAYERS = 1000
-SIZES = {
-    "tiny": {"hidden_dim": 128, "num_layers": 4, "num_heads": 4, "cond_dim": 64},
-    "small": {"hidden_dim": 384, "num_layers": 8, "num_heads": 6, "cond_dim": 128},
-    "base": {"hidden_dim": 768, "num_layers": 12, "num_heads": 12, "cond_dim": 128},
-}
+from keras_dmmd.models.sizes import MOST_LAYERS, SIZES, check_sizes
+from keras_dmmd.models.transformer import (
+    KnownEmbedding,
+    StepEmbedding,
+    TimeEmbedding,
+    TransformerBlock,
+    modulate,
+)
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -37,6 +36,7 @@ class Denoiser(layers.Layer):
         prompts: whether the network is told which tokens are given; without effect at first.
         self_conditioning: whether it is shown its last prediction; without effect at first.
         time_conditioning: whether it is told the time; a masked process shows it by its masks.
+        step_conditioning: whether it is told how far a step goes; without effect at first.
         time_schedule: `None`, or the schedule by which it is told the noise level `-log α_t` instead.
         num_frequencies: sinusoids of the time.
         norm_scale, norm_epsilon: whether the layer norms have a scale of their own, and what is added
@@ -51,6 +51,7 @@ class Denoiser(layers.Layer):
         labels: ids `(batch,)`, or `None`.
         known: which tokens are given, bool `(batch, length)`, or `None` for none of them.
         prediction: probabilities that the last call gave, `(batch, length, K)`, or `None` for none.
+        step_size: `t - s` of the step that is to be made, `(batch,)`, or `None` where nobody says.
         noise: what `sample_noise` returned, or `None`.
 
     Example:
@@ -79,6 +80,7 @@ class Denoiser(layers.Layer):
         prompts=False,
         self_conditioning=False,
         time_conditioning=True,
+        step_conditioning=False,
         time_schedule=None,
         num_frequencies=64,
         norm_scale=False,
@@ -103,10 +105,11 @@ class Denoiser(layers.Layer):
         self.prompts = checks.flag("prompts", prompts)
         self.self_conditioning = checks.flag("self_conditioning", self_conditioning)
         self.time_conditioning = checks.flag("time_conditioning", time_conditioning)
+        self.step_conditioning = checks.flag("step_conditioning", step_conditioning)
         self.norm_scale = checks.flag("norm_scale", norm_scale)
         self.norm_epsilon = norm_epsilon = checks.number("norm_epsilon", norm_epsilon, above=0.0)
         self.dropout = dropout = checks.number("dropout", dropout, below=1.0)
-        self._check_sizes()
+        check_sizes(self)
         policy = self.dtype_policy
         self.token_embedding = layers.Embedding(
             self.num_states, hidden_dim, dtype=policy, name="token_embedding"
@@ -114,6 +117,8 @@ class Denoiser(layers.Layer):
         self.time_embedding = TimeEmbedding(
             cond_dim, num_frequencies, time_schedule, dtype=policy, name="time_embedding"
         )
+        if self.step_conditioning:
+            self.step_embedding = StepEmbedding(cond_dim, dtype=policy, name="step_embedding")
         if self.num_classes:
             self.label_embedding = layers.Embedding(
                 self.num_classes + 1, cond_dim, dtype=policy, name="label_embedding"
@@ -154,30 +159,6 @@ class Denoiser(layers.Layer):
         self.head = layers.Dense(K, kernel_initializer="zeros", dtype=policy, name="head")
         self.build()
 
-    def _check_sizes(self):
-        """What sizes must be beside each other, and in the memory of this machine."""
-        if self.position == "learned" and self.length is None and self.grid is None:
-            raise ValueError("`position='learned'` needs `length` (or `grid`) to size its table.")
-        if self.hidden_dim % self.num_heads:
-            raise ValueError(
-                f"`num_heads` must divide `hidden_dim`. Received: num_heads={self.num_heads}, "
-                f"hidden_dim={self.hidden_dim}"
-            )
-        multiple = 2 if self.grid is None else 4
-        if self.position == "rotary" and (self.hidden_dim // self.num_heads) % multiple:
-            raise ValueError(
-                f"Rotary positions need heads of a multiple of {multiple} features. "
-                f"Received: {self.hidden_dim} / {self.num_heads} = "
-                f"{self.hidden_dim // self.num_heads}"
-            )
-        learned = self.length if self.position == "learned" and self.length else 0
-        tables = self.num_states + self.vocabulary_size + 2 * self.cond_dim + learned
-        block = 4 * self.hidden_dim + 2 * self.mlp_dim + 6 * self.cond_dim
-        numbers = self.hidden_dim * (tables + self.num_layers * block)
-        names = ("vocabulary_size", "num_states", "hidden_dim", "num_layers", "mlp_dim", "cond_dim")
-        sizes = ", ".join(f"{name}={getattr(self, name)}" for name in names)
-        checks.weights_fit(f"A denoiser of {sizes}", numbers, self.variable_dtype)
-
     @property
     def head_dim(self):
         return self.hidden_dim // self.num_heads
@@ -188,6 +169,8 @@ class Denoiser(layers.Layer):
         tokens = (None, None, self.hidden_dim)
         self.token_embedding.build((None, None))
         self.time_embedding.build((None,))
+        if self.step_conditioning:
+            self.step_embedding.build((None,))
         if self.num_classes:
             self.label_embedding.build((None,))
         if self.position == "learned":
@@ -275,9 +258,15 @@ class Denoiser(layers.Layer):
             x = x + self.noise(noise)
         return x, angles
 
-    def condition(self, t, labels=None):
-        """Times and labels to the vector under which the blocks work, `(batch, cond_dim)`."""
+    def condition(self, t, labels=None, step_size=None):
+        """Times, labels and steps to the vector under which the blocks work, `(batch, cond_dim)`."""
         condition = self.time_embedding(t if self.time_conditioning else ops.zeros_like(t))
+        if step_size is not None:
+            if not self.step_conditioning:
+                raise ValueError(
+                    "This denoiser takes no `step_size`: it was made without `step_conditioning=True`."
+                )
+            condition = condition + self.step_embedding(step_size)
         if labels is not None and not self.num_classes:
             raise ValueError("This denoiser takes no labels: it was made without `num_classes`.")
         if self.num_classes:
@@ -291,9 +280,19 @@ class Denoiser(layers.Layer):
         shift, scale = ops.split(self.modulation(ops.silu(condition)), 2, axis=-1)
         return ops.cast(self.head(modulate(self.norm(x), shift, scale)), "float32")
 
-    def call(self, z_t, t, labels=None, known=None, prediction=None, noise=None, training=False):
+    def call(
+        self,
+        z_t,
+        t,
+        labels=None,
+        known=None,
+        prediction=None,
+        step_size=None,
+        noise=None,
+        training=False,
+    ):
         x, angles = self.embed(z_t, known, prediction, noise)
-        condition = self.condition(t, labels)
+        condition = self.condition(t, labels, step_size)
         for block in self.blocks:
             x = block(x, condition, angles, training=training)
         return self.predict(x, condition)
@@ -319,6 +318,7 @@ class Denoiser(layers.Layer):
             "prompts": self.prompts,
             "self_conditioning": self.self_conditioning,
             "time_conditioning": self.time_conditioning,
+            "step_conditioning": self.step_conditioning,
             "time_schedule": self.time_embedding.get_config()["schedule"],
             "num_frequencies": self.time_embedding.num_frequencies,
             "norm_scale": self.norm_scale,

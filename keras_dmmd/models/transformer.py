@@ -53,6 +53,36 @@ class TimeEmbedding(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
+class StepEmbedding(layers.Layer):
+    """How far a step goes, `t - s`, as a vector `(batch, dim)`; it starts as 0.
+
+    Args:
+        dim: features.
+    """
+
+    def __init__(self, dim, **kwargs):
+        kwargs["autocast"] = False
+        super().__init__(**kwargs)
+        self.dim = checks.count("dim", dim)
+        self.waves = TimeEmbedding(dim, dtype=self.dtype_policy, name="waves")
+        self.project = layers.Dense(
+            dim, kernel_initializer="zeros", dtype=self.dtype_policy, name="project"
+        )
+
+    def build(self, input_shape):
+        self.waves.build((None,))
+        self.project.build((None, self.dim))
+
+    def call(self, step_size):
+        # Octaves: of steps of 1, 1/2, ... 1/1024 it is 0, 0.1, ... 1.
+        octaves = -ops.log2(ops.clip(ops.cast(step_size, "float32"), 2.0**-10, 1.0))
+        return self.project(self.waves(octaves / 10.0))
+
+    def get_config(self):
+        return {**super().get_config(), "dim": self.dim}
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
 class KnownEmbedding(layers.Layer):
     """Adds a vector to the tokens that are given; it starts as 0.
 

@@ -92,7 +92,7 @@ def network_step(model, stepper, record_entropies, on_trace):
         logits = model.logits(
             z_t,
             told_time,
-            conditions._replace(prediction=state.prediction),
+            conditions._replace(prediction=state.prediction, step_size=t - s),
             guidance_scale=settings.guidance_scale,
             seed=noise_key,
         )

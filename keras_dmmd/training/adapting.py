@@ -21,7 +21,7 @@ class Adapting:
 
     _sampled_variables = None
 
-    def copy(self, noise=None, seed=0, name=None, adapters=None):
+    def copy(self, noise=None, seed=0, name=None, adapters=None, step_conditioning=None):
         """A model of its own with the same weights.
 
         It has the same adapters and integers, and is frozen where this one is, unless that is
@@ -35,10 +35,14 @@ class Adapting:
             adapters: a rank, for a copy that has no weights of its own but adapters of that rank (see
                 `enable_lora`) and its random input. It shares all others with this model, which is
                 frozen from now on.
+            step_conditioning: whether the copy is told how far a step goes, see `keras_dmmd.Denoiser`;
+                `None` is as this model. It starts without effect, too.
         """
         if adapters is not None:
             checks.count("adapters", adapters)
-        copy = self._like(copying.copy_denoiser(self, noise), seed, name)
+        if step_conditioning is not None:
+            checks.flag("step_conditioning", step_conditioning)
+        copy = self._like(copying.copy_denoiser(self, noise, step_conditioning), seed, name)
         with reads(self):
             copying.copy_changes(self, copy)
             copying.copy_weights(self, copy)
@@ -62,7 +66,7 @@ class Adapting:
         checks.count("rank", rank)
         if target_layer_names is not None:
             target_layer_names = checks.texts("target_layer_names", target_layer_names)
-        enable(self.denoiser, rank, target_layer_names, self.capabilities.noise_layer)
+        enable(self.denoiser, rank, target_layer_names, self.capabilities.added_layers)
         self._trainable = True
 
     def quantize(self, mode=None, config=None, filters=None, **kwargs):

@@ -6,11 +6,16 @@ from keras_dmmd import backend
 from keras_dmmd.models import adapters, changes, merging
 
 
-def copy_denoiser(model, noise):
+def copy_denoiser(model, noise, step_conditioning=None):
     """A denoiser of the same configuration, with another random input; its weights are new.
 
+    Args:
+        model: the `DiffusionModel` whose it is.
+        noise: the random input.
+        step_conditioning: whether it is told how far a step goes; `None` is as the model's.
+
     Raises:
-        ValueError: it has no place for such a random input.
+        ValueError: it has no place for such a random input, or cannot be told of steps.
     """
     denoiser = model.denoiser
     config = {**denoiser.get_config(), "trainable": True}  # a teacher may be frozen
@@ -21,6 +26,13 @@ def copy_denoiser(model, noise):
             f"{type(denoiser).__name__} has no random input to copy it with `noise={noise!r}`: give "
             "the student yourself, or pass `noise=None`."
         )
+    if step_conditioning is not None:
+        if step_conditioning and not model.capabilities.takes_steps:
+            raise ValueError(
+                f"{type(denoiser).__name__} cannot be told how far a step goes, which "
+                "`step_conditioning=True` asks for."
+            )
+        config["step_conditioning"] = step_conditioning
     try:
         return type(denoiser).from_config(config)
     except TypeError as error:  # what Keras makes of an error in a constructor
@@ -34,8 +46,10 @@ def copy_changes(source, target):
 
     Where all was frozen, as a teacher's weights are, nothing is.
     """
-    found = changes.read(_layers(source))
-    changes.restore(_layers(target), found if source.trainable_variables else changes.thawed(found))
+    found = changes.read(_layers(source, target))
+    changes.restore(
+        _layers(target, source), found if source.trainable_variables else changes.thawed(found)
+    )
 
 
 def copy_weights(source, target):
@@ -69,9 +83,13 @@ def is_shared(source, target):
     return any(id(v) in own for v in target.weights)
 
 
-def _layers(model):
-    return changes.layers_of(model, without=model.capabilities.noise_layer)
+def _layers(model, other):
+    """All layers but a random input, and what the other model cannot have."""
+    left_out = model.capabilities.added_layers
+    if other.capabilities.step_layer is not None:
+        left_out = [layer for layer in left_out if layer is not model.capabilities.step_layer]
+    return changes.layers_of(model, without=left_out)
 
 
 def _pairs(source, target):
-    return zip(_layers(source), _layers(target), strict=True)
+    return zip(_layers(source, target), _layers(target, source), strict=True)

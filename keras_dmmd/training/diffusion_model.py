@@ -183,6 +183,8 @@ class DiffusionModel(Generation, Evaluation, Adapting, backend.StatefulTrainStep
         names = ["labels", "context", "prediction", "cache", "start"]
         if self.capabilities.prompts:
             names.append("known")
+        if self.capabilities.step_conditioning:
+            names.append("step_size")
         inputs = {name: getattr(conditions, name) for name in names}
         return {name: value for name, value in inputs.items() if value is not None}
 

@@ -1,0 +1,40 @@
+"""How a distillation begins: student and critic as copies of the teacher."""
+
+import math
+
+
+def begin_student(teacher, steps, noise, noise_scale, adapters, seed):
+    """A copy with a random input, which is told how far a step goes where it is for several `steps`."""
+    options = {"step_conditioning": True} if isinstance(steps, tuple) else {}
+    student = _copy(teacher, adapters, noise=noise, seed=seed + 2, name="student", **options)
+    student.steps = round(math.sqrt(math.prod(steps))) if options else steps
+    if noise_scale and noise is not None:
+        student.capabilities.noise_layer.perturb(noise_scale, seed + 6)
+    return student
+
+
+def begin_critic(teacher, adapters, seed):
+    """A copy without a random input."""
+    return _copy(teacher, adapters, seed=seed + 4, name="critic")
+
+
+def _copy(teacher, adapters, **kwargs):
+    """A copy that can be trained: with adapters beside shared weights, or with floats of its own."""
+    origin = teacher.merged() if teacher.is_quantized and adapters is None else teacher
+    return origin.copy(adapters=adapters, **kwargs)
+
+
+def default_renoise(process):
+    """`"posterior"` where open tokens carry no trace of `z_t`, else `"mixed"` (benchmarks/toy.py)."""
+    return "posterior" if process.absorbing else "mixed"
+
+
+def default_noise(teacher):
+    """`"pyramid"`, `"gaussian"` or `None`, by the teacher's process and the shape of its data.
+
+    From a constant start a student without a random input has one prediction for all samples: in one
+    call it can only draw each token on its own.
+    """
+    if not teacher.process.constant_prior:
+        return None
+    return "gaussian" if teacher.capabilities.grid is None else "pyramid"
