@@ -1,0 +1,24 @@
+import json
+
+import pytest
+
+from benchmarks import calls
+
+
+@pytest.mark.long_compilation
+@pytest.mark.slow
+def test_tiny_run_and_its_resumption(tmp_path, capsys):
+    arguments = ["--set", "digits", "--ranges", "1-4", "2", "--calls", "1", "2", "--rounds", "2"]
+    arguments += ["--batch-size", "4", "--samples", "8", "--sampling-seeds", "1"]
+    arguments += ["--folder", str(tmp_path), "--results", str(tmp_path / "results")]
+    found = calls.main(arguments)
+    assert "critic_loss" in capsys.readouterr().out
+    assert calls.main(arguments) == found
+    assert "critic_loss" not in capsys.readouterr().out
+    (path,) = (tmp_path / "results").glob("calls_digits_*.json")
+    rows = json.loads(path.read_text())["results"]
+    models = ["teacher", "student for 1 to 4", "student for 2"]
+    assert sorted({(row["model"], row["steps"]) for row in rows}) == sorted(
+        (model, k) for model in models for k in (1, 2)
+    )
+    assert all(row["frechet_distance"] > 0 for row in rows)
