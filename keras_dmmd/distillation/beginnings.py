@@ -5,23 +5,24 @@ import math
 
 def begin_student(teacher, steps, noise, noise_scale, adapters, seed):
     """A copy with a random input, which is told how far a step goes where it is for several `steps`."""
-    options = {"step_conditioning": True} if isinstance(steps, tuple) else {}
-    student = _copy(teacher, adapters, noise=noise, seed=seed + 2, name="student", **options)
-    student.steps = round(math.sqrt(math.prod(steps))) if options else steps
+    several = isinstance(steps, tuple)
+    student = _copy(teacher, steps, adapters, noise=noise, seed=seed + 2, name="student")
+    student.steps = round(math.sqrt(math.prod(steps))) if several else steps
     if noise_scale and noise is not None:
         student.capabilities.noise_layer.perturb(noise_scale, seed + 6)
     return student
 
 
-def begin_critic(teacher, adapters, seed):
-    """A copy without a random input."""
-    return _copy(teacher, adapters, seed=seed + 4, name="critic")
+def begin_critic(teacher, steps, adapters, seed):
+    """A copy without a random input, which is told what the student is told."""
+    return _copy(teacher, steps, adapters, seed=seed + 4, name="critic")
 
 
-def _copy(teacher, adapters, **kwargs):
+def _copy(teacher, steps, adapters, **kwargs):
     """A copy that can be trained: with adapters beside shared weights, or with floats of its own."""
     origin = teacher.merged() if teacher.is_quantized and adapters is None else teacher
-    return origin.copy(adapters=adapters, **kwargs)
+    told = {"step_conditioning": True} if isinstance(steps, tuple) else {}
+    return origin.copy(adapters=adapters, **told, **kwargs)
 
 
 def default_renoise(process):

@@ -35,6 +35,16 @@ def read_steps(steps):
     return low, high
 
 
+def check_told(steps, **models):
+    """Raise a `ValueError` where models for several numbers of calls are not told which."""
+    for name, model in models.items():
+        if isinstance(steps, tuple) and not model.capabilities.step_conditioning:
+            raise ValueError(
+                f"For several numbers of calls, steps={steps}, the {name} must be told how far a step "
+                "goes: `teacher.copy(step_conditioning=True)`."
+            )
+
+
 def check_model(name, model, teacher):
     """Raise a `ValueError` where a model cannot take its part beside a teacher."""
     if not isinstance(model, DiffusionModel):

@@ -19,6 +19,7 @@ from keras_dmmd.distillation.checks import (
     check_models,
     check_teacher,
     check_time_weighting,
+    check_told,
     read_steps,
 )
 from keras_dmmd.distillation.distiller import Distiller
@@ -71,7 +72,9 @@ class DMMDDistiller(Distiller):
             for that. `student.merged()` is a plain model.
         steps: k, the network calls per sample for which the student is trained; `t - s` is drawn from
             `U(0, 1/k)`. A pair `(low, high)` makes one student for all numbers of calls between them:
-            every example has a k of its own, `log k` uniform, and the student is told `1/k`.
+            every example has a k of its own, `log k` uniform, and student and critic are told `1/k`.
+            (A critic that is not told would only see that the students of all k together make what
+            data are: few calls were then too sure, and many not sure enough.)
         renoise: how the student's sample goes to `s`. `"posterior"`: `q(z_s | z_t, x)`, as when
             sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM). `"mixed"`:
             one or the other, by a fair coin for each example. `"auto"` is the posterior for masked
@@ -176,12 +179,8 @@ class DMMDDistiller(Distiller):
         noise = default_noise(teacher) if is_default else noise
         if student is None:
             student = begin_student(teacher, steps, noise, noise_scale, adapters, seed)
-        elif isinstance(steps, tuple) and not student.capabilities.step_conditioning:
-            raise ValueError(
-                "A student for several numbers of calls must be told how far a step goes: "
-                "`teacher.copy(noise=…, step_conditioning=True)`, or none is given."
-            )
-        critic = critic or begin_critic(teacher, adapters, seed)
+        critic = critic or begin_critic(teacher, steps, adapters, seed)
+        check_told(steps, student=student, critic=critic)
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
         self.steps, self.renoise, self.target = steps, renoise, target
         self.critic_steps = critic_steps
@@ -216,8 +215,9 @@ class DMMDDistiller(Distiller):
         step_size, gap_key = self._draw_step_size(batch_size, gap_key)
         t = ops.minimum(s + random.uniform((batch_size,), gap_key) * step_size, 1.0)
         _, z_t, _, conditions = corrupt_batch(self.teacher, inputs, t, corrupt_key)
-        told = conditions._replace(step_size=step_size if self.is_for_several else None)
-        shown, noise_key = self.student.self_condition(z_t, t, told, noise_key)
+        if self.is_for_several:
+            conditions = conditions._replace(step_size=step_size)
+        shown, noise_key = self.student.self_condition(z_t, t, conditions, noise_key)
         logits = self.student.logits(z_t, t, shown, seed=noise_key)
         log_probs = self.process.log_mean(logits, z_t, t)
         x = conditions.place(random.categorical(ops.stop_gradient(log_probs), x_key))
@@ -270,7 +270,8 @@ class DMMDDistiller(Distiller):
     def teacher_logits(self, draw):
         """The teacher's logits at `z_s`, at the wanted temperature and nucleus."""
         self._check_labels(draw.conditions.labels)
-        logits = self.teacher.logits(draw.z_s, draw.s, draw.conditions, self.guidance_scale)
+        conditions = draw.conditions._replace(step_size=None)  # the teacher's steps are small
+        logits = self.teacher.logits(draw.z_s, draw.s, conditions, self.guidance_scale)
         if self.temperature == 1.0 and self.top_p is None:
             return logits
         return truncation.sharpen(logits, self.temperature, self.top_p, self.top_p_penalty)

@@ -110,7 +110,22 @@ def test_bad_steps(steps):
 
 def test_a_given_student_must_be_told():
     teacher = small_model()
-    with pytest.raises(ValueError, match="must be told how far a step goes"):
+    with pytest.raises(ValueError, match="the student must be told how far a step goes"):
         kd.DMMDDistiller(teacher, teacher.copy(), steps=(1, 4))
-    made = kd.DMMDDistiller(teacher, teacher.copy(step_conditioning=True), steps=(1, 4))
-    assert made.is_for_several
+    own = teacher.copy(step_conditioning=True)
+    with pytest.raises(ValueError, match="the critic must be told how far a step goes"):
+        kd.DMMDDistiller(teacher, own, teacher.copy(), steps=(1, 4))
+    made = kd.DMMDDistiller(teacher, own, steps=(1, 4))
+    assert made.is_for_several and made.critic.capabilities.step_conditioning
+
+
+def test_student_and_critic_are_told_and_the_teacher_is_not(monkeypatch):
+    teacher = small_model(step_conditioning=True)
+    distiller = kd.DMMDDistiller(teacher, steps=(2, 32))
+    found = told(teacher, monkeypatch)  # by any network of this class
+    draw = distiller.draw(tokens(8), key())
+    assert len(found) == 1
+    distiller.teacher_logits(draw)
+    assert len(found) == 1
+    distiller.critic.logits(draw.z_s, draw.s, draw.conditions)
+    np.testing.assert_array_equal(found[0], found[1])
