@@ -25,11 +25,7 @@ NETWORKS = {
     "tiny, 128 characters of 27": (27, 128, {}),
     "tiny, 128 tokens of 2,048": (2048, 128, {}),
 }
-SAMPLERS = {
-    "digits_masked_student": 8,
-    "sotu_chars_student": 16,
-    "moses_student": 16,
-}
+STUDENTS = ["digits_masked_student", "sotu_chars_student", "moses_student"]
 
 
 def processor_seconds(work, repeats):
@@ -64,15 +60,14 @@ def of_training(name, batch_size, steps, repeats):
 def of_sampling(name, samples, repeats):
     """Seconds of a sample of a student that ships, with the calls it was made for."""
     student = kd.from_preset(name)
-    calls = SAMPLERS[name]
-    work = processor_seconds(lambda: student.generate(samples, steps=calls, verbose=0), repeats)
-    return {"student": name, "calls": calls, "seconds_per_sample": work / samples}
+    work = processor_seconds(lambda: student.generate(samples, verbose=0), repeats)
+    return {"student": name, "calls": student.steps, "seconds_per_sample": work / samples}
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
-    parser.add_argument("--students", nargs="*", default=list(SAMPLERS))
+    parser.add_argument("--students", nargs="*", default=STUDENTS)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=2, help="of one measurement")
     parser.add_argument("--samples", type=int, default=32)

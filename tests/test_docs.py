@@ -1,11 +1,29 @@
-"""The recipes of docs/extending.md, run as they stand, one after the other."""
+"""Code of docs pages, run as it stands, one block after the other."""
 
 import pathlib
 import re
 
+import keras
+import numpy as np
 import pytest
 
+import keras_dmmd as kd
+from tests.builders import small_model
+
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
+
+
+def run_blocks(page, heading=None, **scope):
+    """Run a page's blocks of Python, or those below one heading; returns the names they leave."""
+    text = (DOCS / page).read_text()
+    if heading:
+        (text,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, flags=re.S | re.M)
+    blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.S | re.M)
+    assert blocks, f"{page} has no code"
+    scope["__name__"] = page.removesuffix(".md")
+    for block in blocks:
+        exec(compile(block, f"docs/{page}", "exec"), scope)
+    return scope
 
 
 @pytest.mark.long_compilation
@@ -13,12 +31,66 @@ def test_the_recipes_of_extending_run():
     text = (DOCS / "extending.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.S | re.M)
     assert len(blocks) >= 5  # a process, a sampler, a distiller, a network, a metric
-    scope = {"__name__": "extending"}
-    for block in blocks:
-        exec(compile(block, "docs/extending.md", "exec"), scope)
+    scope = run_blocks("extending.md")
     assert scope["images"].shape == (2, 64) and (scope["calls"] == 64).all()
     assert {row["sampler"] for row in scope["report"].rows} == {"ancestral", "confidence"}
     assert scope["report"].notes["brightness"]["text"].startswith("mean grey level")
+
+
+@pytest.mark.long_compilation
+def test_texts_of_different_lengths_with_classes():
+    scope = run_blocks("text.md", "Texts of different lengths, with classes")
+    rows, names, teacher = scope["rows"], scope["names"], scope["teacher"]
+    assert scope["tokenizer"].decode(rows) == scope["texts"]
+    assert rows.shape == scope["ids"].shape == (4, 12) and len(names) == 4
+    teacher.fit({"tokens": rows, "labels": scope["classes"]}, verbose=0)
+    assert teacher.generate(4, labels=[0, 1, 1, 0], steps=1).shape == (4, 12)
+
+
+@pytest.mark.long_compilation
+def test_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    scope = run_blocks("images.md")
+    tokens, photos = scope["tokens"], scope["photos"]
+    assert tokens.min() == 0 and tokens.max() == 15 and scope["images"].shape == (16, 8, 8, 3)
+    assert (tokens[:, :3] == photos[:, 0, 0] // 16).all()  # the channels of the first pixel
+    assert (tmp_path / "samples.png").stat().st_size
+
+
+def test_handing_a_model_on(tmp_path, monkeypatch):
+    """With a stand-in for `huggingface_hub`, whose repository is the folder itself."""
+
+    class Hub:
+        def HfApi(self):
+            return self
+
+        def create_repo(self, name, exist_ok):
+            assert name == "me/digits_student" and exist_ok
+
+        def upload_folder(self, repo_id, folder_path):
+            assert repo_id == "me/digits_student" and pathlib.Path(folder_path, "card.json").exists()
+
+        def snapshot_download(self, name):
+            return name.removeprefix("me/")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kd.presets.handles, "_package", lambda package: Hub())
+    scope = run_blocks("networks.md", "Handing a model on", kd=kd, student=small_model())
+    assert scope["student"].generate(2, steps=1).shape == (2, 5)
+
+
+@pytest.mark.long_compilation
+def test_rates_and_adapters(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = np.zeros((4, 5), "int32")
+    scope = {"kd": kd, "keras": keras, "teacher": small_model(), "rows": rows, "tokens": rows}
+    scope = run_blocks("distillation.md", "Learning rates of pretrained networks", **scope)
+    for optimizer in scope["distiller"].optimizer.optimizers:
+        rate = optimizer.get_config()["learning_rate"]["config"]
+        assert rate["initial_learning_rate"] == 2e-4
+    scope = run_blocks("distillation.md", "Adapters, integers, and what is frozen", **scope)
+    assert scope["student"].generate(2, steps=1).shape == (2, 5)
 
 
 def test_links_between_pages_lead_somewhere():
