@@ -111,6 +111,7 @@ def test_generate(teacher, tmp_path, capsys):
     assert (tmp_path / "texts.txt").read_text().split("\n")[:-1] == texts
 
 
+@pytest.mark.long_compilation
 def test_distill_and_evaluate(teacher, text, tmp_path, capsys):
     student = tmp_path / "student"
     common = ["--data", text, "--lines"]
@@ -181,6 +182,7 @@ def classes(tmp_path):
     ]
 
 
+@pytest.mark.long_compilation
 def test_classes_and_guidance(classes, tmp_path, monkeypatch, capsys):
     model = keras.saving.load_model(classes[0])
     guided = ["--label", 1, "--guidance", 2.0, "--out", tmp_path / "g.npy"]
@@ -228,6 +230,7 @@ def test_where_nothing_can_be_written_no_work_is_done(teacher, text, tmp_path, m
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.long_compilation
 def test_a_distillation_goes_on(teacher, text, tmp_path, monkeypatch, capsys):
     """After Ctrl-C from the last epoch, after a full disk with nothing left but to save."""
     monkeypatch.setattr(cli.commands, "ROUNDS_PER_EPOCH", 2)
@@ -271,6 +274,7 @@ def test_a_distillation_goes_on(teacher, text, tmp_path, monkeypatch, capsys):
         np.testing.assert_allclose(a, b, atol=1e-3)  # half precision
 
 
+@pytest.mark.long_compilation
 @pytest.mark.slow
 def test_evaluate_with_features_and_with_a_reference(tmp_path, capsys):
     (digits, _), _ = kd.datasets.load_digits()

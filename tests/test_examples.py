@@ -172,6 +172,7 @@ def test_hub_teacher(tmp_path):
     assert printed.stdout.startswith("the people of the")
 
 
+@ON_TORCH
 @pytest.mark.parametrize("process", ["masked", "uniform"])
 def test_training_script(process, tmp_path):
     if process == "uniform" and keras.backend.backend() != "jax":
