@@ -129,7 +129,7 @@ with open(os.path.join(FOLDER, "hub_teacher.json"), "w") as file:
             "steps": STEPS,
             "length": LENGTH,
             "batch_size": BATCH_SIZE,
-            "bits_a_token_held_out": [before, after],
+            "bits_per_token_held_out": [before, after],
             "minutes": [round(teacher_minutes, 2), round(minutes, 2)],
             "samples": SAMPLES,
             "scores": scores,

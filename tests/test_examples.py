@@ -156,7 +156,7 @@ def test_hub_teacher(tmp_path):
         "hub_teacher", tmp_path, BACKBONE=str(folder), TEXT=str(tmp_path / "own.txt"), **settings
     )
     assert report["backbone"] == "BertBackbone"
-    assert 0 < report["bits_a_token_held_out"][1] < 10
+    assert 0 < report["bits_per_token_held_out"][1] < 10
     assert set(report["scores"]) == {
         "held out",
         "teacher, 2 calls",
