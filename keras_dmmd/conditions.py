@@ -21,6 +21,7 @@ class Conditions(NamedTuple):
         known: which tokens are given, bool `(batch, length)`.
         given: ids `(batch, length)`; they count where `known`.
         no_end: which tokens must not end the text, since given ones follow, bool `(batch, length)`.
+        valid: which positions are of the sequence, and not padding, bool `(batch, length)`.
         context: clean ids `(batch, length)`, of which a network of blocks is shown those before each
             block.
         prediction: the network's last prediction, probabilities `(batch, length, K)`, for
@@ -35,6 +36,7 @@ class Conditions(NamedTuple):
     known: Any = None
     given: Any = None
     no_end: Any = None
+    valid: Any = None
     context: Any = None
     prediction: Any = None
     step_size: Any = None
@@ -95,9 +97,24 @@ class Conditions(NamedTuple):
         empty["given"] = np.zeros((n, length), "int32")
         return self._replace(**{k: v for k, v in empty.items() if getattr(self, k) is None})
 
+    def padded(self, n, length, size):
+        """The same of `n` sequences that are filled up from `length` to `size` tokens.
+
+        Padding is given, so that nothing is drawn there, and no token attends to it.
+        """
+        full = self.complete(n, length, has_end=self.no_end is not None)
+        room = ((0, 0), (0, size - length))
+        no_end = None if full.no_end is None else np.pad(full.no_end, room)
+        return full._replace(
+            known=np.pad(full.known, room, constant_values=True),
+            given=np.pad(full.given, room),
+            no_end=no_end,
+            valid=np.broadcast_to(np.arange(size) < length, (n, size)),
+        )
+
     def columns(self, start, size):
         """Positions from `start`, of what is said of positions."""
-        names = ("known", "given", "no_end")
+        names = ("known", "given", "no_end", "valid")
         parts = {name: getattr(self, name) for name in names}
         return self._replace(
             **{k: None if v is None else v[:, start : start + size] for k, v in parts.items()}

@@ -54,6 +54,8 @@ class BlockDenoiser(Denoiser):
         - [Discrete Moment Matching Distillation](https://arxiv.org/abs/2603.20155)
     """
 
+    padding = False
+
     def __init__(self, vocabulary_size, num_states=None, block_size=16, **kwargs):
         if kwargs.get("grid") is not None:
             raise ValueError("Blocks follow each other in a sequence: a BlockDenoiser takes no `grid`.")

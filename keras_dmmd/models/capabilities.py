@@ -10,6 +10,7 @@ DEFAULTS = {
     "prompts": False,
     "self_conditioning": False,
     "step_conditioning": False,
+    "padding": False,
     "block_size": None,
     "grid": None,
     "max_length": None,
@@ -28,6 +29,7 @@ class Capabilities:
         prompts: whether it is told which tokens are given.
         self_conditioning: whether it is shown its last prediction.
         step_conditioning: whether it is told how far a step goes.
+        padding: whether it is told which positions are padding, and attends to none of them.
         block_size: tokens that it writes at once, block after block, or `None`, which is all of them.
         grid: `(rows, columns)` of an image, or `None`.
         max_length: the most tokens of a sequence that it has positions for, or `None` for any.
@@ -47,6 +49,7 @@ class Capabilities:
     prompts: bool = False
     self_conditioning: bool = False
     step_conditioning: bool = False
+    padding: bool = False
     block_size: Any = None
     grid: Any = None
     max_length: Any = None
@@ -81,6 +84,7 @@ class Capabilities:
         found["prompts"] = bool(found["prompts"])
         found["self_conditioning"] = bool(found["self_conditioning"])
         found["step_conditioning"] = bool(found["step_conditioning"])
+        found["padding"] = bool(found["padding"])
         for name in ("vocabulary_size", "num_states"):
             found[name] = getattr(denoiser, name, getattr(process, name))
         if found["vocabulary_size"] != process.vocabulary_size or (

@@ -51,6 +51,7 @@ class Denoiser(layers.Layer):
         labels: ids `(batch,)`, or `None`.
         known: which tokens are given, bool `(batch, length)`, or `None` for none of them.
         prediction: probabilities that the last call gave, `(batch, length, K)`, or `None` for none.
+        valid: which positions are no padding, bool `(batch, length)`, or `None` for all.
         step_size: `t - s` of the step that is to be made, `(batch,)`, or `None` where nobody says.
         noise: what `sample_noise` returned, or `None`.
 
@@ -63,6 +64,7 @@ class Denoiser(layers.Layer):
     """
 
     sizes = SIZES
+    padding = True
 
     def __init__(
         self,
@@ -288,13 +290,15 @@ class Denoiser(layers.Layer):
         known=None,
         prediction=None,
         step_size=None,
+        valid=None,
         noise=None,
         training=False,
     ):
         x, angles = self.embed(z_t, known, prediction, noise)
         condition = self.condition(t, labels, step_size)
+        mask = None if valid is None else ops.expand_dims(valid, (1, 2))  # of keys
         for block in self.blocks:
-            x = block(x, condition, angles, training=training)
+            x = block(x, condition, angles, attention_mask=mask, training=training)
         return self.predict(x, condition)
 
     def compute_output_shape(self, z_t_shape, *args, **kwargs):

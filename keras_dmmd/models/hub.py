@@ -46,6 +46,7 @@ class HubDenoiser(layers.Layer):
             `vocabulary_size` is the mask.
         t: times `(batch,)`.
         known: which tokens are given, bool `(batch, length)`, or `None`.
+        valid: which positions are no padding, bool `(batch, length)`, or `None` for all.
         noise: what `sample_noise` returned, or `None`.
 
     Example:
@@ -99,6 +100,7 @@ class HubDenoiser(layers.Layer):
         self.num_states = self.vocabulary_size + 1
         tables = [part for part in self.backbone._flatten_layers() if isinstance(part, POSITIONS)]
         self.max_length = min((table.sequence_length for table in tables), default=None)
+        self.padding = "padding_mask" in self.backbone.input
         if mask_token_id is not None and not 0 <= mask_token_id < self.vocabulary_size:
             raise ValueError(
                 f"`mask_token_id` must be an id of the backbone, 0..{self.vocabulary_size - 1}. "
@@ -167,7 +169,7 @@ class HubDenoiser(layers.Layer):
         """The random input of one call, or `None` for a denoiser without one."""
         return None if self.noise is None else self.noise.sample(batch_size, length, seed)
 
-    def call(self, z_t, t, known=None, noise=None, training=False):
+    def call(self, z_t, t, known=None, valid=None, noise=None, training=False):
         if self.max_length is not None and z_t.shape[1] is not None and z_t.shape[1] > self.max_length:
             raise ValueError(
                 f"This {type(self.backbone).__name__} has positions for {self.max_length} tokens. "
@@ -190,7 +192,7 @@ class HubDenoiser(layers.Layer):
         if self.noise is not None and noise is not None:
             x = x + ops.cast(self.noise(noise), x.dtype)
         int8.differentiable(self.backbone.token_embedding)
-        logits = ops.cast(self._head(self._encode(x, training)), "float32")
+        logits = ops.cast(self._head(self._encode(x, valid, training)), "float32")
         if self.mask_token_id is None:
             return logits
         never = ops.one_hot(self.mask_token_id, self.vocabulary_size, dtype="float32")
@@ -312,11 +314,13 @@ def _after_embedding(backbone):
         rest = keras.Model([start, *others.values()], output)
     not_padding = 1 if getattr(backbone, "pad_token_id", 0) == 0 else 0
 
-    def encode(x, training=False):
+    def encode(x, valid=None, training=False):
         shape = ops.shape(x)[:2]
         fill = {"token_ids": not_padding, "padding_mask": 1, "segment_ids": 0}
-        told = [ops.full(shape, fill[name], dtype="int32") for name in others]
-        return rest([x, *told], training=training)
+        told = {name: ops.full(shape, fill[name], dtype="int32") for name in others}
+        if valid is not None:
+            told["padding_mask"] = ops.cast(valid, "int32")
+        return rest([x, *told.values()], training=training)
 
     return encode
 

@@ -11,26 +11,26 @@ SIZES = {
 }
 
 
-def check_sizes(denoiser):
+def check_sizes(network):
     """What sizes must be beside each other, and in the memory of this machine."""
-    if denoiser.position == "learned" and denoiser.length is None and denoiser.grid is None:
+    if network.position == "learned" and network.length is None and network.grid is None:
         raise ValueError("`position='learned'` needs `length` (or `grid`) to size its table.")
-    if denoiser.hidden_dim % denoiser.num_heads:
+    if network.hidden_dim % network.num_heads:
         raise ValueError(
-            f"`num_heads` must divide `hidden_dim`. Received: num_heads={denoiser.num_heads}, "
-            f"hidden_dim={denoiser.hidden_dim}"
+            f"`num_heads` must divide `hidden_dim`. Received: num_heads={network.num_heads}, "
+            f"hidden_dim={network.hidden_dim}"
         )
-    multiple = 2 if denoiser.grid is None else 4
-    if denoiser.position == "rotary" and (denoiser.hidden_dim // denoiser.num_heads) % multiple:
+    multiple = 2 if network.grid is None else 4
+    if network.position == "rotary" and (network.hidden_dim // network.num_heads) % multiple:
         raise ValueError(
             f"Rotary positions need heads of a multiple of {multiple} features. "
-            f"Received: {denoiser.hidden_dim} / {denoiser.num_heads} = "
-            f"{denoiser.hidden_dim // denoiser.num_heads}"
+            f"Received: {network.hidden_dim} / {network.num_heads} = "
+            f"{network.hidden_dim // network.num_heads}"
         )
-    learned = denoiser.length if denoiser.position == "learned" and denoiser.length else 0
-    tables = denoiser.num_states + denoiser.vocabulary_size + 2 * denoiser.cond_dim + learned
-    block = 4 * denoiser.hidden_dim + 2 * denoiser.mlp_dim + 6 * denoiser.cond_dim
-    numbers = denoiser.hidden_dim * (tables + denoiser.num_layers * block)
+    learned = network.length if network.position == "learned" and network.length else 0
+    tables = network.num_states + network.vocabulary_size + 2 * network.cond_dim + learned
+    block = 4 * network.hidden_dim + 2 * network.mlp_dim + 6 * network.cond_dim
+    numbers = network.hidden_dim * (tables + network.num_layers * block)
     names = ("vocabulary_size", "num_states", "hidden_dim", "num_layers", "mlp_dim", "cond_dim")
-    sizes = ", ".join(f"{name}={getattr(denoiser, name)}" for name in names)
-    checks.weights_fit(f"A denoiser of {sizes}", numbers, denoiser.variable_dtype)
+    sizes = ", ".join(f"{name}={getattr(network, name)}" for name in names)
+    checks.weights_fit(f"A denoiser of {sizes}", numbers, network.variable_dtype)

@@ -125,7 +125,8 @@ class TransformerBlock(layers.Layer):
             `(batch, other, num_heads, head_dim)`, or `None`. In a `BlockDenoiser`'s cache a head's
             tokens lie together: `(batch, num_heads, other, head_dim)`, with `cached`.
         attention_mask: which of the other tokens and then its own a token attends to, bool
-            `(length, other + length)`; all of them by default.
+            `(length, other + length)`, or `(batch, heads or 1, length or 1, other + length)`; all of
+            them by default.
         cached: whether the memory is a cache.
         return_memory: whether to return `x, (keys, values)`, in the order of `memory`.
 
@@ -192,7 +193,7 @@ class TransformerBlock(layers.Layer):
         else:
             if memory is not None:
                 key, value = (ops.concatenate(pair, axis=1) for pair in zip(memory, own, strict=True))
-            if attention_mask is not None:
+            if attention_mask is not None and len(attention_mask.shape) == 2:
                 attention_mask = ops.expand_dims(attention_mask, (0, 1))
             query, key, value = (ops.cast(part, dtype) for part in (query, key, value))
             mixed = ops.dot_product_attention(query, key, value, mask=attention_mask)

@@ -185,6 +185,8 @@ class DiffusionModel(Generation, Evaluation, Adapting, backend.StatefulTrainStep
             names.append("known")
         if self.capabilities.step_conditioning:
             names.append("step_size")
+        if self.capabilities.padding:
+            names.append("valid")
         inputs = {name: getattr(conditions, name) for name in names}
         return {name: value for name, value in inputs.items() if value is not None}
 

@@ -1,8 +1,8 @@
 """Sampling from a model: what is asked is checked here, and drawn by a `Sampler`."""
 
 from keras_dmmd import backend, checks, random, samplers
+from keras_dmmd.sampling import buckets, truncation
 from keras_dmmd.sampling import prompts as reading
-from keras_dmmd.sampling import truncation
 from keras_dmmd.sampling.grids import calls_of
 from keras_dmmd.sampling.request import Request
 from keras_dmmd.sampling.sampler import Sampler
@@ -115,12 +115,17 @@ class Generation:
             self.build((None, length))
         seed = random.as_key(seed)
         size = self.capabilities.block_size or length
+        wanted = length
         stepper = self.sampler if sampler is None else samplers.get(sampler)
         grid = self._grid(stepper, steps, times, conditions, size)
         frames = len(grid) * length // size if trajectory else 1
         checks.fits(
             f"n={n} samples of length={length}, trajectory={trajectory},", 4 * n * length * frames
         )
+        if self._is_padded(length, jit_compile):
+            most = self.capabilities.max_length
+            length = size = buckets.up(length) if most is None else min(buckets.up(length), most)
+            conditions = conditions.padded(n, wanted, length)
         request = Request(
             n=n,
             length=length,
@@ -142,12 +147,17 @@ class Generation:
             self._samplers[jit_compile] = Sampler(self, jit_compile)
         with reads(self):
             found = self._samplers[jit_compile](request, seed, verbose)
-        samples = found.tokens if found.trajectory is None else found.trajectory
+        samples = (found.tokens if found.trajectory is None else found.trajectory)[..., :wanted]
         if are_texts and not trajectory:
             samples = self.tokenizer.decode(samples)
         more = [(return_calls, found.calls), (return_entropies, found.entropies)]
         more = [value for is_asked, value in more if is_asked]
         return (samples, *more) if more else samples
+
+    def _is_padded(self, length, jit_compile):
+        """Whether sequences are filled up to one of few lengths, as steps are compiled for each."""
+        pads = self.capabilities.padding and self.capabilities.grid is None and backend.COMPILES
+        return pads and bool(jit_compile) and length != self.length
 
     @property
     def trace_count(self):
