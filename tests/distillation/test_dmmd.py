@@ -241,7 +241,16 @@ def test_without_xla_and_eager(options, monkeypatch):
         np.testing.assert_allclose(values, histories[1][name], rtol=2e-3, atol=2e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("kind", ["tf.data", "PyDataset", "DataLoader", "Grain"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "tf.data",
+        *(
+            pytest.param(kind, marks=pytest.mark.long_compilation)
+            for kind in ("PyDataset", "DataLoader", "Grain")
+        ),
+    ],
+)
 def test_fit_takes_any_input(kind):
     model = distiller()
     model.compile()

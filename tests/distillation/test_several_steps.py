@@ -48,9 +48,9 @@ def test_a_copy_that_is_told_is_the_same_at_first():
 
 def test_sampling_tells_the_size_of_the_step(monkeypatch):
     model = randomise(small_model(step_conditioning=True))
-    found = told(model, monkeypatch)
-    model.generate(2, steps=4, jit_compile=False)
     if keras.backend.backend() == "torch":  # elsewhere the step is traced, once
+        found = told(model, monkeypatch)
+        model.generate(2, steps=4)
         np.testing.assert_allclose(found, 0.25)
         found.clear()
         model.generate(2, times=[1, 0.5, 0.4, 0])

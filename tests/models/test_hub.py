@@ -106,6 +106,7 @@ def test_tokens_on_both_sides_count(kind):
         assert np.abs(numpy(denoiser(other, t)) - base)[0, 2].max() > 1e-6
 
 
+@pytest.mark.long_compilation
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_backbone_becomes_a_teacher_and_a_student(kind, tmp_path):
     """A copy of its own; the noise starts without effect; a preset brings it back."""

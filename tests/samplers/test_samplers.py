@@ -50,7 +50,17 @@ def model_of(kind, process=None):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", ["plain", "classes", "self-conditioning", "noise", "blocks"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "plain",
+        "blocks",
+        *(
+            pytest.param(kind, marks=pytest.mark.long_compilation)
+            for kind in ("classes", "self-conditioning", "noise")
+        ),
+    ],
+)
 def test_every_sampler_with_everything(name, kind):
     """Prompts stay, all is filled, calls are counted, and the same seed gives the same samples."""
     model = model_of(kind)

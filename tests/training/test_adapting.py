@@ -133,6 +133,7 @@ def test_a_merged_model_does_the_same(kind):
     np.testing.assert_allclose(kernel, expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.long_compilation
 def test_integers_are_made_floats_of_every_layout():
     """Of `Dense` and `Embedding` here; `EinsumDense` and a table in two directions below."""
     before = randomise(small_model())
@@ -166,6 +167,7 @@ def requantized(model):
     return model, target
 
 
+@pytest.mark.long_compilation
 @pytest.mark.parametrize("tie_weights", [True, False])
 @pytest.mark.parametrize("cap", [None, 2.0])
 def test_a_table_of_integers_lets_gradients_through(tie_weights, cap):
