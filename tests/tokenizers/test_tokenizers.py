@@ -124,7 +124,7 @@ def test_long_and_short_texts_are_reported():
         ValueError, match="2 of 3 texts .* more than length=2 .*index 1.*index 2, has 4"
     ):
         CharacterTokenizer(end=True).encode_batch(["ab", "abc", "abcd"], length=2)
-    with pytest.raises(ValueError, match="1 of 2 texts .* fewer than 2 .*index 1.*no end token"):
+    with pytest.raises(ValueError, match="1 of 2 texts .* fewer than length=2 .*index 1.*no end token"):
         CharacterTokenizer().encode_batch(["ab", "a"], length=2)
 
 
