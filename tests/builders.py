@@ -25,6 +25,9 @@ PROCESSES = [
     kd.HybridDiffusion(3),
 ]
 
+# Of what is compiled for long elsewhere, and whose parts run on every backend.
+ON_TORCH = pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiles for long")
+
 
 def small_model(process=None, dtype=None, seed=0, **kwargs):
     """A model of one small block over 5 tokens."""

@@ -14,12 +14,10 @@ import pytest
 
 import keras_dmmd as kd
 from examples import make_notebooks
+from tests.builders import ON_TORCH
 
 EXAMPLES = pathlib.Path(make_notebooks.__file__).parent
 pytestmark = pytest.mark.slow
-ON_TORCH = pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="compiles for a minute; its parts run on every backend"
-)
 
 
 def run_example(name, folder, **settings):

@@ -3,9 +3,10 @@ import json
 import pytest
 
 from benchmarks import calls
+from tests.builders import ON_TORCH
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 @pytest.mark.slow
 def test_tiny_run_and_its_resumption(tmp_path, capsys):
     arguments = ["--set", "digits", "--ranges", "1-4", "2", "--calls", "1", "2", "--rounds", "2"]

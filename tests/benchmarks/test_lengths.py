@@ -1,11 +1,10 @@
 import json
 
-import pytest
-
 from benchmarks import lengths
+from tests.builders import ON_TORCH
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_lengths(tmp_path):
     few = ["--texts", "8", "--updates", "2", "--rounds", "2", "--batch-size", "4", "--samples", "3"]
     lengths.main([*few, "--calls", "2", "--weights", "1", "2", "--path", str(tmp_path)])

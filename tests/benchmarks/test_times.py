@@ -3,9 +3,10 @@ import json
 import pytest
 
 from benchmarks import times
+from tests.builders import ON_TORCH
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_times(tmp_path, monkeypatch):
     monkeypatch.setitem(times.NETWORKS, "small", (3, 4, {}))
     arguments = ["--networks", "small", "--students", "--batch-size", "2", "--repeats", "1"]

@@ -1,11 +1,10 @@
 import json
 
-import pytest
-
 from benchmarks import toy_calls
+from tests.builders import ON_TORCH
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_tiny_run(tmp_path):
     ways = ["1 to 8", "1 to 8, critic not told", "2"]
     arguments = ["--ways", *ways, "--seeds", "1", "--pretrain", "2", "--rounds", "2"]

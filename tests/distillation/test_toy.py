@@ -14,7 +14,7 @@ ON_JAX = pytest.mark.skipif(
 )
 
 
-@pytest.mark.long_compilation
+@ON_JAX
 def test_two_coins_in_one_step_need_a_random_input():
     """Masks carry no information: without noise, one call draws two coins apart or always alike.
 
