@@ -9,6 +9,7 @@ sampled with 1 to 64 calls. What is done lies in the folder: the same command go
 import argparse
 import json
 import os
+import time
 
 import keras
 import numpy as np
@@ -17,8 +18,10 @@ import keras_dmmd as kd
 from benchmarks.common import print_table, write_json
 from examples.train_sequence_teacher import load
 from keras_dmmd import metrics
+from keras_dmmd.evaluation.machine import machine
 
 CALLS = [1, 2, 4, 8, 16, 32, 64]
+CARD = ("rounds", "learning_rate", "options", "policy", "seed")
 
 
 def digits(args, teacher):
@@ -50,12 +53,27 @@ def proteins(args, teacher):
     return train, [judged, metrics.UnigramEntropy(), metrics.Diversity(8)]
 
 
+def moses(args, teacher):
+    _, train, _ = load("moses", args.path, args.cache)
+
+    def scores(ids):
+        found = metrics.score_molecules(teacher.tokenizer.decode(ids), k=len(ids))
+        return {"validity": found["validity"], "unique": found[f"unique@{len(ids)}"]}
+
+    return train, [
+        metrics.SampleScore(scores, "molecules"),
+        metrics.UnigramEntropy(),
+        metrics.Diversity(8),
+    ]
+
+
 # By set: teacher, data, rows of a batch, samples of a cell.
 SETS = {
     "digits": ("digits_masked_teacher", digits, 60, 1000),
     "digits_uniform": ("digits_uniform_teacher", digits, 60, 1000),
     "sotu": ("sotu_chars_teacher", sotu, 128, 200),
     "proteins": ("proteins_teacher", proteins, 512, 1000),
+    "moses": ("moses_teacher", moses, 256, 500),
 }
 
 
@@ -65,10 +83,19 @@ def number_or_range(text):
     return (int(low), int(high)) if high else int(low)
 
 
+def place_of(calls, args):
+    """The folder of the student for some calls."""
+    name = calls if isinstance(calls, int) else "-".join(map(str, calls))
+    return os.path.join(args.folder, args.set, f"student_{name}_seed_{args.seed}")
+
+
+def title_of(calls):
+    return f"student for {calls if isinstance(calls, int) else ' to '.join(map(str, calls))}"
+
+
 def student_for(calls, args, teacher, rows, batch_size):
     """The student for some calls, a number or a pair; from the folder if it is there."""
-    name = calls if isinstance(calls, int) else "-".join(map(str, calls))
-    place = os.path.join(args.folder, args.set, f"student_{name}_seed_{args.seed}")
+    place = place_of(calls, args)
     if os.path.exists(os.path.join(place, "config.json")):
         return kd.from_preset(place)
     keras.utils.set_random_seed(args.seed)
@@ -78,6 +105,7 @@ def student_for(calls, args, teacher, rows, batch_size):
         **kd.annealed_optimizers(epoch * (args.rounds // epoch), args.learning_rate),
         jit_compile=keras.backend.backend() != "torch",
     )
+    start = time.time()
     distiller.fit(
         rows,
         batch_size=batch_size,
@@ -86,8 +114,38 @@ def student_for(calls, args, teacher, rows, batch_size):
         verbose=2,
         callbacks=[kd.callbacks.BackupAndResume(os.path.join(place, "backup"))],
     )
-    kd.presets.save_to_preset(distiller.student, place)
+    kd.presets.save_to_preset(distiller.student, place, card=card(args, calls, batch_size, start))
     return kd.from_preset(place)  # as it would ship
+
+
+def card(args, calls, batch_size, start):
+    """What a student's card says of its training, which began at `start`."""
+    return {
+        "task": f"{args.set}: {title_of(calls)} network calls",
+        "script": "benchmarks/calls.py",
+        "teacher": SETS[args.set][0],
+        "batch_size": batch_size,
+        **{name: getattr(args, name) for name in CARD},
+        "minutes": round((time.time() - start) / 60, 1),
+        "machine": machine(),
+    }
+
+
+def score(place, rows, model, samples):
+    """Write into the card of a student what a table says of it: by calls, value and error."""
+    found = {
+        str(row["steps"]): {
+            name: [round(x, 4) for x in (row[name], row[f"{name}_error"]) if x is not None]
+            for name in row
+            if f"{name}_error" in row
+        }
+        for row in rows
+        if row["model"] == model
+    }
+    seeds = next(row["seeds"] for row in rows if row["model"] == model)
+    scored = {"samples": samples, "seeds": seeds, "machine": machine()}
+    card = {**kd.presets.read_card(place), "scores": found, "scored_by": scored}
+    kd.presets.save_to_preset(kd.from_preset(place), place, card=card)
 
 
 def parse(argv):
@@ -118,8 +176,7 @@ def main(argv=None):
     rows, judges = data(args, kd.from_preset(preset))
     models = {"teacher": kd.from_preset(preset)}
     for calls in args.ranges:
-        name = calls if isinstance(calls, int) else " to ".join(map(str, calls))
-        models[f"student for {name}"] = student_for(
+        models[title_of(calls)] = student_for(
             calls, args, kd.from_preset(preset), rows, args.batch_size or batch_size
         )
     if args.train_only:
@@ -136,6 +193,8 @@ def main(argv=None):
     )
     print(f"{report.title}\n{report}")
     found = [{k: v for k, v in row.items() if k != "step_entropies"} for row in report.rows]
+    for calls in args.ranges:
+        score(place_of(calls, args), found, title_of(calls), args.samples or samples)
     kwargs = {} if args.results is None else {"folder": args.results}
     write_json(f"calls_{args.set}", found, vars(args), **kwargs)
     print_table(found, ["model", "calls", "seconds_per_sample"])

@@ -215,8 +215,7 @@ class DMMDDistiller(Distiller):
         step_size, gap_key = self._draw_step_size(batch_size, gap_key)
         t = ops.minimum(s + random.uniform((batch_size,), gap_key) * step_size, 1.0)
         _, z_t, _, conditions = corrupt_batch(self.teacher, inputs, t, corrupt_key)
-        if self.is_for_several:
-            conditions = conditions._replace(step_size=step_size)
+        conditions = conditions._replace(step_size=step_size)
         shown, noise_key = self.student.self_condition(z_t, t, conditions, noise_key)
         logits = self.student.logits(z_t, t, shown, seed=noise_key)
         log_probs = self.process.log_mean(logits, z_t, t)
@@ -224,15 +223,10 @@ class DMMDDistiller(Distiller):
         z_s = conditions.place(self.renoised(x, z_t, s, t, renoise_key))
         return Draw(log_probs, x, z_t, z_s, s, conditions)
 
-    @property
-    def is_for_several(self):
-        """Whether the student is made for several numbers of calls."""
-        return isinstance(self.steps, tuple)
-
     def _draw_step_size(self, batch_size, key):
-        """`1/k`, `(batch,)` where there are several k, one for each example; a key to go on with."""
-        if not self.is_for_several:
-            return 1.0 / self.steps, key
+        """`1/k`, `(batch,)`, of each example its own where there are several k; a key to go on with."""
+        if isinstance(self.steps, int):
+            return ops.full((batch_size,), 1.0 / self.steps), key
         steps_key, key = random.split(key, 2)
         low, high = self.steps
         octaves = random.uniform((batch_size,), steps_key) * math.log(high / low)

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+import keras_dmmd as kd
 from benchmarks import calls
 from tests.builders import ON_TORCH
 
@@ -23,3 +24,7 @@ def test_tiny_run_and_its_resumption(tmp_path, capsys):
         (model, k) for model in models for k in (1, 2)
     )
     assert all(row["frechet_distance"] > 0 for row in rows)
+    card = kd.presets.read_card(tmp_path / "digits" / "student_1-4_seed_0")
+    (row,) = (r for r in rows if r["model"] == "student for 1 to 4" and r["steps"] == 2)
+    assert card["scores"]["2"]["diversity_8"][0] == pytest.approx(row["diversity_8"], abs=1e-4)
+    assert card["rounds"] == 2 and card["teacher"] == "digits_masked_teacher"

@@ -75,6 +75,16 @@ def test_every_example_has_a_number_of_calls_of_its_own(monkeypatch):
     assert masked.any() and (numpy(draw.s) <= 1).all()
 
 
+def test_a_student_that_is_told_goes_on_for_one_number_of_calls(monkeypatch):
+    """It is told that number, as it will be when it samples; teacher and critic need not be."""
+    student = small_model(step_conditioning=True)
+    distiller = kd.DMMDDistiller(small_model(), student, steps=4)
+    assert not distiller.critic.capabilities.step_conditioning
+    found = told(student, monkeypatch)
+    distiller.role_losses("student", tokens(6), key())
+    np.testing.assert_array_equal(found, np.full((1, 6), 0.25, "float32"))
+
+
 def test_it_trains_saves_and_goes_on(tmp_path):
     distiller = kd.DMMDDistiller(small_model(), steps=(1, 4), seed=3)
     distiller.compile()
@@ -116,7 +126,7 @@ def test_a_given_student_must_be_told():
     with pytest.raises(ValueError, match="the critic must be told how far a step goes"):
         kd.DMMDDistiller(teacher, own, teacher.copy(), steps=(1, 4))
     made = kd.DMMDDistiller(teacher, own, steps=(1, 4))
-    assert made.is_for_several and made.critic.capabilities.step_conditioning
+    assert made.critic.capabilities.step_conditioning
 
 
 def test_student_and_critic_are_told_and_the_teacher_is_not(monkeypatch):
