@@ -193,7 +193,7 @@ GOOD = {
     "n": ["2", "1"],
     "name": ["'named'"],
     "noise": ["None", "'gaussian'", "'token'"],
-    "noise_scale": ["0.0", "0.1"],
+    "noise_scale": ["0.0", "0.1", "'auto'"],
     "norm_epsilon": ["1e-6"],
     "norm_scale": ["False", "True"],
     "notes": ["None", "{'n': 'a number'}"],

@@ -2,14 +2,17 @@
 
 import math
 
+from keras_dmmd.models import NoiseConditioning
+
 
 def begin_student(teacher, steps, noise, noise_scale, adapters, seed):
     """A copy with a random input, which is told how far a step goes where it is for several `steps`."""
     several = isinstance(steps, tuple)
     student = _copy(teacher, steps, adapters, noise=noise, seed=seed + 2, name="student")
     student.steps = round(math.sqrt(math.prod(steps))) if several else steps
-    if noise_scale and noise is not None:
-        student.capabilities.noise_layer.perturb(noise_scale, seed + 6)
+    layer = student.capabilities.noise_layer
+    if isinstance(layer, NoiseConditioning):
+        layer.perturb(layer.default_scale if noise_scale == "auto" else noise_scale, seed + 6)
     return student
 
 
@@ -31,11 +34,13 @@ def default_renoise(process):
 
 
 def default_noise(teacher):
-    """`"pyramid"`, `"gaussian"` or `None`, by the teacher's process and the shape of its data.
+    """`"token"`, `"gaussian"` or `None`, by the teacher's process and the shape of its data.
 
     From a constant start a student without a random input has one prediction for all samples: in one
-    call it can only draw each token on its own.
+    call it can only draw each token on its own. Random tokens that act from the start halve the distance
+    of images that are drawn in one call or two; texts gain nothing, and molecules lose
+    (benchmarks/calls.py, docs/results.md).
     """
     if not teacher.process.constant_prior:
         return None
-    return "gaussian" if teacher.capabilities.grid is None else "pyramid"
+    return "gaussian" if teacher.capabilities.grid is None else "token"

@@ -98,8 +98,11 @@ class DMMDDistiller(Distiller):
         max_log_ratio: bound on `|log x̂_θ - log x̂_φ|` in the student's loss, in nats, or `None`: without
             it a confident teacher drives the student into a single mode.
         noise: the student's random input when it is copied: `"gaussian"`, `"pyramid"`, `"token"`,
-            `None`, or `"auto"`: a pyramid for images and Gaussian noise for sequences under masked
+            `None`, or `"auto"`: random tokens for images and Gaussian noise for sequences under masked
             diffusion, none under uniform diffusion, whose start is random already.
+        noise_scale: how strongly it acts before the first round, the standard deviation of what its
+            projection starts from: 0.5 for random tokens and 0 for the others by default. With 0 the
+            student starts as its teacher, and cannot break a symmetry.
         seed: of all the draws.
 
     Call arguments:
@@ -143,7 +146,7 @@ class DMMDDistiller(Distiller):
         time_weighting="constant",
         max_log_ratio=3.0,
         noise="auto",
-        noise_scale=0.0,
+        noise_scale="auto",
         seed=0,
         **kwargs,
     ):
@@ -160,7 +163,8 @@ class DMMDDistiller(Distiller):
         teacher_weight = checks.number("teacher_weight", teacher_weight)
         # Gradients of an infinite one would explode.
         top_p_penalty = checks.number("top_p_penalty", top_p_penalty, above=0.0)
-        noise_scale = checks.number("noise_scale", noise_scale)
+        if noise_scale != "auto":
+            noise_scale = checks.number("noise_scale", noise_scale)
         if adapters is not None:
             adapters = checks.count("adapters", adapters)
         if max_log_ratio is not None:

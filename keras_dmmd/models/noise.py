@@ -3,7 +3,8 @@
 A masked student starts from a constant, all masks: all that one call can do is to draw each token on
 its own. Given noise, different noise can mean different samples, so the tokens of one call can agree.
 Each layer here draws its noise, and projects it into the token embeddings through a projection that
-starts at zero: a student that was just copied from its teacher still gives its teacher's logits.
+starts at zero: a student that was just copied from its teacher still gives its teacher's logits. Where
+that leaves it without a way to break a symmetry, `perturb` lets noise act from the start.
 """
 
 import math
@@ -19,7 +20,12 @@ class NoiseConditioning(layers.Layer):
 
     Args:
         hidden_dim: features of a token embedding.
+
+    Attributes:
+        default_scale: how strongly a distiller lets it act before the first round, see `perturb`.
     """
+
+    default_scale = 0.0
 
     def __init__(self, hidden_dim, **kwargs):
         super().__init__(**kwargs)
@@ -40,6 +46,8 @@ class NoiseConditioning(layers.Layer):
         as in drawing a permutation in one call, it finds no way to.
         """
         scale = checks.number("scale", scale)
+        if not scale:
+            return
         for i, weight in enumerate(self.project.weights):
             key = random.split(seed, len(self.project.weights))[i]
             weight.assign(weight + ops.cast(scale * random.normal(weight.shape, key), weight.dtype))
@@ -120,6 +128,8 @@ class PyramidNoise(GaussianNoise):
 @keras.saving.register_keras_serializable("keras_dmmd")
 class TokenNoise(NoiseConditioning):
     """One random symbol at every position, `(batch, length)`: as a uniform student starts."""
+
+    default_scale = 0.5
 
     def __init__(self, hidden_dim, symbols=32, **kwargs):
         super().__init__(hidden_dim, **kwargs)

@@ -141,5 +141,8 @@ def test_noise_that_acts_from_the_start(noise):
             np.testing.assert_array_equal(a, b)
         first, second = (numpy(own.student.logits(z, t, seed=seed)) for seed in (0, 1))
         assert (np.abs(first - second).max() > 1e-3) == (scale > 0)
+    standard = kd.DMMDDistiller(teacher, noise=noise, steps=2).student.capabilities.noise_layer
+    weights = np.concatenate([numpy(w).reshape(-1) for w in standard.weights])
+    assert weights.std() == pytest.approx({"gaussian": 0.0, "token": 0.5}[noise], abs=0.05)
     distiller = kd.DMMDDistiller(teacher, noise=None, noise_scale=0.5, steps=2)
     assert distiller.student.capabilities.noise_layer is None
