@@ -4,6 +4,7 @@ Every function takes a `seed`: an integer, a `keras.random.SeedGenerator`, or a 
 `row_keys` returned. The same integer or key gives the same numbers again; a generator moves on.
 """
 
+import math
 import numbers
 
 import keras
@@ -12,6 +13,7 @@ from keras import ops
 from keras_dmmd import backend, checks
 
 GOLDEN = -1640531527  # the golden ratio's fraction in units of 2^-32, as a signed integer
+MANY = 2048  # things, among which a draw is by groups
 
 
 def as_key(seed):
@@ -141,6 +143,48 @@ def categorical(log_probs, seed):
             f"`log_probs` must have shape (..., K). Received: shape {tuple(log_probs.shape)}"
         )
     log_probs = ops.cast(log_probs, "float32")
-    inverse = ops.exp(ops.max(log_probs, axis=-1, keepdims=True) - log_probs)  # 1 / p_k, up to a factor
-    race = inverse * exponential(ops.shape(log_probs), seed)
-    return ops.cast(ops.argmin(race, axis=-1), "int32")
+    *shape, size = ops.shape(log_probs)
+    return winner(log_probs, race(shape, size, seed))
+
+
+def race(shape, size, seed):
+    """What decides a draw among `size` things: exponential numbers `(*shape, n)`, for `winner`.
+
+    One for each thing; of many things one for each of √size groups, and one for each place in a group.
+    """
+    if size < MANY:
+        return exponential((*shape, size), seed)
+    parts = zip(_groups(size), split(seed, 2), strict=True)
+    return ops.concatenate([exponential((*shape, n), key) for n, key in parts], axis=-1)
+
+
+def winner(log_probs, race):
+    """Who wins a race, int32 `(...)`: see `categorical`.
+
+    Among many things the race is held twice, between groups of them, each as likely as all of its
+    things together, and in the group that won: the least of exponential times is exponential itself, at
+    the sum of their rates. So a draw reads its probabilities once and needs 2 √K random numbers.
+
+    Args:
+        log_probs: float32 `(..., K)`.
+        race: what `race` returned for `(...)` and K.
+    """
+    size = log_probs.shape[-1]
+    largest = ops.max(log_probs, axis=-1, keepdims=True)
+    if size < MANY:
+        inverse = ops.exp(largest - log_probs)  # 1 / p_k, up to a factor
+        return ops.cast(ops.argmin(inverse * race, axis=-1), "int32")
+    number, width = _groups(size)
+    probs = ops.exp(log_probs - largest)
+    spare = [(0, 0)] * (len(probs.shape) - 1) + [(0, number * width - size)]
+    probs = ops.reshape(ops.pad(probs, spare), (*ops.shape(probs)[:-1], number, width))
+    group = ops.argmin(race[..., :number] / ops.sum(probs, axis=-1), axis=-1)
+    own = ops.take_along_axis(probs, ops.expand_dims(group, (-2, -1)), axis=-2)
+    place = ops.argmin(race[..., number:] / ops.squeeze(own, -2), axis=-1)
+    return ops.cast(group * width + place, "int32")
+
+
+def _groups(size):
+    """How many groups many things are divided into, and how many things each has at most."""
+    width = 2 ** math.ceil(math.log2(size) / 2)
+    return -(-size // width), width

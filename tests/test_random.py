@@ -12,6 +12,13 @@ from keras_dmmd import random
 few = settings(max_examples=15, deadline=None, derandomize=True)
 
 
+@pytest.fixture(params=["one race", "groups"])
+def races(request, monkeypatch):
+    """Draws as among few things, and as among many."""
+    if request.param == "groups":
+        monkeypatch.setattr(random, "MANY", 2)
+
+
 def draw(seed, n=64):
     return ops.convert_to_numpy(random.uniform((n,), seed))
 
@@ -176,6 +183,7 @@ def test_randint_reaches_every_value_equally_often():
     assert np.abs(counts - n / K).max() < 5 * math.sqrt(n / K)
 
 
+@pytest.mark.usefixtures("races")
 def test_categorical_frequencies_by_chi_square():
     n = 200_000
     probs = np.array([0.3, 0.25, 0.2, 0.1, 0.1, 0.04, 0.009, 0.001])
@@ -185,6 +193,7 @@ def test_categorical_frequencies_by_chi_square():
     assert chi_square < 29.9  # the 99.99% point for 7 degrees of freedom
 
 
+@pytest.mark.usefixtures("races")
 def test_categorical_rows_are_drawn_on_their_own():
     logits = np.log(np.array([[0.9, 0.1], [0.2, 0.8]], "float32"))
     logits = np.broadcast_to(logits, (20_000, 2, 2))
@@ -200,16 +209,31 @@ def test_categorical_is_deterministic():
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.usefixtures("races")
 def test_categorical_never_picks_an_impossible_category():
     logits = np.full((100_000, 6), -np.inf, "float32")
     logits[:, 1], logits[:, 4] = 0.0, -12.0
     assert set(np.unique(ops.convert_to_numpy(random.categorical(logits, 5)))) <= {1, 4}
 
 
+@pytest.mark.usefixtures("races")
 def test_a_certain_category_always_wins():
     logits = np.full((1_000_000, 2), -np.inf, "float32")
     logits[:, 1] = -3.0
     assert (ops.convert_to_numpy(random.categorical(logits, 6)) == 1).all()
+
+
+def test_a_draw_among_many_needs_few_random_numbers():
+    words, n = 50_257, 300
+    race = random.race((n,), words, 1)
+    assert race.shape == (n, 256 + 197)
+    logits = np.full((n, words), -30.0, "float32")
+    logits[:, [3, 40_000, 50_256]] = np.log([0.5, 0.3, 0.2]) + 5.0
+    draws = ops.convert_to_numpy(random.winner(ops.convert_to_tensor(logits), race))
+    counts = [(draws == place).sum() for place in (3, 40_000, 50_256)]
+    assert sum(counts) == n
+    np.testing.assert_allclose(np.array(counts) / n, [0.5, 0.3, 0.2], atol=5 * math.sqrt(0.25 / n))
+    np.testing.assert_array_equal(draws, ops.convert_to_numpy(random.categorical(logits, 1)))
 
 
 @pytest.mark.heavy

@@ -22,6 +22,7 @@ __all__ = [
     "keep_unfused",
     "keeper",
     "key",
+    "map_tiles",
     "no_gradient",
     "normal",
     "on_cpu",
@@ -97,6 +98,24 @@ def value_and_grad(fn, variables):
     (loss, (aux, updates)), gradients = jax.value_and_grad(pure, has_aux=True)(values)
     scope.state_mapping.update(updates)
     return (loss, aux), gradients
+
+
+def map_tiles(fn, tensors, n):
+    def active(_, *tile):
+        return fn(*tile)
+
+    def passive(zeros, *_):
+        return zeros
+
+    # What is made again is all but the number: a branch within would keep the weights once a tile.
+    @jax.checkpoint
+    def tile_of(i, zeros, *tile):
+        return jax.lax.cond(i < n, active, passive, zeros, *tile)
+
+    found = jax.eval_shape(fn, *(x[0] for x in tensors))
+    zeros = tuple(jnp.zeros(x.shape, x.dtype) for x in found)
+    numbers = jnp.arange(tensors[0].shape[0])
+    return jax.lax.map(lambda part: tile_of(part[0], zeros, *part[1:]), (numbers, *tensors))
 
 
 def no_gradient():

@@ -3,6 +3,7 @@
 import math
 
 import torch
+import torch.utils.checkpoint
 from keras.src.backend.torch.core import get_device
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "keep_unfused",
     "keeper",
     "key",
+    "map_tiles",
     "no_gradient",
     "normal",
     "on_cpu",
@@ -150,6 +152,24 @@ def keep_unfused(x, z):
     """`x`: nothing is fused."""
     del z
     return x
+
+
+def map_tiles(fn, tensors, n):
+    tiles = list(zip(*(x.unbind(0) for x in tensors), strict=True))
+    found = []
+    for tile in tiles[: int(n)]:
+        if torch.is_grad_enabled():
+            kept = torch.utils.checkpoint.checkpoint(
+                fn, *tile, use_reentrant=False, preserve_rng_state=False
+            )
+        else:
+            kept = fn(*tile)
+        found.append(kept)
+    if not found:  # their number, and nothing in them
+        found = [tuple(0.0 * x for x in fn(*tiles[0]))]
+    rest = [torch.zeros_like(x) for x in found[0]]
+    found += [rest] * (len(tiles) - len(found))
+    return tuple(torch.stack(values) for values in zip(*found, strict=True))
 
 
 def no_gradient():

@@ -15,6 +15,7 @@ from keras_dmmd.tensors import (
     per_token,
     total,
 )
+from keras_dmmd.vocabulary import Logits
 
 # Weights and posteriors have poles at the ends of time: training times stay this far inside.
 TIME_EPSILON = 1e-4
@@ -257,8 +258,11 @@ class DiffusionProcess(abc.ABC):
         return -derivative / ops.maximum(alpha, WEIGHT_FLOOR)
 
     def loss(self, logits, x, z_t, t, where=None):
-        """The training loss of each example, `(batch,)`, summed over positions, or those in `where`."""
-        return self.loss_weight(t) * total(gather(self.cost(logits, z_t, t), x), where)
+        """The training loss of each example, `(batch,)`, summed over positions, or those in `where`.
+
+        `logits` are a table `(batch, length, K)`, or `keras_dmmd.vocabulary.Logits`.
+        """
+        return self.loss_weight(t) * self._cost_of(x, self.cost, logits, z_t, t, where)
 
     def nelbo(self, logits, x, z_t, t, where=None):
         """The integrand of the negative ELBO at `t`, `(batch,)` nats, summed over positions.
@@ -269,7 +273,24 @@ class DiffusionProcess(abc.ABC):
         over the data is their entropy. Both hold where `α_1 = 0`: of a schedule that leaves some signal
         (`log_linear` leaves ε), the bound's prior term is left out, as is usual.
         """
-        return self.nelbo_weight(t) * total(gather(self.nelbo_cost(logits, z_t, t), x), where)
+        return self.nelbo_weight(t) * self._cost_of(x, self.nelbo_cost, logits, z_t, t, where)
+
+    def _cost_of(self, x, cost, logits, z_t, t, where):
+        """A table of costs, read at the data, summed over positions: `(batch,)`."""
+
+        def read(logits, z_t, t, x):
+            return gather(cost(logits, z_t, t), x)
+
+        if not isinstance(logits, Logits):
+            return total(read(logits, z_t, t, x), where)
+        return total(logits.each(read, z_t, t, x, where=self.where_open(z_t, where)))
+
+    def where_open(self, z_t, where=None):
+        """Positions that carry loss, of those in `where`: bool `(batch, length)`, or `None` for all."""
+        if not self.absorbing:
+            return where
+        is_open = self.is_open(z_t)
+        return is_open if where is None else ops.logical_and(is_open, where)
 
     def training_times(self, batch_size, seed):
         """Stratified times in `[ε, 1]`, `(batch,)`."""

@@ -1,14 +1,10 @@
 """Discrete Moment Matching Distillation (D-MMD, arXiv 2603.20155)."""
 
-import math
-from typing import Any, NamedTuple
-
 import keras
 import numpy as np
 from keras import ops
 
-from keras_dmmd import backend, checks, random
-from keras_dmmd.conditions import Conditions
+from keras_dmmd import backend, checks
 from keras_dmmd.distillation.beginnings import (
     begin_critic,
     begin_student,
@@ -23,37 +19,18 @@ from keras_dmmd.distillation.checks import (
     read_steps,
 )
 from keras_dmmd.distillation.distiller import Distiller
-from keras_dmmd.losses import critic_loss, student_loss
+from keras_dmmd.distillation.proposals import Proposals
+from keras_dmmd.losses.moment_matching import critic_token_loss, student_token_loss
 from keras_dmmd.sampling import truncation
-from keras_dmmd.tensors import entropies, gather, mean_where
-from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
+from keras_dmmd.tensors import gather, mean_where, total
 
 RENOISE = ("posterior", "forward", "mixed")
 TARGET = ("hard", "soft")
 TIME_WEIGHTING = ("constant", "nelbo")
 
 
-class Draw(NamedTuple):
-    """What the student made of a batch.
-
-    Attributes:
-        log_probs: its prediction at `z_t`, `(batch, length, K)`.
-        x: a sample of it, `(batch, length)`.
-        z_t, z_s: corrupted data, and the student's sample corrupted again, `(batch, length)`.
-        s: the time of `z_s`, `(batch,)`.
-        conditions: the `Conditions` that the networks are told.
-    """
-
-    log_probs: Any
-    x: Any
-    z_t: Any
-    z_s: Any
-    s: Any
-    conditions: Conditions
-
-
 @keras.saving.register_keras_serializable("keras_dmmd")
-class DMMDDistiller(Distiller):
+class DMMDDistiller(Proposals, Distiller):
     """Distils a `DiffusionModel` into a student that samples in a few steps.
 
     The student proposes clean tokens at noise level `t`; its proposal is corrupted again to `s < t`,
@@ -211,44 +188,6 @@ class DMMDDistiller(Distiller):
     def updates(self, role):
         return self.critic_steps if role == "critic" else 1
 
-    def draw(self, inputs, key):
-        """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`: a `Draw`."""
-        s_key, gap_key, corrupt_key, noise_key, x_key, renoise_key = random.split(key, 6)
-        batch_size = batch_size_of(inputs)
-        s = self.process.training_times(batch_size, s_key)
-        step_size, gap_key = self._draw_step_size(batch_size, gap_key)
-        t = ops.minimum(s + random.uniform((batch_size,), gap_key) * step_size, 1.0)
-        _, z_t, _, conditions = corrupt_batch(self.teacher, inputs, t, corrupt_key)
-        conditions = conditions._replace(step_size=step_size)
-        shown, noise_key = self.student.self_condition(z_t, t, conditions, noise_key)
-        logits = self.student.logits(z_t, t, shown, seed=noise_key)
-        log_probs = self.process.log_mean(logits, z_t, t)
-        x = conditions.place(random.categorical(ops.stop_gradient(log_probs), x_key))
-        z_s = conditions.place(self.renoised(x, z_t, s, t, renoise_key))
-        return Draw(log_probs, x, z_t, z_s, s, conditions)
-
-    def _draw_step_size(self, batch_size, key):
-        """`1/k`, `(batch,)`, of each example its own where there are several k; a key to go on with."""
-        if isinstance(self.steps, int):
-            return ops.full((batch_size,), 1.0 / self.steps), key
-        steps_key, key = random.split(key, 2)
-        low, high = self.steps
-        octaves = random.uniform((batch_size,), steps_key) * math.log(high / low)
-        return ops.exp(-octaves) / low, key
-
-    def renoised(self, x, z_t, s, t, key):
-        """`z_s` from the student's sample `x`, by posterior, by forward corruption, or by a coin."""
-        if self.renoise == "posterior":
-            return self.process.sample_posterior(x, z_t, s, t, key)
-        if self.renoise == "forward":
-            return self.process.corrupt(x, s, key)
-        posterior_key, forward_key, coin_key = random.split(key, 3)
-        return ops.where(
-            random.uniform((ops.shape(x)[0], 1), coin_key) < 0.5,
-            self.process.sample_posterior(x, z_t, s, t, posterior_key),
-            self.process.corrupt(x, s, forward_key),
-        )
-
     def _check(self, args, kwargs):
         """Also refuse arrays without the labels that guidance needs, before anything runs."""
         super()._check(args, kwargs)
@@ -266,43 +205,67 @@ class DMMDDistiller(Distiller):
             )
 
     def teacher_logits(self, draw):
-        """The teacher's logits at `z_s`, at the wanted temperature and nucleus."""
+        """The teacher's `Logits` at `z_s`, at the wanted temperature and nucleus."""
         self._check_labels(draw.conditions.labels)
         conditions = draw.conditions._replace(step_size=None)  # the teacher's steps are small
-        logits = self.teacher.logits(draw.z_s, draw.s, conditions, self.guidance_scale)
+        logits = self.teacher.deferred_logits(draw.z_s, draw.s, conditions, self.guidance_scale)
         if self.temperature == 1.0 and self.top_p is None:
             return logits
-        return truncation.sharpen(logits, self.temperature, self.top_p, self.top_p_penalty)
+        return logits.map(
+            lambda x: truncation.sharpen(x, self.temperature, self.top_p, self.top_p_penalty)
+        )
 
     def _critic_losses(self, inputs, key):
         with backend.no_gradient():
             draw = self.draw(inputs, key)
-            teacher_probs = None
-            if self.teacher_weight:
-                teacher_log_probs = self.process.log_mean(self.teacher_logits(draw), draw.z_s, draw.s)
-                teacher_probs = ops.exp(teacher_log_probs)
-        critic_cost = self._cost(self.critic.logits(draw.z_s, draw.s, draw.conditions), draw)
-        target = draw.x if self.target == "hard" else ops.exp(draw.log_probs)
-        values = critic_loss(target, critic_cost, teacher_probs, self.teacher_weight)
-        return self._weighted(values, draw), {}
+            teacher = self.teacher_logits(draw) if self.teacher_weight else None
+        student = None if self.target == "hard" else draw.logits
+
+        def values(critic, student, teacher, x, z_t, t, z_s, s):
+            with backend.no_gradient():
+                target = x if student is None else ops.exp(self.process.log_mean(student, z_t, t))
+                probs = None if teacher is None else ops.exp(self.process.log_mean(teacher, z_s, s))
+            cost = self.process.cost(critic, z_s, s)
+            return critic_token_loss(target, cost, probs, self.teacher_weight)
+
+        critic = self.critic.deferred_logits(draw.z_s, draw.s, draw.conditions)
+        losses = critic.each(
+            values,
+            student,
+            teacher,
+            draw.x,
+            draw.z_t,
+            draw.t,
+            draw.z_s,
+            draw.s,
+            where=self._where(draw),
+        )
+        return self._weighted(total(losses), draw), {}
 
     def _student_losses(self, inputs, key):
         draw = self.draw(inputs, key)
         with backend.no_gradient():
-            critic_cost = self._cost(self.critic.logits(draw.z_s, draw.s, draw.conditions), draw)
+            critic = self.critic.deferred_logits(draw.z_s, draw.s, draw.conditions)
             # Not side by side, in the memory of both: beside the student's activations lies one pass.
-            turn = draw._replace(z_s=backend.wait_for(draw.z_s, ops.max(ops.abs(critic_cost))))
-            teacher_cost = self._cost(self.teacher_logits(turn), turn)
-            statistics = self._statistics(draw, teacher_cost, critic_cost)
-        probs = ops.exp(draw.log_probs)
-        values = student_loss(probs, teacher_cost, critic_cost, self.max_log_ratio)
-        return self._weighted(values, draw), statistics
+            turn = ops.max(ops.abs(critic.features[0]))
+            teacher = self.teacher_logits(draw._replace(z_s=backend.wait_for(draw.z_s, turn)))
 
-    def _cost(self, logits, draw):
-        """The table of costs at `z_s`, 0 where a token is given."""
-        cost = self.process.cost(logits, draw.z_s, draw.s)
-        known = draw.conditions.known
-        return cost if known is None else ops.where(ops.expand_dims(known, -1), 0.0, cost)
+        def values(student, critic, teacher, x, z_t, t, z_s, s):
+            with backend.no_gradient():
+                costs = [ops.stop_gradient(self.process.cost(x, z_s, s)) for x in (teacher, critic)]
+                ratio = gather(costs[1] - costs[0], x)
+            probs = ops.exp(self.process.log_mean(student, z_t, t))
+            return student_token_loss(probs, *costs, self.max_log_ratio), ratio
+
+        where = self._where(draw)
+        losses, ratio = draw.logits.each(
+            values, critic, teacher, draw.x, draw.z_t, draw.t, draw.z_s, draw.s, where=where
+        )
+        return self._weighted(total(losses), draw), self._statistics(draw, ratio, where)
+
+    def _where(self, draw):
+        """The positions of `z_s` that carry loss."""
+        return self.process.where_open(draw.z_s, draw.conditions.unknown)
 
     def _weighted(self, values, draw):
         """Weight losses by time; from nats per sequence to nats per token."""
@@ -312,19 +275,16 @@ class DMMDDistiller(Distiller):
             values = values * self.time_weighting(draw.s)
         return values / draw.z_t.shape[1]
 
-    def _statistics(self, draw, teacher_cost, critic_cost):
+    def _statistics(self, draw, ratio, where):
         """Means over the tokens that the student had to predict, and over those that carry loss."""
-        entropy = entropies(ops.stop_gradient(draw.log_probs))
-        open_t, open_s = self.process.is_open(draw.z_t), self.process.is_open(draw.z_s)
-        unknown = draw.conditions.unknown
-        if unknown is not None:
-            open_t, open_s = ops.logical_and(open_t, unknown), ops.logical_and(open_s, unknown)
-        ratio = gather(critic_cost - teacher_cost, draw.x)
-        mean = mean_where(open_s, ratio)
+        predicted = self.process.where_open(draw.z_t, draw.conditions.unknown)
+        everywhere = ops.ones_like(draw.z_t, dtype="bool")
+        where, predicted = (everywhere if x is None else x for x in (where, predicted))
+        mean = mean_where(where, ratio)
         return {
-            "student_entropy": mean_where(open_t, entropy),
+            "student_entropy": mean_where(predicted, draw.entropy),
             "log_ratio_mean": mean,
-            "log_ratio_std": ops.sqrt(mean_where(open_s, ops.square(ratio - mean))),
+            "log_ratio_std": ops.sqrt(mean_where(where, ops.square(ratio - mean))),
         }
 
     def get_config(self):

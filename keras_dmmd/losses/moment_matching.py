@@ -30,11 +30,17 @@ def student_loss(student_probs, teacher_cost, critic_cost, max_advantage=None):
             the mode where it never occurs. At the fixed point the bracket is 0, so a bound is no bias.
     """
     tables = _tables(student_probs=student_probs, teacher_cost=teacher_cost, critic_cost=critic_cost)
-    advantage = ops.stop_gradient(tables["teacher_cost"] - tables["critic_cost"])
     if max_advantage is not None:
         max_advantage = _number("max_advantage", max_advantage)
+    return ops.sum(student_token_loss(*tables.values(), max_advantage), axis=-1)
+
+
+def student_token_loss(student_probs, teacher_cost, critic_cost, max_advantage):
+    """The terms of `student_loss`, `(batch, length)`, of tables that are known to fit."""
+    advantage = ops.stop_gradient(teacher_cost - critic_cost)
+    if max_advantage is not None:
         advantage = ops.clip(advantage, -max_advantage, max_advantage)
-    return ops.sum(tables["student_probs"] * advantage, axis=(-2, -1))
+    return ops.sum(student_probs * advantage, axis=-1)
 
 
 def critic_loss(target, critic_cost, teacher_probs=None, teacher_weight=0.0):
@@ -56,13 +62,20 @@ def critic_loss(target, critic_cost, teacher_probs=None, teacher_weight=0.0):
     critic_cost = tables["critic_cost"]
     if are_ids and not ops.is_tensor(target):
         target = checks.ids("target", target, critic_cost.shape[-1])
-    if are_ids:
-        loss = ops.sum(gather(critic_cost, target), axis=-1)
+    target = target if are_ids else tables["target"]
+    losses = critic_token_loss(target, critic_cost, tables.get("teacher_probs"), teacher_weight)
+    return ops.sum(losses, axis=-1)
+
+
+def critic_token_loss(target, critic_cost, teacher_probs, teacher_weight):
+    """The terms of `critic_loss`, `(batch, length)`, of tables that are known to fit."""
+    if len(target.shape) == 2:
+        losses = gather(critic_cost, target)
     else:
-        loss = ops.sum(tables["target"] * critic_cost, axis=(-2, -1))
+        losses = ops.sum(target * critic_cost, axis=-1)
     if teacher_probs is not None:
-        loss = loss + teacher_weight * ops.sum(tables["teacher_probs"] * critic_cost, axis=(-2, -1))
-    return loss
+        losses = losses + teacher_weight * ops.sum(teacher_probs * critic_cost, axis=-1)
+    return losses
 
 
 def _number(name, value):

@@ -62,7 +62,7 @@ class BlockDenoiser(Denoiser):
         super().__init__(vocabulary_size, num_states, **kwargs)
         self.block_size = checks.count("block_size", block_size)
 
-    def call(
+    def features(
         self,
         z_t,
         t,
@@ -86,7 +86,7 @@ class BlockDenoiser(Denoiser):
         condition = self.condition(t, labels, step_size)
         for block, memory in zip(self.blocks, memories, strict=True):
             x = block(x, condition, angles, memory, mask, cached=cache is not None, training=training)
-        return self.predict(x, condition)
+        return self.finish(x, condition)
 
     def _read_context(self, context, length, training):
         """Memories of every block before the last, a layer each, and who attends to what."""

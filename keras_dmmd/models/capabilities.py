@@ -16,6 +16,7 @@ DEFAULTS = {
     "max_length": None,
 }
 BLOCK_METHODS = ("empty_cache", "extend")
+HEAD_METHODS = ("features", "logits")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Capabilities:
         noise_layer: the layer that projects it, whose weights a copy with another one leaves out, or
             `None`.
         step_layer: the layer that is told how far a step goes, or `None`.
+        has_head: whether its call is `logits(features(z_t, t, ...))`, the first token by token.
         training_argument: whether it is told that it is trained.
         dtype_policy: its precision, or `None`.
     """
@@ -58,6 +60,7 @@ class Capabilities:
     takes_steps: bool = False
     noise_layer: Any = None
     step_layer: Any = None
+    has_head: bool = False
     training_argument: bool = False
     dtype_policy: Any = None
 
@@ -112,6 +115,7 @@ class Capabilities:
             takes_steps=hasattr(denoiser, "step_conditioning"),
             noise_layer=layer,
             step_layer=getattr(denoiser, "step_embedding", None),
+            has_head=all(callable(getattr(denoiser, name, None)) for name in HEAD_METHODS),
             training_argument="training" in inspect.signature(denoiser.call).parameters,
             dtype_policy=getattr(denoiser, "dtype_policy", None),
         )

@@ -277,12 +277,19 @@ class Denoiser(layers.Layer):
             condition = condition + self.label_embedding(labels)
         return condition
 
-    def predict(self, x, condition):
-        """Features after the last block to logits, float32."""
+    def finish(self, x, condition):
+        """What the last block returned to what the head reads, `(batch, length, hidden_dim)`."""
         shift, scale = ops.split(self.modulation(ops.silu(condition)), 2, axis=-1)
-        return ops.cast(self.head(modulate(self.norm(x), shift, scale)), "float32")
+        return modulate(self.norm(x), shift, scale)
 
-    def call(
+    def logits(self, features):
+        """Features to logits, `(..., hidden_dim)` to `(..., K)`, float32: the head, token by token."""
+        return ops.cast(self.head(features), "float32")
+
+    def call(self, z_t, t, labels=None, training=False, **told):
+        return self.logits(self.features(z_t, t, labels, training=training, **told))
+
+    def features(
         self,
         z_t,
         t,
@@ -294,12 +301,13 @@ class Denoiser(layers.Layer):
         noise=None,
         training=False,
     ):
+        """All of a call but its head, `(batch, length, hidden_dim)`; arguments as of a call."""
         x, angles = self.embed(z_t, known, prediction, noise)
         condition = self.condition(t, labels, step_size)
         mask = None if valid is None else ops.expand_dims(valid, (1, 2))  # of keys
         for block in self.blocks:
             x = block(x, condition, angles, attention_mask=mask, training=training)
-        return self.predict(x, condition)
+        return self.finish(x, condition)
 
     def compute_output_shape(self, z_t_shape, *args, **kwargs):
         return (*z_t_shape, self.vocabulary_size)

@@ -8,6 +8,7 @@ from keras import layers, ops
 
 from keras_dmmd.models import changes, int8
 from keras_dmmd.models import noise as noise_layers
+from keras_dmmd.models.plain import plain, plain_policy
 from keras_dmmd.models.transformer import KnownEmbedding, TimeEmbedding
 
 try:
@@ -89,7 +90,7 @@ class HubDenoiser(layers.Layer):
                 f"This {type(backbone).__name__} looks back only: a denoiser reads in both directions, "
                 f"as the backbones of masked language models do, BERT's for instance.{hint}"
             )
-        kwargs.setdefault("dtype", _plain_policy(backbone.dtype_policy))
+        kwargs.setdefault("dtype", plain_policy(backbone.dtype_policy))
         super().__init__(**kwargs)
         if not share:
             model = clone(model)
@@ -170,6 +171,10 @@ class HubDenoiser(layers.Layer):
         return None if self.noise is None else self.noise.sample(batch_size, length, seed)
 
     def call(self, z_t, t, known=None, valid=None, noise=None, training=False):
+        return self.logits(self.features(z_t, t, known, valid, noise, training))
+
+    def features(self, z_t, t, known=None, valid=None, noise=None, training=False):
+        """All of a call but its head, `(batch, length, hidden_dim)`; arguments as of a call."""
         if self.max_length is not None and z_t.shape[1] is not None and z_t.shape[1] > self.max_length:
             raise ValueError(
                 f"This {type(self.backbone).__name__} has positions for {self.max_length} tokens. "
@@ -192,7 +197,11 @@ class HubDenoiser(layers.Layer):
         if self.noise is not None and noise is not None:
             x = x + ops.cast(self.noise(noise), x.dtype)
         int8.differentiable(self.backbone.token_embedding)
-        logits = ops.cast(self._head(self._encode(x, valid, training)), "float32")
+        return self._encode(x, valid, training)
+
+    def logits(self, features):
+        """Features to logits, `(batch, length, K)`, float32: the head, token by token."""
+        logits = ops.cast(self._head(features), "float32")
         if self.mask_token_id is None:
             return logits
         never = ops.one_hot(self.mask_token_id, self.vocabulary_size, dtype="float32")
@@ -206,9 +215,9 @@ class HubDenoiser(layers.Layer):
         return {
             **super().get_config(),
             # A task compiles itself when it is made.
-            "model": _plain(
+            "model": plain(
                 {k: v for k, v in serialize(self.model).items() if k != "compile_config"},
-                _plain_policy(self.backbone.dtype_policy),
+                plain_policy(self.backbone.dtype_policy),
             ),
             "mask_token_id": self.mask_token_id,
             "cond_dim": self.cond_dim,
@@ -253,8 +262,8 @@ def causal_lm(folder):
 
 def clone(model):
     """A KerasHub model of its own with the same weights."""
-    policy = _plain_policy(getattr(model, "backbone", model).dtype_policy)
-    copy = type(model).from_config(_plain(model.get_config(), policy))
+    policy = plain_policy(getattr(model, "backbone", model).dtype_policy)
+    copy = type(model).from_config(plain(model.get_config(), policy))
     changes.restore(changes.layers_of(copy), changes.read(changes.layers_of(model)))
     copy.set_weights(model.get_weights())
     return copy
@@ -273,26 +282,6 @@ def _reads_both_ways(backbone):
         output = output["sequence_output"] if isinstance(output, dict) else output
         found.append(ops.convert_to_numpy(ops.cast(output[0, 0], "float32")))
     return float(np.abs(found[0] - found[1]).max()) > 1e-6 * float(np.abs(found[0]).max())
-
-
-def _plain(config, policy):
-    """A KerasHub config whose layers are made as floats; what became of them is kept elsewhere.
-
-    A backbone of integers names the policy of each such layer in a map, which each of them would have,
-    and forgets its own.
-    """
-    if isinstance(config, list):
-        return [_plain(value, policy) for value in config]
-    if not isinstance(config, dict):
-        return config
-    if config.get("class_name") == "DTypePolicyMap":
-        return keras.dtype_policies.serialize(policy)
-    return {name: _plain(value, policy) for name, value in config.items()}
-
-
-def _plain_policy(policy):
-    """The policy of layers that a map of policies does not name."""
-    return policy.default_policy if isinstance(policy, keras.dtype_policies.DTypePolicyMap) else policy
 
 
 def _embedding(backbone):

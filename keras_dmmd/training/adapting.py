@@ -114,7 +114,7 @@ class Adapting:
 
     def _options(self):
         """Arguments that a copy shares."""
-        names = ("length", "steps", "sampler", "tokenizer", "label_dropout", "prompt_rate")
+        names = ("length", "steps", "sampler", "tokenizer", "label_dropout", "prompt_rate", "tiles")
         return {name: getattr(self, name) for name in names}
 
     @property

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend, checks, presets, random, samplers, tokenizers
-from keras_dmmd.conditions import NOTHING, open_tokens
+from keras_dmmd.conditions import open_tokens
 from keras_dmmd.diffusion import DiffusionProcess
 from keras_dmmd.models.capabilities import Capabilities
 from keras_dmmd.sampling.grids import MOST_CALLS
@@ -14,17 +14,19 @@ from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 from keras_dmmd.training.evaluation import Evaluation, MeanAndError
 from keras_dmmd.training.generation import Generation
 from keras_dmmd.training.inputs import weighted_mean
+from keras_dmmd.training.network import Network
 from keras_dmmd.training.optimizers import public_config
 from keras_dmmd.training.reading import Reader
 from keras_dmmd.training.seeded import SeededModel
 from keras_dmmd.training.updates import update
+from keras_dmmd.vocabulary.tiles import check_tiles
 
 # What is serialised as an object of its own.
 OBJECTS = ("denoiser", "process", "sampler", "tokenizer")
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
-class DiffusionModel(Generation, Evaluation, Adapting, backend.StatefulTrainStep, SeededModel):
+class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.StatefulTrainStep, SeededModel):
     """A discrete diffusion model: teacher and student are both one of these.
 
     `fit` minimises the process's training loss, `evaluate` reports the NELBO, `predict` returns the
@@ -46,6 +48,8 @@ class DiffusionModel(Generation, Evaluation, Adapting, backend.StatefulTrainStep
         label_dropout: share of training examples whose label is hidden: what classifier-free guidance
             needs (Ho & Salimans, arXiv 2207.12598).
         prompt_rate: share of training examples of which a beginning of random length is given clean.
+        tiles: positions whose logits are made at once in training: a number, `True` for one that
+            suits the vocabulary, `False` for all, or `"auto"`: all, up to some thousand words.
         seed: of the training noise.
 
     Call arguments:
@@ -74,6 +78,7 @@ class DiffusionModel(Generation, Evaluation, Adapting, backend.StatefulTrainStep
         tokenizer=None,
         label_dropout=0.0,
         prompt_rate=0.0,
+        tiles="auto",
         seed=0,
         **kwargs,
     ):
@@ -101,6 +106,7 @@ class DiffusionModel(Generation, Evaluation, Adapting, backend.StatefulTrainStep
         self.check_length(length)
         self.label_dropout = checks.number("label_dropout", label_dropout, high=1.0)
         self.prompt_rate = checks.number("prompt_rate", prompt_rate, high=1.0)
+        self.tiles = check_tiles(tiles)
         self._check_conditions()
         self.bits_metric = MeanAndError(name="bits_per_dim")
         if denoiser.built:
@@ -154,62 +160,6 @@ class DiffusionModel(Generation, Evaluation, Adapting, backend.StatefulTrainStep
                 f"Received: length={length}"
             )
 
-    def logits(self, z_t, t, conditions=NOTHING, guidance_scale=None, seed=None, training=False):
-        """Logits over clean tokens, `(batch, length, K)`, float32.
-
-        Args:
-            z_t: ids `(batch, length)`.
-            t: times `(batch,)`.
-            conditions: the `keras_dmmd.conditions.Conditions` of the batch.
-            guidance_scale: w: `log x̂(z_t) + w [log x̂(z_t | label) - log x̂(z_t)]`, in two network
-                passes. `None` is 1, the label as it stands.
-            seed: of the denoiser's random input, where it has one.
-            training: whether the network is trained.
-        """
-        inputs = self._network_inputs(conditions)
-        if self.capabilities.noise:
-            inputs["noise"] = self.denoiser.sample_noise(*ops.shape(z_t), seed)
-        if self.capabilities.training_argument:
-            inputs["training"] = training
-        logits = ops.cast(self.denoiser(z_t, t, **inputs), "float32")
-        if guidance_scale is None or conditions.labels is None:
-            return logits
-        del inputs["labels"]
-        free = ops.log_softmax(ops.cast(self.denoiser(z_t, t, **inputs), "float32"), axis=-1)
-        return free + guidance_scale * (ops.log_softmax(logits, axis=-1) - free)
-
-    def _network_inputs(self, conditions):
-        """What of the conditions the network takes, as keyword arguments."""
-        names = ["labels", "context", "prediction", "cache", "start"]
-        if self.capabilities.prompts:
-            names.append("known")
-        if self.capabilities.step_conditioning:
-            names.append("step_size")
-        if self.capabilities.padding:
-            names.append("valid")
-        inputs = {name: getattr(conditions, name) for name in names}
-        return {name: value for name, value in inputs.items() if value is not None}
-
-    @property
-    def shows_known(self):
-        """Whether the network can tell given tokens, which are clean, from corrupted ones."""
-        return self.process.absorbing or self.capabilities.prompts
-
-    def self_condition(self, z_t, t, conditions, key):
-        """Conditions with a first prediction of `z_t`, for half of the examples (arXiv 2208.04202).
-
-        Returns:
-            `conditions, key`: a key to go on with, the one given where there is no self-conditioning.
-        """
-        if not self.capabilities.self_conditioning:
-            return conditions, key
-        noise_key, coin_key, key = random.split(key, 3)
-        with backend.no_gradient():
-            logits = self.logits(z_t, t, conditions, seed=noise_key)
-            shown = random.uniform((ops.shape(z_t)[0], 1, 1), coin_key) < 0.5
-            first = ops.where(shown, ops.softmax(logits, axis=-1), 0.0)
-        return conditions._replace(prediction=ops.stop_gradient(first)), key
-
     def call(self, inputs, training=False):
         if training:
             key = random.as_key(self.seed_generator)
@@ -223,7 +173,8 @@ class DiffusionModel(Generation, Evaluation, Adapting, backend.StatefulTrainStep
             self.length = batch.tokens.shape[1]
         if training:
             conditions, noise_key = self.self_condition(batch.z_t, t, conditions, noise_key)
-        logits = self.logits(batch.z_t, t, conditions, seed=noise_key, training=training)
+        logits = self.deferred_logits(batch.z_t, t, conditions, seed=noise_key, training=training)
+        logits = logits if logits.tiles else logits.table()
         loss = self.process.loss if training else self.process.nelbo
         return loss(logits, batch.tokens, batch.z_t, t, where=conditions.unknown)
 

@@ -1,0 +1,89 @@
+"""What a student proposes: data corrupted, its sample of them, and that corrupted again."""
+
+import math
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_dmmd import backend, random
+from keras_dmmd.conditions import Conditions
+from keras_dmmd.tensors import entropies
+from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
+
+
+class Draw(NamedTuple):
+    """What the student made of a batch.
+
+    Attributes:
+        logits: its `Logits` at `z_t`.
+        x: a sample of its prediction, `(batch, length)`.
+        entropy: of its prediction, in nats, `(batch, length)`; 0 where a token is certain.
+        z_t, z_s: corrupted data, and the student's sample corrupted again, `(batch, length)`.
+        t, s: the times of these, `(batch,)`.
+        conditions: the `Conditions` that the networks are told.
+    """
+
+    logits: Any
+    x: Any
+    entropy: Any
+    z_t: Any
+    z_s: Any
+    t: Any
+    s: Any
+    conditions: Conditions
+
+
+class Proposals:
+    """Mixin of a distiller with the settings `steps` and `renoise`: one `Draw` of its student."""
+
+    def draw(self, inputs, key):
+        """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`: a `Draw`."""
+        s_key, gap_key, corrupt_key, noise_key, x_key, renoise_key = random.split(key, 6)
+        batch_size = batch_size_of(inputs)
+        s = self.process.training_times(batch_size, s_key)
+        step_size, gap_key = self._draw_step_size(batch_size, gap_key)
+        t = ops.minimum(s + random.uniform((batch_size,), gap_key) * step_size, 1.0)
+        _, z_t, _, conditions = corrupt_batch(self.teacher, inputs, t, corrupt_key)
+        conditions = conditions._replace(step_size=step_size)
+        shown, noise_key = self.student.self_condition(z_t, t, conditions, noise_key)
+        logits = self.student.deferred_logits(z_t, t, shown, seed=noise_key)
+        x, entropy = self._sample(logits, z_t, t, x_key)
+        x = conditions.place(x)
+        z_s = conditions.place(self.renoised(x, z_t, s, t, renoise_key))
+        return Draw(logits, x, entropy, z_t, z_s, t, s, conditions)
+
+    def _sample(self, logits, z_t, t, key):
+        """A token of every position, and the entropies that they are drawn with, `(batch, length)`."""
+
+        def draw(logits, z_t, t, race):
+            log_probs = self.process.log_mean(ops.stop_gradient(logits), z_t, t)
+            return random.winner(log_probs, race), entropies(log_probs)
+
+        race = random.race(ops.shape(z_t), self.process.vocabulary_size, key)
+        with backend.no_gradient():
+            where = self.process.where_open(z_t)
+            x, entropy = logits.each(draw, z_t, t, race, where=where)
+        x = ops.cast(x, "int32")
+        return (x if where is None else ops.where(where, x, z_t)), entropy
+
+    def _draw_step_size(self, batch_size, key):
+        """`1/k`, `(batch,)`, of each example its own where there are several k; a key to go on with."""
+        if isinstance(self.steps, int):
+            return ops.full((batch_size,), 1.0 / self.steps), key
+        steps_key, key = random.split(key, 2)
+        low, high = self.steps
+        octaves = random.uniform((batch_size,), steps_key) * math.log(high / low)
+        return ops.exp(-octaves) / low, key
+
+    def renoised(self, x, z_t, s, t, key):
+        """`z_s` from the student's sample `x`, by posterior, by forward corruption, or by a coin."""
+        if self.renoise == "posterior":
+            return self.process.sample_posterior(x, z_t, s, t, key)
+        if self.renoise == "forward":
+            return self.process.corrupt(x, s, key)
+        posterior_key, forward_key, coin_key = random.split(key, 3)
+        return ops.where(
+            random.uniform((ops.shape(x)[0], 1), coin_key) < 0.5,
+            self.process.sample_posterior(x, z_t, s, t, posterior_key),
+            self.process.corrupt(x, s, forward_key),
+        )
