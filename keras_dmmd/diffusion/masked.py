@@ -70,9 +70,13 @@ class MaskedDiffusion(DiffusionProcess):
         unmasked = ops.one_hot(z_t, self.num_states, dtype="float32")
         return ops.where(ops.expand_dims(self.is_open(z_t), -1), revealed, unmasked)
 
-    def sample_posterior(self, x, z_t, s, t, seed):
+    def where_drawn(self, z_t, s, t, seed):
+        """The masks that are lifted: which, does not depend on what they become."""
         reveal = random.uniform(ops.shape(z_t), seed) >= per_token(self.stay_masked(s, t))
-        return ops.where(ops.logical_and(self.is_open(z_t), reveal), ops.cast(x, "int32"), z_t)
+        return ops.logical_and(self.is_open(z_t), reveal)
+
+    def sample_posterior(self, x, z_t, s, t, seed):
+        return ops.where(self.where_drawn(z_t, s, t, seed), ops.cast(x, "int32"), z_t)
 
     def log_mean(self, logits, z_t, t):
         del t

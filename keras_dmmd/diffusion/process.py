@@ -141,6 +141,14 @@ class DiffusionProcess(abc.ABC):
         """
         return random.categorical(ops.log(self.posterior(x, z_t, s, t)), seed)
 
+    def where_drawn(self, z_t, s, t, seed):
+        """The positions whose `x` decides `z_s` of `sample_posterior` with this seed.
+
+        Bool `(batch, length)`, or `None` for all: others need no prediction.
+        """
+        del z_t, s, t, seed
+        return None
+
     def time_of(self, alpha):
         """The time at which the signal has come down to `alpha`, `(batch,)`, by bisection.
 

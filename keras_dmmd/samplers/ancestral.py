@@ -18,5 +18,6 @@ class Ancestral(Stepper):
 
     def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, position_key, _ = keys
-        x = prediction.draw(token_key)
+        where = process.where_drawn(z_t, s, t, position_key) if prediction.in_tiles else None
+        x = prediction.draw(token_key, where)
         return Step(process.sample_posterior(x, z_t, s, t, position_key), state)

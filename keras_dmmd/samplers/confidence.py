@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_dmmd import checks, random
-from keras_dmmd.samplers.stepper import MaskStepper, count_open, ranks
-from keras_dmmd.tensors import entropies, gather
+from keras_dmmd.samplers.stepper import MaskStepper, count_open, draw_with_score, ranks
+from keras_dmmd.tensors import entropies
 
 SCORES = ("probability", "margin", "entropy")
 
@@ -40,8 +40,8 @@ class Confidence(MaskStepper):
 
     def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, position_key, _ = keys
-        x = prediction.draw(token_key)
-        scores = self._scores(prediction.log_probs, x)
+        x, scores = prediction.each(self._draw, prediction.race(token_key))
+        x = ops.cast(x, "int32")
         gumbel = -ops.log(random.exponential(ops.shape(scores), position_key))
         scores = scores + self.randomness * ops.expand_dims(t, -1) * gumbel
         left = ops.round(state[0] * (1.0 - process.signal(s).alpha))
@@ -50,13 +50,14 @@ class Confidence(MaskStepper):
         chosen = ops.cast(rank, "float32") < ops.expand_dims(number, -1)
         return self.open_tokens(process, x, z_t, chosen, s, state)
 
-    def _scores(self, log_probs, x):
+    def _draw(self, log_probs, sharpened, race):
+        x, probability = draw_with_score(log_probs, sharpened, race)
         if self.score == "probability":
-            return gather(log_probs, x)
+            return x, probability
         if self.score == "entropy":
-            return -entropies(log_probs)
+            return x, -entropies(log_probs)
         first, second = ops.split(ops.exp(ops.top_k(log_probs, 2)[0]), 2, axis=-1)
-        return ops.squeeze(first - second, axis=-1)
+        return x, ops.squeeze(first - second, axis=-1)
 
     def get_config(self):
         return {"score": self.score, "randomness": self.randomness}

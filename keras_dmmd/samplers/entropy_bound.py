@@ -62,13 +62,10 @@ class EntropyBound(MaskStepper):
         token_key, _, _ = keys
         number, before, stable = state
         ramp = self.end_temperature + (self.start_temperature - self.end_temperature) * t
-        ramp = ops.reshape(ramp, (-1, 1, 1))
-        log_probs = sharpen(prediction.log_probs, ramp)
-        x = random.categorical(sharpen(prediction.sharpened, ramp), token_key)
+        x, entropy, likeliest = prediction.each(_draw, prediction.race(token_key), ramp)
+        x, likeliest = ops.cast(x, "int32"), ops.cast(likeliest, z_t.dtype)
         is_open = process.is_open(z_t)
-        entropy = ops.where(is_open, ops.maximum(entropies(log_probs), 0.0), 0.0)
         chosen = self._within_bound(entropy, is_open)
-        likeliest = ops.cast(ops.argmax(log_probs, axis=-1), z_t.dtype)
         same = ops.logical_or(ops.equal(likeliest, before), ops.logical_not(is_open))
         stable = ops.where(ops.all(same, axis=-1), stable + 1.0, 0.0)
         mean = ops.sum(entropy, axis=-1) / ops.maximum(count_open(process, z_t), 1.0)
@@ -92,3 +89,11 @@ class EntropyBound(MaskStepper):
             "start_temperature": self.start_temperature,
             "end_temperature": self.end_temperature,
         }
+
+
+def _draw(log_probs, sharpened, race, ramp):
+    """A token, its prediction's entropy and likeliest token, all at a temperature more, `(rows,)`."""
+    ramp = ops.expand_dims(ramp, (-2, -1))
+    log_probs = sharpen(log_probs, ramp)
+    x = random.winner(sharpen(sharpened, ramp), race)
+    return x, ops.maximum(entropies(log_probs), 0.0), ops.argmax(log_probs, axis=-1)

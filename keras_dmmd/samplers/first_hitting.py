@@ -42,9 +42,9 @@ class FirstHitting(MaskStepper):
     def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, position_key, level_key = keys
         number, level = state
-        x = prediction.draw(token_key)
         is_open = process.is_open(z_t)
         chosen = ops.equal(ranks(random.uniform(ops.shape(z_t), position_key), is_open), 0)
+        x = prediction.draw(token_key, ops.logical_or(chosen, ops.expand_dims(s <= 0.0, -1)))
         level = _next_level(level, count_open(process, z_t) - 1.0, level_key)
         return self.open_tokens(process, x, z_t, chosen, s, (number, level))
 

@@ -57,7 +57,6 @@ class Remasking(Stepper):
 
     def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, position_key, _ = keys
-        x = prediction.draw(token_key)
         alpha_s, alpha_t = process.signal(s).alpha, process.signal(t).alpha
         sigma_max = ops.minimum((1.0 - alpha_s) / ops.maximum(alpha_t, SIGNAL_FLOOR), 1.0)
         sigma = self.eta * sigma_max if self.strategy == "rescale" else ops.minimum(self.eta, sigma_max)
@@ -66,7 +65,8 @@ class Remasking(Stepper):
         opens = (alpha_s - (1.0 - sigma) * alpha_t) / ops.maximum(1.0 - alpha_t, SIGNAL_FLOOR)
         opens = ops.where(s <= 0.0, 1.0, opens)  # in exact arithmetic it is 1 there
         u = random.uniform(ops.shape(z_t), position_key)
-        opened = ops.where(u < per_token(opens), x, z_t)
+        opens = ops.logical_and(process.is_open(z_t), u < per_token(opens))
+        opened = ops.where(opens, prediction.draw(token_key, opens), z_t)
         remasked = ops.where(u < per_token(sigma), process.mask_id, z_t)
         return Step(ops.where(process.is_open(z_t), opened, remasked), state)
 

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_dmmd import random
 from keras_dmmd.sampling.grids import time_grid
+from keras_dmmd.tensors import gather
 
 
 class Step(NamedTuple):
@@ -188,6 +190,12 @@ class MaskStepper(Stepper):
 def count_open(process, z_t):
     """How many tokens of each row are open, float32 `(batch,)`."""
     return ops.sum(ops.cast(process.is_open(z_t), "float32"), axis=-1)
+
+
+def draw_with_score(log_probs, sharpened, race):
+    """A token and its log-probability as predicted, `(rows, positions)` each: for `Prediction.each`."""
+    x = random.winner(sharpened, race)
+    return x, gather(log_probs, x)
 
 
 def ranks(scores, where):

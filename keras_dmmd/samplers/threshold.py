@@ -4,8 +4,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import checks
-from keras_dmmd.samplers.stepper import MaskStepper, ranks
-from keras_dmmd.tensors import gather
+from keras_dmmd.samplers.stepper import MaskStepper, draw_with_score, ranks
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -33,8 +32,8 @@ class Threshold(MaskStepper):
 
     def step(self, process, prediction, z_t, s, t, state, keys):
         token_key, _, _ = keys
-        x = prediction.draw(token_key)
-        scores = gather(prediction.log_probs, x)
+        x, scores = prediction.each(draw_with_score, prediction.race(token_key))
+        x = ops.cast(x, "int32")
         first = ops.equal(ranks(scores, process.is_open(z_t)), 0)
         chosen = ops.logical_or(first, ops.exp(scores) > self.threshold)
         return self.open_tokens(process, x, z_t, chosen, s, state)

@@ -9,6 +9,7 @@ from keras_dmmd import backend, random
 from keras_dmmd.sampling import truncation
 from keras_dmmd.sampling.prediction import Prediction
 from keras_dmmd.tensors import certain, entropies
+from keras_dmmd.vocabulary import Logits
 
 
 class Settings(NamedTuple):
@@ -89,33 +90,33 @@ def network_step(model, stepper, record_entropies, on_trace):
         t, s = (ops.broadcast_to(time, (batch_size,)) for time in (t, s))
         own = stepper.with_floats(settings.floats)
         told_time = own.time(process, z_t, t, state.stepper)
-        logits = model.logits(
+        logits = model.deferred_logits(
             z_t,
             told_time,
             conditions._replace(prediction=state.prediction, step_size=t - s),
             guidance_scale=settings.guidance_scale,
             seed=noise_key,
         )
-        logits = backend.keep_unfused(logits, z_t)
-        seen = Seen(ops.isnan(ops.sum(logits)))
-        shown_next = None if state.prediction is None else ops.softmax(logits, axis=-1)
-        log_probs = process.log_mean(logits, z_t, told_time)
+        shown_next = None
+        if not logits.tiles or state.prediction is not None:
+            table = backend.keep_unfused(logits.table(), z_t)
+            logits = Logits.of(table)
+            shown_next = None if state.prediction is None else ops.softmax(table, axis=-1)
+        read = _reader(model, settings)
+        inputs = (z_t, told_time, conditions.no_end, conditions.known, conditions.given)
+        prediction = Prediction(
+            logits, read, inputs, z_t, process.vocabulary_size, process.where_open(z_t)
+        )
+        seen = Seen(None)
         if record_entropies:
-            is_open = process.is_open(z_t)
-            if conditions.known is not None:
-                is_open = ops.logical_and(is_open, conditions.unknown)
-            counted = ops.cast(is_open, "float32")
-            entropy = ops.sum(ops.where(is_open, entropies(log_probs), 0.0), axis=-1)
-            seen = seen._replace(entropy=entropy, num_open=ops.sum(counted, axis=-1))
-        log_probs = _with_conditions(log_probs, conditions, model)
-        sharpened = _sharpened(log_probs, settings)
-        prediction = Prediction(log_probs, sharpened)
+            seen = _entropies(logits, process, z_t, told_time, conditions)
         found = own.step(process, prediction, z_t, s, t, state.stepper, keys)
         z_s = conditions.place(found.z) if model.shows_known else found.z
         done = found.done
         if state.done is not None:  # such a row stays as it is, whatever the stepper does
             z_s = ops.where(ops.expand_dims(state.done, -1), z_t, z_s)
             done = ops.logical_or(state.done, done)
+        seen = seen._replace(broken=prediction.is_broken())
         return State(z_s, found.state, done, shown_next), seen
 
     return step
@@ -133,15 +134,34 @@ def _sharpened(log_probs, settings):
     )
 
 
-def _with_conditions(log_probs, conditions, model):
-    """Predictions that end no text before a given part, and are certain of what is given."""
-    K = model.process.vocabulary_size
-    if conditions.no_end is not None:
-        end = ops.one_hot(model.tokenizer.end_id, K, dtype="float32")
-        ends = ops.logical_and(ops.expand_dims(conditions.no_end, -1), end > 0)
-        log_probs = ops.where(ends, -float("inf"), log_probs)
-    # An absorbing process is certain of every token that it sees.
-    if conditions.known is not None and not model.process.absorbing:
-        known = ops.expand_dims(conditions.known, -1)
-        log_probs = ops.where(known, certain(conditions.given, K), log_probs)
-    return log_probs
+def _reader(model, settings):
+    """A function of logits and what is known of their positions, see `Prediction`.
+
+    No text ends before a given part, and what is given is certain.
+    """
+    process, K = model.process, model.process.vocabulary_size
+
+    def read(logits, z_t, t, no_end, known, given):
+        log_probs = process.log_mean(logits, z_t, t)
+        if no_end is not None:
+            end = ops.one_hot(model.tokenizer.end_id, K, dtype="float32")
+            ends = ops.logical_and(ops.expand_dims(no_end, -1), end > 0)
+            log_probs = ops.where(ends, -float("inf"), log_probs)
+        # An absorbing process is certain of every token that it sees.
+        if known is not None and not process.absorbing:
+            log_probs = ops.where(ops.expand_dims(known, -1), certain(given, K), log_probs)
+        return log_probs, _sharpened(log_probs, settings)
+
+    return read
+
+
+def _entropies(logits, process, z_t, t, conditions):
+    """`Seen` of a call: how sure the network is of the tokens that it has to predict."""
+    where = process.where_open(z_t, conditions.unknown)
+    where = ops.ones_like(z_t, dtype="bool") if where is None else where
+
+    def entropy(logits, z_t, t):
+        return entropies(process.log_mean(logits, z_t, t))
+
+    found = ops.sum(logits.each(entropy, z_t, t, where=where), axis=-1)
+    return Seen(None, found, ops.sum(ops.cast(where, "float32"), axis=-1))

@@ -1,21 +1,100 @@
 """What a sampler is given of a network's call."""
 
-from typing import Any, NamedTuple
+from keras import ops
 
 from keras_dmmd import random
+from keras_dmmd.vocabulary import Logits
 
 
-class Prediction(NamedTuple):
+class Prediction:
     """What the network predicts of every token; certain where a token is given.
 
-    Attributes:
-        log_probs: `log E[x | z_t]`, `(batch, length, K)`: by what tokens are compared with each other.
-        sharpened: the same at the wanted temperature and nucleus: what tokens are drawn from.
+    Of a large vocabulary it is made a tile of positions at a time, where a stepper asks for it: the
+    fewer positions, the less there is to do.
+
+    Args:
+        logits: the network's `keras_dmmd.vocabulary.Logits`.
+        read: a function of these at some positions, and of the inputs there, to a pair of
+            log-probabilities `(rows, positions, K)`: as predicted, by which tokens are compared with
+            each other, and at the wanted temperature and nucleus, from which they are drawn.
+        inputs: tensors `(batch, length)` or `(batch,)`, or `None`.
+        z_t: ids `(batch, length)`.
+        vocabulary_size: K.
+        where_open: which of these are not known for certain, bool `(batch, length)`, or `None` for all.
     """
 
-    log_probs: Any
-    sharpened: Any
+    def __init__(self, logits, read, inputs, z_t, vocabulary_size, where_open=None):
+        self._logits, self._read, self._inputs = logits, read, tuple(inputs)
+        self._z_t, self._where_open = z_t, where_open
+        self._vocabulary_size = vocabulary_size
+        self._broken = []
 
-    def draw(self, key):
-        """A token for every position, int32 `(batch, length)`."""
-        return random.categorical(self.sharpened, key)
+    @classmethod
+    def of(cls, log_probs, sharpened=None):
+        """Of log-probabilities that are there, `(batch, length, K)`."""
+        log_probs = ops.convert_to_tensor(log_probs)
+        sharpened = log_probs if sharpened is None else sharpened
+        return cls(Logits.of(log_probs), lambda x: (x, sharpened), (), None, log_probs.shape[-1])
+
+    @property
+    def in_tiles(self):
+        """Whether it costs less to ask for fewer positions."""
+        return bool(self._logits.tiles)
+
+    @property
+    def log_probs(self):
+        """`log E[x | z_t]`, `(batch, length, K)`."""
+        return self._read(self._logits.table(), *self._inputs)[0]
+
+    def each(self, function, *inputs, where=None):
+        """What a function makes of the prediction of every position.
+
+        Args:
+            function: of both log-probabilities at some positions, `(rows, positions, K)`, and of the
+                inputs there, to a tensor `(rows, positions)` or a tuple of such. It may read no other
+                tensors.
+            *inputs: tensors `(batch, length, ...)` or `(batch,)`.
+            where: bool `(batch, length)`, positions that are asked for; by default all that are open.
+
+        Returns:
+            `(batch, length)` float32 each, 0 at other positions.
+        """
+        number = len(self._inputs)
+
+        def values(logits, *given):
+            found = function(*self._read(logits, *given[:number]), *given[number:])
+            found = found if isinstance(found, tuple) else (found,)
+            broken = (ops.isnan(ops.sum(logits, axis=-1)),) if self.in_tiles else ()
+            return tuple(ops.cast(x, "float32") for x in (*found, *broken))
+
+        where = self._where_open if where is None else where
+        found = self._logits.each(values, *self._inputs, *inputs, where=where)
+        if self.in_tiles:
+            *found, broken = found
+            self._broken.append(ops.any(broken > 0))
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def race(self, key):
+        """The random numbers of a draw, an input of a function that draws, `(batch, length, n)`."""
+        shape = ops.shape(self._logits.features[0])[:2]
+        return random.race(shape, self._vocabulary_size, key)
+
+    def draw(self, key, where=None):
+        """A token for every position that is open, or that is asked for, int32 `(batch, length)`.
+
+        Elsewhere the tokens are those of `z_t`, or 0 for a prediction without.
+        """
+
+        def winner(log_probs, sharpened, race):
+            del log_probs
+            return random.winner(sharpened, race)
+
+        x = ops.cast(self.each(winner, self.race(key), where=where), "int32")
+        where = self._where_open if where is None else where
+        return x if where is None or self._z_t is None else ops.where(where, x, self._z_t)
+
+    def is_broken(self):
+        """Whether a logit that was asked for is NaN, a bool tensor."""
+        if not self.in_tiles:
+            return ops.isnan(ops.sum(self._logits.table()))
+        return ops.any(ops.stack(self._broken)) if self._broken else ops.cast(False, "bool")

@@ -7,6 +7,7 @@ from keras_dmmd.sampling.grids import calls_of
 from keras_dmmd.sampling.request import Request
 from keras_dmmd.sampling.sampler import Sampler
 from keras_dmmd.training.threads import reads
+from keras_dmmd.vocabulary.tiles import FEWEST_WORDS
 
 
 def elements_per_call():
@@ -137,9 +138,7 @@ class Generation:
             top_p=top_p,
             guidance_scale=guidance_scale,
             batch_size=batch_size,
-            max_batch_size=max(
-                1, elements_per_call() // (size * (self.process.vocabulary_size + length))
-            ),
+            max_batch_size=max(1, elements_per_call() // (size * (self._words_at_once + length))),
             trajectory=trajectory,
             record_entropies=return_entropies,
         )
@@ -153,6 +152,12 @@ class Generation:
         more = [(return_calls, found.calls), (return_entropies, found.entropies)]
         more = [value for is_asked, value in more if is_asked]
         return (samples, *more) if more else samples
+
+    @property
+    def _words_at_once(self):
+        """Numbers of a position's logits that are there together with those of all others."""
+        words = self.process.vocabulary_size
+        return min(words, FEWEST_WORDS) if self.tiling else words
 
     def _is_padded(self, length, jit_compile):
         """Whether sequences are filled up to one of few lengths, as steps are compiled for each."""

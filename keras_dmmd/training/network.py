@@ -39,12 +39,17 @@ class Network:
         del inputs["labels"]
         return logits.guided_by(self._call_denoiser(z_t, t, inputs), guidance_scale)
 
+    @property
+    def tiling(self):
+        """How positions are divided where logits are made: `keras_dmmd.vocabulary.Tiles`."""
+        has_head = self.capabilities.has_head
+        return Tiles.of(self.tiles, self.process.vocabulary_size) if has_head else Tiles()
+
     def _call_denoiser(self, z_t, t, inputs):
         """`Logits` of one call: of features, where the denoiser has a head, else of the table."""
-        tiles = Tiles.of(self.tiles, self.process.vocabulary_size)
-        if tiles and self.capabilities.has_head:
+        if self.tiling:
             features = self.denoiser.features(z_t, t, **inputs)
-            return Logits((features,), self.denoiser.logits, tiles)
+            return Logits((features,), self.denoiser.logits, self.tiling)
         return Logits.of(ops.cast(self.denoiser(z_t, t, **inputs), "float32"))
 
     def _network_inputs(self, conditions):

@@ -113,12 +113,12 @@ def _taken_apart(inputs):
     leaves = []
     for value in inputs:
         if value is not None:
-            leaves += [value] if ops.is_tensor(value) else value.features
+            leaves += value.features if dataclasses.is_dataclass(value) else [value]
 
     def rebuild(leaves):
         left, arguments = list(leaves), []
         for value in inputs:
-            if value is not None and not ops.is_tensor(value):
+            if dataclasses.is_dataclass(value):
                 own, left = left[: len(value.features)], left[len(value.features) :]
                 arguments.append(value.head(*own))
             else:

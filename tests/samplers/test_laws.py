@@ -125,7 +125,7 @@ def test_first_hitting_opens_tokens_at_the_times_of_the_process():
         assert abs(level.mean() - mean) < 5 * error
         step = sampler.step(
             process,
-            samplers.Prediction(log_probs, log_probs),
+            samplers.Prediction.of(log_probs, log_probs),
             z,
             s,
             times,
@@ -192,7 +192,7 @@ def calls_in_doubt(path, support, probabilities):
 
 def half_way(sampler, process, log_probs, z, state, key=0):
     """A step from t = 0.5, of these predictions at any temperature."""
-    prediction, half = samplers.Prediction(log_probs, log_probs), np.full(len(z), 0.5, "float32")
+    prediction, half = samplers.Prediction.of(log_probs, log_probs), np.full(len(z), 0.5, "float32")
     return sampler.step(process, prediction, z, half, half, state, kd.random.split(key, 3))
 
 
@@ -251,12 +251,18 @@ def test_threshold_opens_what_is_likely_and_one_at_least():
     sampler = samplers.Threshold(0.9)
     state = sampler.init(process, z, None)
     step = sampler.step(
-        process, samplers.Prediction(log_probs, log_probs), z, half, half, state, kd.random.split(0, 3)
+        process,
+        samplers.Prediction.of(log_probs, log_probs),
+        z,
+        half,
+        half,
+        state,
+        kd.random.split(0, 3),
     )
     np.testing.assert_array_equal(np.asarray(step.z), [[0, 2, 0, 2], [0, 2, 2, 2]])
     last = sampler.step(
         process,
-        samplers.Prediction(log_probs, log_probs),
+        samplers.Prediction.of(log_probs, log_probs),
         z,
         0 * half,
         half,
@@ -278,7 +284,7 @@ def test_remasking_keeps_the_marginals_of_the_process(strategy, eta):
     sampler = samplers.Remasking(strategy, eta=eta)
     z_s = np.asarray(
         sampler.step(
-            process, samplers.Prediction(certain, certain), z, s, t, (), kd.random.split(1, 3)
+            process, samplers.Prediction.of(certain, certain), z, s, t, (), kd.random.split(1, 3)
         ).z
     )
     assert abs((z_s == 2).mean() - 0.3) < 5 * 0.5 / n**0.5

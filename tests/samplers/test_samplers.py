@@ -205,7 +205,7 @@ def test_scores_are_those_of_the_network_whatever_the_temperature():
     process = kd.MaskedDiffusion(2)
     p = np.array([[0.5, 0.4, 0.9, 0.6]], "float32")
     log_probs = np.log(np.stack([p, 1 - p], axis=-1))
-    prediction = samplers.Prediction(log_probs, kd.sampling.sharpen(log_probs, 0.0))
+    prediction = samplers.Prediction.of(log_probs, kd.sampling.sharpen(log_probs, 0.0))
     z, s, t = np.full((1, 4), 2, "int32"), np.array([0.75], "float32"), np.array([1.0], "float32")
     for sampler in (samplers.Confidence(), samplers.Threshold(0.8), samplers.EntropyBound(0.1)):
         state = sampler.init(process, z, None)

@@ -1,0 +1,100 @@
+"""What a large vocabulary costs, in tiles and in whole tables: memory, time of training and sampling.
+
+    KERAS_BACKEND=jax python -m benchmarks.vocabulary --plans 1024 --length 128
+
+A masked network of random weights. Plans: bytes that XLA plans for temporaries of a compiled update of
+a teacher and of a round of D-MMD, in tables of logits (rows · length · words float32 numbers), without
+running them (JAX). Times: the same updates at a shorter length, tiled over whole, in turns.
+"""
+
+import argparse
+
+import keras
+import numpy as np
+
+import keras_dmmd as kd
+from benchmarks.common import compare, print_table, write_json
+
+SIZE = {"hidden_dim": 256, "num_layers": 4, "num_heads": 4}
+
+
+def models(words, length, tiles, size):
+    """A teacher and a distiller for 8 calls, compiled."""
+    keras.utils.set_random_seed(0)
+    denoiser = kd.Denoiser(words, **size)
+    teacher = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(words), length=length, tiles=tiles)
+    distiller = kd.DMMDDistiller(teacher, steps=8)
+    for model in (teacher, distiller):
+        model.compile(jit_compile=keras.backend.backend() != "torch")
+        model.optimizer.build(model.trainable_variables)
+    return {"teacher": teacher, "D-MMD": distiller}
+
+
+def planned(model, x):
+    """Bytes of temporaries of a compiled update, by XLA."""
+    import jax
+
+    groups = (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+    state = tuple([v.value for v in group] for group in groups)
+    step = jax.jit(model.train_step, donate_argnums=0).lower(state, (x,))
+    return step.compile().memory_analysis().temp_size_in_bytes
+
+
+def plans(args, ids):
+    """Temporaries of each update in tables of logits, in tiles and whole."""
+    found = []
+    for tiles in args.tiles:
+        for name, model in models(args.words, args.plans, tiles, args.size).items():
+            size = planned(model, ids(args.plans))
+            tables = size / (4.0 * args.rows * args.plans * args.words)
+            found.append({"update": name, "tiles": tiles, "MiB": size / 2**20, "tables": tables})
+            print(found[-1], flush=True)
+    return found
+
+
+def times(args, ids):
+    """Seconds of each update in tiles over those of whole tables."""
+    found, x = [], ids(args.length)
+    built = [models(args.words, args.length, tiles, args.size) for tiles in ("auto", False)]
+    for name in built[0]:
+        own = [lambda m=made[name]: m.train_on_batch(x) for made in built]
+        timed = compare(*own, repeats=args.repeats)
+        timed.pop("other_parts_ms")
+        found.append({"update": name, **timed})
+        print(found[-1], flush=True)
+    return found
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--words", type=int, default=50_257)
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--plans", type=int, default=0, help="length of rows whose memory is planned")
+    parser.add_argument("--length", type=int, default=128, help="of rows that are timed, or 0")
+    parser.add_argument("--tiles", nargs="+", default=["auto", False])
+    parser.add_argument("--size", type=dict, default=SIZE, help=argparse.SUPPRESS)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--path", default=None, help="folder of the result file")
+    args = parser.parse_args(argv)
+    rng = np.random.default_rng(0)
+
+    def ids(length):
+        return rng.integers(0, args.words, (args.rows, length)).astype("int32")
+
+    found = {"plans": plans(args, ids) if args.plans else []}
+    found["times"] = times(args, ids) if args.length else []
+    kwargs = {} if args.path is None else {"folder": args.path}
+    write_json("vocabulary", found, {k: v for k, v in vars(args).items() if k != "size"}, **kwargs)
+    for rows in found.values():
+        if rows:
+            print_table(rows, list(rows[0]))
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""A sampler that makes logits in tiles, where it needs them, draws what it draws of whole tables."""
+
+import numpy as np
+import pytest
+
+import keras_dmmd as kd
+from keras_dmmd import samplers
+from tests.builders import PROCESSES, randomise, small_model
+
+SAMPLERS = [
+    samplers.Ancestral(),
+    samplers.Psi(0.6),
+    samplers.Confidence(),
+    samplers.Confidence("margin", randomness=0.5),
+    samplers.Confidence("entropy"),
+    samplers.Threshold(0.5),
+    samplers.EntropyBound(0.5, start_temperature=1.2),
+    samplers.Remasking(eta=0.3),
+    samplers.FirstHitting(),
+]
+
+
+def both(process, network=None, **options):
+    """What two models with the same weights draw: of whole tables, and of tiles of 4 positions."""
+    found = []
+    for tiles in (False, 4):
+        model = randomise(small_model(process, **(network or {})))
+        model.tiles = tiles
+        found.append(model.generate(8, seed=3, **options))
+    return found
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
+def test_every_sampler(sampler):
+    wanted, found = both(kd.MaskedDiffusion(3), sampler=sampler, temperature=0.8, return_calls=True)
+    for own, value in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(own, value)
+    assert len(np.unique(wanted[0], axis=0)) > 1
+
+
+@pytest.mark.parametrize("process", PROCESSES[1:], ids=repr)
+def test_every_process(process):
+    wanted, found = both(process, steps=3)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_what_is_told_and_asked():
+    known = np.broadcast_to(np.arange(5) == 2, (8, 5))
+    options = {"prompts": np.ones((8, 5), int), "known": known, "labels": 1, "guidance_scale": 1.5}
+    network = {"num_classes": 2, "prompts": True, "self_conditioning": True}
+    for process in PROCESSES[:2]:
+        for own in (network, {"num_classes": 2, "prompts": True}):
+            wanted, found = both(process, own, steps=3, top_p=0.8, return_entropies=True, **options)
+            np.testing.assert_array_equal(found[0], wanted[0])
+            np.testing.assert_allclose(found[1], wanted[1], rtol=1e-5)
+            assert (wanted[0][:, 2] == 1).all()
+
+
+@pytest.mark.parametrize("tiles", [False, 4])
+def test_a_head_of_nan_is_seen(tiles):
+    model = small_model()
+    model.tiles = tiles
+    model.denoiser.head.bias.assign(np.array([0.0, np.nan, 0.0]))
+    with pytest.raises(ValueError, match="logits are NaN"):
+        model.generate(2, steps=2)
