@@ -14,6 +14,7 @@ import numpy as np
 
 import keras_dmmd as kd
 from benchmarks.common import compare, print_table, write_json
+from keras_dmmd import backend
 
 SIZE = {"hidden_dim": 256, "num_layers": 4, "num_heads": 4}
 
@@ -70,12 +71,35 @@ def times(args, ids):
     return found
 
 
+def generation(args, ids):
+    """`generate` over as many bare compiled passes that make every logit, in turns."""
+    found = []
+    for tiles in args.tiles:
+        model = models(args.words, args.length, tiles, args.size)["teacher"]
+        z, t = np.full((args.rows, args.length), args.words), np.full(args.rows, 0.5, "float32")
+        jit = backend.COMPILES
+        bare = backend.compile_inference(lambda z, t: model.logits(z, t), model.variables, jit)  # noqa: B023
+        z, t = keras.ops.convert_to_tensor(z, "int32"), keras.ops.convert_to_tensor(t)
+        timed = compare(
+            lambda: model.generate(args.rows, steps=args.steps, seed=0, verbose=0),  # noqa: B023
+            [lambda: bare(z, t)] * args.steps,  # noqa: B023
+            repeats=args.repeats,
+            warmup=1,
+        )
+        timed.pop("other_parts_ms")
+        found.append({"calls": args.steps, "tiles": tiles, **timed})
+        print(found[-1], flush=True)
+    return found
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--words", type=int, default=50_257)
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--plans", type=int, default=0, help="length of rows whose memory is planned")
     parser.add_argument("--length", type=int, default=128, help="of rows that are timed, or 0")
+    parser.add_argument("--steps", type=int, default=8, help="network calls of a sample")
+    parser.add_argument("--no-training", action="store_true", help="time sampling alone")
     parser.add_argument("--tiles", nargs="+", default=["auto", False])
     parser.add_argument("--size", type=dict, default=SIZE, help=argparse.SUPPRESS)
     parser.add_argument("--repeats", type=int, default=5)
@@ -87,7 +111,9 @@ def main(argv=None):
         return rng.integers(0, args.words, (args.rows, length)).astype("int32")
 
     found = {"plans": plans(args, ids) if args.plans else []}
-    found["times"] = times(args, ids) if args.length else []
+    if args.length:
+        found["generation"] = generation(args, ids)
+        found["training"] = [] if args.no_training else times(args, ids)
     kwargs = {} if args.path is None else {"folder": args.path}
     write_json("vocabulary", found, {k: v for k, v in vars(args).items() if k != "size"}, **kwargs)
     for rows in found.values():

@@ -78,9 +78,12 @@ class MaskedDiffusion(DiffusionProcess):
     def sample_posterior(self, x, z_t, s, t, seed):
         return ops.where(self.where_drawn(z_t, s, t, seed), ops.cast(x, "int32"), z_t)
 
+    def log_mean_open(self, logits, z_t, t):
+        del z_t, t
+        return ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+
     def log_mean(self, logits, z_t, t):
-        del t
-        log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        log_probs = self.log_mean_open(logits, z_t, t)
         known = certain(z_t, self.num_states)[..., : self.vocabulary_size]
         return ops.where(ops.expand_dims(self.is_open(z_t), -1), log_probs, known)
 

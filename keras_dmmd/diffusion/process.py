@@ -190,6 +190,10 @@ class DiffusionProcess(abc.ABC):
             return log_probs
         return ops.log_softmax(log_probs + self.log_likelihood(z_t, t), axis=-1)
 
+    def log_mean_open(self, logits, z_t, t):
+        """`log_mean` where all tokens are open."""
+        return self.log_mean(logits, z_t, t)
+
     def log_loo(self, logits, z_t, t):
         """`log E[x^l | z_t without l]`, normalised, `(batch, length, K)`.
 

@@ -16,7 +16,7 @@ class Settings(NamedTuple):
     """Numbers that are tensors in a compiled step: other values need no other step.
 
     Attributes:
-        temperature: of the predictions.
+        temperature: of the predictions, or `None` for 1 where nothing is compiled.
         top_p: nucleus mass, or `None`.
         guidance_scale: of classifier-free guidance, or `None`.
         floats: those of the stepper, a dict.
@@ -37,7 +37,9 @@ class Settings(NamedTuple):
         floats = {name: scalar(value) for name, value in request.stepper.floats().items()}
         top_p = truncation.nucleus_mass(request.top_p)
         top_p = 1.0 if compiled and top_p is None else top_p
-        return cls(scalar(request.temperature), scalar(top_p), scalar(request.guidance_scale), floats)
+        plain = not compiled and request.temperature == 1.0 and top_p is None
+        temperature = None if plain else request.temperature
+        return cls(scalar(temperature), scalar(top_p), scalar(request.guidance_scale), floats)
 
 
 class State(NamedTuple):
@@ -102,7 +104,7 @@ def network_step(model, stepper, record_entropies, on_trace):
             table = backend.keep_unfused(logits.table(), z_t)
             logits = Logits.of(table)
             shown_next = None if state.prediction is None else ops.softmax(table, axis=-1)
-        read = _reader(model, settings)
+        read = _reader(model, settings, bool(logits.tiles))
         inputs = (z_t, told_time, conditions.no_end, conditions.known, conditions.given)
         prediction = Prediction(
             logits, read, inputs, z_t, process.vocabulary_size, process.where_open(z_t)
@@ -124,6 +126,8 @@ def network_step(model, stepper, record_entropies, on_trace):
 
 def _sharpened(log_probs, settings):
     """Predictions at a temperature, within a nucleus."""
+    if settings.temperature is None and settings.top_p is None:
+        return log_probs
     if not backend.COMPILES:
         return truncation.sharpen(log_probs, settings.temperature, settings.top_p)
     sharpened = truncation.sharpen(log_probs, settings.temperature)
@@ -134,15 +138,16 @@ def _sharpened(log_probs, settings):
     )
 
 
-def _reader(model, settings):
+def _reader(model, settings, in_tiles):
     """A function of logits and what is known of their positions, see `Prediction`.
 
-    No text ends before a given part, and what is given is certain.
+    No text ends before a given part, and what is given is certain. In tiles are open tokens alone.
     """
     process, K = model.process, model.process.vocabulary_size
+    log_mean = process.log_mean_open if in_tiles else process.log_mean
 
     def read(logits, z_t, t, no_end, known, given):
-        log_probs = process.log_mean(logits, z_t, t)
+        log_probs = log_mean(logits, z_t, t)
         if no_end is not None:
             end = ops.one_hot(model.tokenizer.end_id, K, dtype="float32")
             ends = ops.logical_and(ops.expand_dims(no_end, -1), end > 0)

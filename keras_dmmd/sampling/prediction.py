@@ -67,6 +67,8 @@ class Prediction:
             broken = (ops.isnan(ops.sum(logits, axis=-1)),) if self.in_tiles else ()
             return tuple(ops.cast(x, "float32") for x in (*found, *broken))
 
+        if self.in_tiles and where is not None and self._where_open is not None:
+            where = ops.logical_and(where, self._where_open)
         where = self._where_open if where is None else where
         found = self._logits.each(values, *self._inputs, *inputs, where=where)
         if self.in_tiles:

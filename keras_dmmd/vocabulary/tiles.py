@@ -23,6 +23,8 @@ FEWEST_WORDS = 2048
 # Numbers in a table of one tile: 64 MB of float32.
 TILE = 2**24
 SMALLEST, LARGEST = 32, 2048  # positions
+# Of some of all positions as many tiles at least, so that little is made that nobody asked for.
+MANY_TILES = 16
 
 
 def check_tiles(tiles):
@@ -97,13 +99,16 @@ class Tiles:
 
         shape = ops.shape(leaves[0])[:2]
         number = shape[0] * shape[1]
-        count = -(-number // self.size)
+        size = self.size
+        if where is not None and isinstance(number, int):
+            size = min(size, max(SMALLEST, number // MANY_TILES))
+        count = -(-number // size)
         order, num_asked = _order(where, number)
-        order = ops.concatenate([order, ops.zeros((count * self.size - number,), "int32")])
-        tiles = [_tiles(leaf, order, shape, (count, self.size)) for leaf in leaves]
-        num_active = -(-num_asked // self.size)
+        order = ops.concatenate([order, ops.zeros((count * size - number,), "int32")])
+        tiles = [_tiles(leaf, order, shape, (count, size)) for leaf in leaves]
+        num_active = -(-num_asked // size)
         found = backend.map_tiles(of_tile, tiles, num_active)
-        asked = ops.arange(count * self.size) < num_asked
+        asked = ops.arange(count * size) < num_asked
         found = tuple(_put_back(x, order, asked, shape) for x in found)
         return found if many[0] else found[0]
 
