@@ -180,3 +180,25 @@ def test_a_refused_rank_changes_nothing():
     kd.DMMDDistiller(teacher, steps=2, adapters=2)
     with pytest.raises(ValueError, match="All weights of this DiffusionModel are frozen"):
         teacher.fit(tokens(8), verbose=0)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="takes long without compiling")
+def test_integers_with_adapters_resume_exactly(tmp_path):
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 4:
+                raise KeyboardInterrupt
+
+    def train(folder, *callbacks):
+        keras.utils.set_random_seed(0)
+        distiller = make(int8=True)
+        distiller.compile(run_eagerly=True)
+        backup = kd.callbacks.BackupAndResume(tmp_path / folder, save_freq=3)
+        distiller.fit(tokens(48), batch_size=8, verbose=0, callbacks=[backup, *callbacks])
+        return distiller.get_weights()
+
+    wanted = train("whole")
+    with pytest.raises(KeyboardInterrupt):
+        train("broken", Break())
+    for own, value in zip(train("broken"), wanted, strict=True):
+        np.testing.assert_array_equal(own, value)
