@@ -1,3 +1,5 @@
+import unittest.mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -46,8 +48,20 @@ def test_temperature(seed, temperature):
 @few
 def test_nucleus(seed, top_p):
     log_probs = random_log_probs(seed)
-    nucleus = truncation.nucleus(ops.convert_to_tensor(log_probs), top_p)
-    np.testing.assert_array_equal(ops.convert_to_numpy(nucleus), oracle_nucleus(log_probs, top_p))
+    for many in (2, 2048):  # by a search, and by sorting
+        with unittest.mock.patch.object(truncation, "MANY", many):
+            nucleus = truncation.nucleus(ops.convert_to_tensor(log_probs), top_p)
+        np.testing.assert_array_equal(ops.convert_to_numpy(nucleus), oracle_nucleus(log_probs, top_p))
+
+
+def test_nucleus_of_many_words():
+    log_probs = random_log_probs(0, (2, 5000))
+    log_probs[0, ::3] = -np.inf
+    log_probs[1, 7] = 9.0  # certain, all but
+    log_probs -= np.log(np.exp(np.float64(log_probs)).sum(-1, keepdims=True)).astype("float32")
+    nucleus = truncation.nucleus(ops.convert_to_tensor(log_probs), 0.7)
+    np.testing.assert_array_equal(ops.convert_to_numpy(nucleus), oracle_nucleus(log_probs, 0.7))
+    assert ops.convert_to_numpy(nucleus).sum(-1)[1] == 1
 
 
 @given(seed=seeds, top_p=st.floats(0.05, 0.95), penalty=st.sampled_from([0.5, 2.0, float("inf")]))
