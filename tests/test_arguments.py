@@ -245,7 +245,7 @@ def test_any_integer_is_a_seed(seed):
         "guidance_scale": [NAN, "a"],
         "time_weighting": ["a", 3, lambda: 0, lambda s: 1.0],
         "max_log_ratio": [0, NAN, "a"],
-        "noise_scale": [-1, NAN, "a"],
+        "noise_scale": [-1, NAN, INF, None, True, "a", [0.5], {}, np.ones(2), np.array(["auto", "a"])],
         "seed": [1.5, "a", None],
         "teacher": [None, 3],
         "student": [3],

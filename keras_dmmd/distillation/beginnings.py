@@ -37,8 +37,8 @@ def default_noise(teacher):
     """`"token"`, `"gaussian"` or `None`, by the teacher's process and the shape of its data.
 
     From a constant start a student without a random input has one prediction for all samples: in one
-    call it can only draw each token on its own. Random tokens that act from the start halve the distance
-    of images that are drawn in one call or two; texts gain nothing, and molecules lose
+    call it can only draw each token on its own. Random tokens that act from the start halve the
+    distance of images that are drawn in one call or two; texts gain nothing, and molecules lose
     (benchmarks/calls.py, docs/results.md).
     """
     if not teacher.process.constant_prior:
