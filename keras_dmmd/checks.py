@@ -142,6 +142,16 @@ def function(name, value):
     return value
 
 
+def called(name, function, ids):
+    """What a function of the user's makes of ids; where it fails, the error names it."""
+    try:
+        return function(ids)
+    except Exception as error:
+        raise ValueError(
+            f"`{name}` failed on ids of shape {ids.shape}: {type(error).__name__}: {str(error)[:500]}"
+        ) from error
+
+
 def deserialized(name, config):
     """What a serialised object of Keras stands for."""
     try:

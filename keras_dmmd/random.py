@@ -49,9 +49,11 @@ def row_keys(seed, rows):
 
 
 def _size(name, value, least=0):
-    """A size, which may be a tensor where it is not known yet."""
+    """A size, which may be an integer tensor where it is not known yet: then it becomes int32."""
     is_scalar = ops.is_tensor(value) and not len(value.shape)
-    return value if is_scalar else checks.count(name, value, least)
+    if is_scalar and "int" in keras.backend.standardize_dtype(value.dtype):
+        return ops.cast(value, "int32")
+    return checks.count(name, value, least)
 
 
 def _shape(shape):
@@ -72,7 +74,7 @@ def normal(shape, seed):
 def randint(shape, maximum, seed):
     """Integers in `0 .. maximum - 1`, int32. Bias below `maximum / 2^24` in relative terms."""
     maximum = _size("maximum", maximum, least=1)
-    draws = ops.floor(uniform(shape, seed) * maximum)
+    draws = ops.floor(uniform(shape, seed) * ops.cast(maximum, "float32"))
     return ops.minimum(ops.cast(draws, "int32"), maximum - 1)
 
 
@@ -101,7 +103,7 @@ def spread(seed, start, n, parts=1):
     turns = ops.right_shift(ops.floor_divide(rows, parts) * GOLDEN, 8)
     turns = ops.cast(ops.bitwise_and(turns, 2**24 - 1), "float32") * 2.0**-24
     within = ops.mod(turns + uniform((1,), seed), 1.0)
-    return (ops.cast(ops.mod(rows, parts), "float32") + within) / parts
+    return (ops.cast(ops.mod(rows, parts), "float32") + within) / ops.cast(parts, "float32")
 
 
 def exponential(shape, seed):

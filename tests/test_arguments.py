@@ -329,6 +329,37 @@ OTHERS = {
 }
 
 
+def scored(function):
+    metric = metrics.SampleScore(function, "score")
+    metric.update_state(X)
+    return metric.result()
+
+
+FUNCTIONS = {
+    "features": lambda function: metrics.KernelDistance(function, X),
+    "features ": lambda function: metrics.FrechetDistance(function, X),
+    "function": scored,
+    "statistics_of": lambda function: metrics.frechet_by_steps(
+        small_model(), function, metrics.FeatureStatistics(X), [1], samples=2
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("function", [int, lambda ids: ids["tokens"], lambda: 0, lambda ids: 1 / 0])
+def test_functions_that_fail_are_named(name, function):
+    """With what they were given and what they raised, whose traceback is kept."""
+    with pytest.raises(ValueError, match=rf"`{name.strip()}`.*shape \(\d, 5\).*Error: ") as error:
+        FUNCTIONS[name](function)
+    assert error.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("found", ["a", None, [1.0, 2.0], {"a": "b"}, (1.0, None)])
+def test_scores_that_are_no_numbers(found):
+    with pytest.raises(ValueError, match="`function`"):
+        scored(lambda ids: found)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_of_others(name):
     with pytest.raises(ValueError, match=f"`{name.strip()}`"):
