@@ -36,22 +36,28 @@ def split(seed, n):
 
 
 def row_keys(seed, rows):
-    """A key per row, of these rows, int32 `(n,)`, as one key.
+    """A key per row, of these rows, integers `(n,)` from 0, as one key.
 
     A draw of shape `(n, ...)` by it takes each row from the row's own key: what a row gets does not
     depend on the rows that are drawn beside it.
     """
     if not ops.is_tensor(rows):
-        rows = ops.convert_to_tensor(checks.whole("rows", checks.array("rows", rows)), "int32")
-    if len(rows.shape) != 1:
-        raise ValueError(f"`rows` must have shape (n,). Received: shape {tuple(rows.shape)}")
-    return backend.row_keys(as_key(seed), rows)
+        rows = checks.ids("rows", rows, checks.MOST, ndim=1)
+    if len(rows.shape) != 1 or not _holds_integers(rows):
+        dtype = keras.backend.standardize_dtype(rows.dtype)
+        raise ValueError(
+            f"`rows` must be integers of shape (n,). Received: {dtype} of shape {tuple(rows.shape)}"
+        )
+    return backend.row_keys(as_key(seed), ops.cast(rows, "int32"))
+
+
+def _holds_integers(array):
+    return "int" in keras.backend.standardize_dtype(array.dtype)
 
 
 def _size(name, value, least=0):
     """A size, which may be an integer tensor where it is not known yet: then it becomes int32."""
-    is_scalar = ops.is_tensor(value) and not len(value.shape)
-    if is_scalar and "int" in keras.backend.standardize_dtype(value.dtype):
+    if ops.is_tensor(value) and not len(value.shape) and _holds_integers(value):
         return ops.cast(value, "int32")
     return checks.count(name, value, least)
 

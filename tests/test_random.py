@@ -273,3 +273,25 @@ def test_sizes_may_be_tensors_of_integers(name, dtype):
 def test_sizes_are_no_other_tensors(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be an integer"):
         SIZED[name](ops.convert_to_tensor(value))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
+def test_rows_of_any_integers_have_the_same_keys(dtype):
+    """As an array, which is checked on the host, and as a tensor."""
+    rows = np.array([3, 255], dtype)
+    expected = ops.convert_to_numpy(random.uniform((2, 2), random.row_keys(0, [3, 255])))
+    for same in (rows, ops.convert_to_tensor(rows)):
+        draws = ops.convert_to_numpy(random.uniform((2, 2), random.row_keys(0, same)))
+        np.testing.assert_array_equal(draws, expected)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [None, "a", 3, [0.5], [-1], [2**32], [float("nan")], [[1]], *map(np.array, ([0.5], [True]))],
+)
+def test_rows_that_are_none(rows):
+    with pytest.raises(ValueError, match="`rows` must"):
+        random.row_keys(0, rows)
+    if isinstance(rows, np.ndarray):  # what tensors hold cannot always be read, but their dtype can
+        with pytest.raises(ValueError, match="`rows` must"):
+            random.row_keys(0, ops.convert_to_tensor(rows))
