@@ -75,7 +75,7 @@ COUNTS = [0, -1, 2.5, NAN, "a", True, 10**12, [1]]
         "validation_batch_size": [0, NAN],
         "validation_freq": [0, "a", [0]],
         "validation_split": [-0.5, 1.0, NAN, "a"],
-        "validation_data": [3, "a", (X, None, np.ones((8, 5))), X + 3, (X,) * 4],
+        "validation_data": [3, "a", (X, None, np.ones((8, 5))), X + 3, (X,) * 4, (None, X), [None] * 2],
         "callbacks": [3, [3], "a"],
         "class_weight": [{0: 1.0}],
         "sample_weight": [np.ones((8, 5)), "a", [NAN] * 8, [[1], [1, 2]], np.ones(7)],

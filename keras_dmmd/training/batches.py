@@ -282,15 +282,7 @@ def read_batches(
     if not is_host_data(x):
         if not isinstance(x, keras.utils.PyDataset):  # all others have an order of their own
             options.pop("shuffle", None)
-        try:
-            adapter = data_adapters.get_data_adapter(x, y, sample_weight, **options)
-        except ValueError as error:
-            if not str(error).startswith("Unrecognized data type"):
-                raise ValueError(f"`x` cannot be read: {error}") from error
-            raise ValueError(
-                "`x` must be ids (n, length), a dict of them, or batches: a data set of tf.data, Torch "
-                f"or Grain, a PyDataset or a generator. Received: x={checks.shown(x)}"
-            ) from None
+        adapter = _keras_adapter(x, y, sample_weight, **options)
         return ReadBatches(adapter, reader, repeats)
     x, sample_weight = reader.read(x, y, sample_weight)
     parts = (x,) if sample_weight is None else (x, sample_weight, sample_weight)
@@ -302,6 +294,20 @@ def read_batches(
         f"A batch in corruptions={repeats}", size * min(batches.batch_size, batches.n * repeats)
     )
     return batches
+
+
+def _keras_adapter(x, *others, **options):
+    """Keras's adapter of batches."""
+    try:
+        if x is not None:  # where Keras would take `y` for the data
+            return data_adapters.get_data_adapter(x, *others, **options)
+    except ValueError as error:
+        if not str(error).startswith("Unrecognized data type"):
+            raise ValueError(f"`x` cannot be read: {error}") from error
+    raise ValueError(
+        "`x` must be ids (n, length), a dict of them, or batches: a data set of tf.data, Torch or "
+        f"Grain, a PyDataset or a generator. Received: x={checks.shown(x)}"
+    )
 
 
 def repeated(parts, repeats, repeat=np.repeat):
