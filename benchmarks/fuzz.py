@@ -245,6 +245,7 @@ def work(connection, folder, files):
     while True:
         call = connection.recv()
         connection.send(judged(call, names))
+        names.renew()
 
 
 def limit_memory(more=4 * 2**30):

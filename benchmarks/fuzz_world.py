@@ -567,6 +567,12 @@ class Namespace(dict):
         self[name] = MAKERS[name](self)
         return self[name]
 
+    def renew(self):
+        """Drop models that a call has frozen, as `copy(adapters=)` does, for new ones to be made."""
+        for name in MAKERS:
+            if isinstance(self.get(name), keras.Model) and not self[name].trainable_variables:
+                del self[name]
+
 
 def fresh(process=None, denoiser=None, **kwargs):
     """A small model of its own."""

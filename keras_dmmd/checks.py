@@ -51,11 +51,13 @@ def count(name, value, least=1, most=MOST):
     return int(value)
 
 
-def number(name, value, low=0.0, high=float("inf"), above=None, below=None, infinite=False):
+def number(name, value, low=0.0, high=float("inf"), above=None, below=None, infinite=False, auto=False):
     """A number in `[low, high]`, or in `(above, high]`, `[low, below)`, as a Python float.
 
-    It must be finite, in float32 too, unless it may be `infinite`.
+    It must be finite, in float32 too, unless it may be `infinite`; `auto` also accepts `"auto"`.
     """
+    if auto and isinstance(value, str) and value == "auto":
+        return value
     low, high = low if above is None else above, high if below is None else below
     inside = isinstance(value, numbers.Real) and not isinstance(value, bool) and low <= value <= high
     if inside:
@@ -66,7 +68,7 @@ def number(name, value, low=0.0, high=float("inf"), above=None, below=None, infi
     if not inside:
         is_open = below is not None or (high == float("inf") and not infinite)
         left = "(" if above is not None or low == -float("inf") else "["
-        accepted = f"a number in {left}{low:g}, {high:g}{')' if is_open else ']'}"
+        accepted = '"auto" or ' * auto + f"a number in {left}{low:g}, {high:g}{')' if is_open else ']'}"
         raise ValueError(f"`{name}` must be {accepted}. Received: {name}={shown(value)}")
     return float(value)
 
@@ -138,6 +140,16 @@ def function(name, value):
     if not callable(value):
         raise ValueError(f"`{name}` must be a function. Received: {name}={shown(value)}")
     return value
+
+
+def called(name, function, ids):
+    """What a function of the user's makes of ids; where it fails, the error names it."""
+    try:
+        return function(ids)
+    except Exception as error:
+        raise ValueError(
+            f"`{name}` failed on ids of shape {ids.shape}: {type(error).__name__}: {str(error)[:500]}"
+        ) from error
 
 
 def deserialized(name, config):

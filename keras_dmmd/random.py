@@ -38,22 +38,30 @@ def split(seed, n):
 
 
 def row_keys(seed, rows):
-    """A key per row, of these rows, int32 `(n,)`, as one key.
+    """A key per row, of these rows, integers `(n,)` from 0, as one key.
 
     A draw of shape `(n, ...)` by it takes each row from the row's own key: what a row gets does not
     depend on the rows that are drawn beside it.
     """
     if not ops.is_tensor(rows):
-        rows = ops.convert_to_tensor(checks.whole("rows", checks.array("rows", rows)), "int32")
-    if len(rows.shape) != 1:
-        raise ValueError(f"`rows` must have shape (n,). Received: shape {tuple(rows.shape)}")
-    return backend.row_keys(as_key(seed), rows)
+        rows = checks.ids("rows", rows, checks.MOST, ndim=1)
+    if len(rows.shape) != 1 or not _holds_integers(rows):
+        dtype = keras.backend.standardize_dtype(rows.dtype)
+        raise ValueError(
+            f"`rows` must be integers of shape (n,). Received: {dtype} of shape {tuple(rows.shape)}"
+        )
+    return backend.row_keys(as_key(seed), ops.cast(rows, "int32"))
+
+
+def _holds_integers(array):
+    return "int" in keras.backend.standardize_dtype(array.dtype)
 
 
 def _size(name, value, least=0):
-    """A size, which may be a tensor where it is not known yet."""
-    is_scalar = ops.is_tensor(value) and not len(value.shape)
-    return value if is_scalar else checks.count(name, value, least)
+    """A size, which may be an integer tensor where it is not known yet: then it becomes int32."""
+    if ops.is_tensor(value) and not len(value.shape) and _holds_integers(value):
+        return ops.cast(value, "int32")
+    return checks.count(name, value, least)
 
 
 def _shape(shape):
@@ -74,7 +82,7 @@ def normal(shape, seed):
 def randint(shape, maximum, seed):
     """Integers in `0 .. maximum - 1`, int32. Bias below `maximum / 2^24` in relative terms."""
     maximum = _size("maximum", maximum, least=1)
-    draws = ops.floor(uniform(shape, seed) * maximum)
+    draws = ops.floor(uniform(shape, seed) * ops.cast(maximum, "float32"))
     return ops.minimum(ops.cast(draws, "int32"), maximum - 1)
 
 
@@ -103,7 +111,7 @@ def spread(seed, start, n, parts=1):
     turns = ops.right_shift(ops.floor_divide(rows, parts) * GOLDEN, 8)
     turns = ops.cast(ops.bitwise_and(turns, 2**24 - 1), "float32") * 2.0**-24
     within = ops.mod(turns + uniform((1,), seed), 1.0)
-    return (ops.cast(ops.mod(rows, parts), "float32") + within) / parts
+    return (ops.cast(ops.mod(rows, parts), "float32") + within) / ops.cast(parts, "float32")
 
 
 def exponential(shape, seed):
@@ -152,6 +160,7 @@ def race(shape, size, seed):
 
     One for each thing; of many things one for each of √size groups, and one for each place in a group.
     """
+    shape, size = _shape(shape), checks.count("size", size)
     if size < MANY:
         return exponential((*shape, size), seed)
     parts = zip(_groups(size), split(seed, 2), strict=True)
@@ -169,7 +178,18 @@ def winner(log_probs, race):
         log_probs: float32 `(..., K)`.
         race: what `race` returned for `(...)` and K.
     """
-    size = log_probs.shape[-1]
+    if not ops.is_tensor(log_probs) or not ops.is_tensor(race):
+        log_probs, race = (
+            ops.convert_to_tensor(checks.array(name, x), "float32")
+            for name, x in (("log_probs", log_probs), ("race", race))
+        )
+    size = log_probs.shape[-1] if len(log_probs.shape) else 0
+    wanted = size if size < MANY else sum(_groups(size))
+    if not size or race.shape[-1:] != (wanted,):
+        raise ValueError(
+            "`race` must be what `keras_dmmd.random.race` made for as many things as `log_probs` has. "
+            f"Received: shapes {tuple(race.shape)} and {tuple(log_probs.shape)}"
+        )
     largest = ops.max(log_probs, axis=-1, keepdims=True)
     if size < MANY:
         inverse = ops.exp(largest - log_probs)  # 1 / p_k, up to a factor

@@ -75,7 +75,7 @@ COUNTS = [0, -1, 2.5, NAN, "a", True, 10**12, [1]]
         "validation_batch_size": [0, NAN],
         "validation_freq": [0, "a", [0]],
         "validation_split": [-0.5, 1.0, NAN, "a"],
-        "validation_data": [3, "a", (X, None, np.ones((8, 5))), X + 3, (X,) * 4],
+        "validation_data": [3, "a", (X, None, np.ones((8, 5))), X + 3, (X,) * 4, (None, X), [None] * 2],
         "callbacks": [3, [3], "a"],
         "class_weight": [{0: 1.0}],
         "sample_weight": [np.ones((8, 5)), "a", [NAN] * 8, [[1], [1, 2]], np.ones(7)],
@@ -245,7 +245,7 @@ def test_any_integer_is_a_seed(seed):
         "guidance_scale": [NAN, "a"],
         "time_weighting": ["a", 3, lambda: 0, lambda s: 1.0],
         "max_log_ratio": [0, NAN, "a"],
-        "noise_scale": [-1, NAN, "a"],
+        "noise_scale": [-1, NAN, INF, None, True, "a", [0.5], {}, np.ones(2), np.array(["auto", "a"])],
         "seed": [1.5, "a", None],
         "teacher": [None, 3],
         "student": [3],
@@ -327,6 +327,37 @@ OTHERS = {
     ),
     "critic_cost": lambda: losses.critic_loss(TABLE, 3.0),
 }
+
+
+def scored(function):
+    metric = metrics.SampleScore(function, "score")
+    metric.update_state(X)
+    return metric.result()
+
+
+FUNCTIONS = {
+    "features": lambda function: metrics.KernelDistance(function, X),
+    "features ": lambda function: metrics.FrechetDistance(function, X),
+    "function": scored,
+    "statistics_of": lambda function: metrics.frechet_by_steps(
+        small_model(), function, metrics.FeatureStatistics(X), [1], samples=2
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("function", [int, lambda ids: ids["tokens"], lambda: 0, lambda ids: 1 / 0])
+def test_functions_that_fail_are_named(name, function):
+    """With what they were given and what they raised, whose traceback is kept."""
+    with pytest.raises(ValueError, match=rf"`{name.strip()}`.*shape \(\d, 5\).*Error: ") as error:
+        FUNCTIONS[name](function)
+    assert error.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("found", ["a", None, [1.0, 2.0], {"a": "b"}, (1.0, None)])
+def test_scores_that_are_no_numbers(found):
+    with pytest.raises(ValueError, match="`function`"):
+        scored(lambda ids: found)
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -271,3 +271,51 @@ def test_events_too_rare_to_count_keep_their_probability(p, monkeypatch):
     frequency = ops.convert_to_numpy(random.categorical(logits, 8)).mean()
     expected = r * (1.0 - math.exp(-1.0 / r))
     assert abs(frequency - expected) < 5 * math.sqrt(expected / n)
+
+
+SIZED = {
+    "shape": lambda size: random.uniform((size, 2), 0),
+    "maximum": lambda size: random.randint((4,), size, 0),
+    "batch_size": lambda size: random.stratified(size, 0),
+    "start": lambda size: random.spread(0, size, 4),
+    "n": lambda size: random.spread(0, 2, size),
+    "parts": lambda size: random.spread(0, 2, 4, size),
+}
+
+
+@pytest.mark.parametrize("name", SIZED)
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
+def test_sizes_may_be_tensors_of_integers(name, dtype):
+    draws = SIZED[name](ops.convert_to_tensor(np.array(3, dtype)))
+    expected = SIZED[name](3)
+    assert draws.dtype == expected.dtype
+    np.testing.assert_array_equal(ops.convert_to_numpy(draws), ops.convert_to_numpy(expected))
+
+
+@pytest.mark.parametrize("name", SIZED)
+@pytest.mark.parametrize("value", [3.0, True, [3]])
+def test_sizes_are_no_other_tensors(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be an integer"):
+        SIZED[name](ops.convert_to_tensor(value))
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8"])
+def test_rows_of_any_integers_have_the_same_keys(dtype):
+    """As an array, which is checked on the host, and as a tensor."""
+    rows = np.array([3, 255], dtype)
+    expected = ops.convert_to_numpy(random.uniform((2, 2), random.row_keys(0, [3, 255])))
+    for same in (rows, ops.convert_to_tensor(rows)):
+        draws = ops.convert_to_numpy(random.uniform((2, 2), random.row_keys(0, same)))
+        np.testing.assert_array_equal(draws, expected)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [None, "a", 3, [0.5], [-1], [2**32], [float("nan")], [[1]], *map(np.array, ([0.5], [True]))],
+)
+def test_rows_that_are_none(rows):
+    with pytest.raises(ValueError, match="`rows` must"):
+        random.row_keys(0, rows)
+    if isinstance(rows, np.ndarray):  # what tensors hold cannot always be read, but their dtype can
+        with pytest.raises(ValueError, match="`rows` must"):
+            random.row_keys(0, ops.convert_to_tensor(rows))

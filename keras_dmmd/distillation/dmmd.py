@@ -140,18 +140,18 @@ class DMMDDistiller(Proposals, Distiller):
         teacher_weight = checks.number("teacher_weight", teacher_weight)
         # Gradients of an infinite one would explode.
         top_p_penalty = checks.number("top_p_penalty", top_p_penalty, above=0.0)
-        if noise_scale != "auto":
-            noise_scale = checks.number("noise_scale", noise_scale)
+        noise_scale = checks.number("noise_scale", noise_scale, auto=True)
         if adapters is not None:
             adapters = checks.count("adapters", adapters)
         if max_log_ratio is not None:
             max_log_ratio = checks.number("max_log_ratio", max_log_ratio, above=0.0)
         check_teacher(teacher, target, guidance_scale)
         is_default = isinstance(noise, str) and noise == "auto"
-        if student is not None and not is_default:
+        if student is not None and not (is_default and noise_scale == "auto"):
             raise ValueError(
-                "`noise` is the random input of a student that is copied from the teacher; a given "
-                f"`student` brings its own. Received: noise={checks.shown(noise)} and a student"
+                "`noise` and `noise_scale` describe the random input of a student that is copied from "
+                "the teacher; a given `student` brings its own. Received: "
+                f"noise={checks.shown(noise)}, noise_scale={noise_scale} and a student"
             )
         if adapters is not None and student is not None and critic is not None:
             raise ValueError(

@@ -33,7 +33,7 @@ class FeatureMetric(StreamingMetric):
         self.reset_state()
 
     def _extract(self, tokens):
-        return checks.finite("features", self.features(tokens), ndim=2)
+        return checks.finite("features", checks.called("features", self.features, tokens), ndim=2)
 
     def update_state(self, samples, data=None):
         self._parts.append(self._extract(checks.rows("samples", samples)))

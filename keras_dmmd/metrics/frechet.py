@@ -92,7 +92,8 @@ def frechet_by_steps(model, statistics_of, reference, steps, samples=2000, seeds
     checks.function("statistics_of", statistics_of)
 
     def distance(k, seed):
-        found = statistics_of(model.generate(samples, steps=k, seed=seed, **generate))
+        ids = model.generate(samples, steps=k, seed=seed, **generate)
+        found = checks.called("statistics_of", statistics_of, ids)
         _check_statistics("what `statistics_of` returns", found)
         return frechet_distance(found, reference)
 

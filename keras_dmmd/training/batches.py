@@ -12,6 +12,8 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from keras_dmmd import backend, checks
 from keras_dmmd.training.reading import is_host_data
 
+EMPTY = "The data, `x` or `validation_data`, must hold at least one batch. Received: none"
+
 
 class Batches(DataAdapter):
     """Base class: passes over data that are counted, so that training can go on in one of them.
@@ -45,6 +47,41 @@ class FirstPass(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.batches.begin()
+
+
+class AnyBatch(keras.callbacks.Callback):
+    """Refuses data in which there was no batch, where nothing else shows it.
+
+    Torch and TensorFlow would go on without a word, and without a result.
+    """
+
+    async_safe = True
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.found.add("train")
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.found.add("test")
+
+    def on_predict_batch_end(self, batch, logs=None):
+        self.found.add("predict")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check("train")
+
+    def on_test_end(self, logs=None):
+        self._check("test")
+
+    def on_predict_end(self, logs=None):
+        self._check("predict")
+
+    def _check(self, phase):
+        if phase not in self.found:
+            raise ValueError(EMPTY)
 
 
 class ArrayBatches(Batches):
@@ -153,13 +190,19 @@ class ReadBatches(Batches):
     """
 
     def __init__(self, adapter, reader, repeats=1):
+        if adapter.num_batches == 0:
+            raise ValueError(EMPTY)
         self.adapter, self.reader, self.repeats = adapter, reader, repeats
+        self.found = False
 
     def _batches(self, batches):
         _, skipped = self._next_pass()
         for number, batch in enumerate(batches):
+            self.found = True
             if number >= skipped:
                 yield repeated(self.reader.batch(number, batch), self.repeats)
+        if not self.found:  # a generator that an earlier pass used up is for Keras to warn of
+            raise ValueError(EMPTY)
 
     def begin(self, passes=0, skipped=0):
         super().begin(passes, skipped)
@@ -183,7 +226,13 @@ class ReadBatches(Batches):
     def get_tf_dataset(self):
         import tensorflow as tf
 
-        dataset = self.reader.dataset(self.adapter.get_tf_dataset())
+        try:
+            dataset = self.adapter.get_tf_dataset()
+        except ValueError as error:
+            if str(error).startswith("Must provide at least one structure"):
+                raise ValueError(EMPTY) from None
+            raise
+        dataset = self.reader.dataset(dataset)
         if self.repeats == 1:
             return dataset
         return dataset.map(lambda *parts: repeated(parts, self.repeats, tf.repeat)).map(_only)
@@ -233,15 +282,7 @@ def read_batches(
     if not is_host_data(x):
         if not isinstance(x, keras.utils.PyDataset):  # all others have an order of their own
             options.pop("shuffle", None)
-        try:
-            adapter = data_adapters.get_data_adapter(x, y, sample_weight, **options)
-        except ValueError as error:
-            if not str(error).startswith("Unrecognized data type"):
-                raise ValueError(f"`x` cannot be read: {error}") from error
-            raise ValueError(
-                "`x` must be ids (n, length), a dict of them, or batches: a data set of tf.data, Torch "
-                f"or Grain, a PyDataset or a generator. Received: x={checks.shown(x)}"
-            ) from None
+        adapter = _keras_adapter(x, y, sample_weight, **options)
         return ReadBatches(adapter, reader, repeats)
     x, sample_weight = reader.read(x, y, sample_weight)
     parts = (x,) if sample_weight is None else (x, sample_weight, sample_weight)
@@ -253,6 +294,20 @@ def read_batches(
         f"A batch in corruptions={repeats}", size * min(batches.batch_size, batches.n * repeats)
     )
     return batches
+
+
+def _keras_adapter(x, *others, **options):
+    """Keras's adapter of batches."""
+    try:
+        if x is not None:  # where Keras would take `y` for the data
+            return data_adapters.get_data_adapter(x, *others, **options)
+    except ValueError as error:
+        if not str(error).startswith("Unrecognized data type"):
+            raise ValueError(f"`x` cannot be read: {error}") from error
+    raise ValueError(
+        "`x` must be ids (n, length), a dict of them, or batches: a data set of tf.data, Torch or "
+        f"Grain, a PyDataset or a generator. Received: x={checks.shown(x)}"
+    )
 
 
 def repeated(parts, repeats, repeat=np.repeat):

@@ -11,7 +11,7 @@ from keras.src.trainers.data_adapters import array_slicing
 from keras_dmmd import backend, checks
 from keras_dmmd.training.arguments import check_call, check_compile
 from keras_dmmd.training.backup import BackupAndResume
-from keras_dmmd.training.batches import FirstPass, read_batches
+from keras_dmmd.training.batches import AnyBatch, FirstPass, read_batches
 from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.optimizers import check_trained, public_config
 from keras_dmmd.training.rates import warn_of_high_rates
@@ -90,7 +90,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
             except ValueError as error:
                 raise ValueError(f"`validation_data`: {error}") from error
         guard = Guard()
-        call["callbacks"] = _with_own(call.get("callbacks"), self, call["x"], guard)
+        call["callbacks"] = _with_own(call.get("callbacks"), self, [guard, AnyBatch()], call["x"])
         try:
             with self._kept(), averages_unless_error(self.optimizer), self.phase(training=True):
                 history = super().fit(**call)
@@ -119,6 +119,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
         if not call.get("_use_cached_eval_dataset"):
             check_call(call)
             call = self._with_batches(call, keras.Model.evaluate, repeats=self.corruptions)
+            call["callbacks"] = _with_own(call.get("callbacks"), self, [AnyBatch()])
         with reads(self), self._kept(), self.phase(training=False):
             return super().evaluate(**call)
 
@@ -127,6 +128,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
         call = _bind(keras.Model.predict, self, args, kwargs)
         check_call(call)
         call = self._with_batches(call, keras.Model.predict)
+        call["callbacks"] = _with_own(call.get("callbacks"), self, [AnyBatch()])
         with reads(self), self._kept():
             self._rewind()
             return super().predict(**call)
@@ -248,16 +250,19 @@ def _bind(method, model, args, kwargs):
     return call | call.pop("kwargs", {})
 
 
-def _with_own(callbacks, model, batches, guard):
-    """What `fit` takes as callbacks, with two of ours; backups come last, after what they remember."""
-    first = FirstPass(batches)
+def _with_own(callbacks, model, own, batches=None):
+    """What Keras takes as callbacks, with ours; those of `fit`, which goes through `batches`.
+
+    Backups come last, after what they remember.
+    """
+    first = [] if batches is None else [FirstPass(batches)]
     if isinstance(callbacks, keras.callbacks.CallbackList):
         listed = callbacks.callbacks
-        first.set_model(model)
-        guard.set_model(model)
+        for callback in (*first, *own):
+            callback.set_model(model)
     else:
         listed = callbacks = tree.flatten(callbacks) if callbacks else []
-    listed[:] = [first, *listed, guard]
+    listed[:] = [*first, *listed, *own]
     listed.sort(key=lambda callback: isinstance(callback, BackupAndResume))
     for callback in listed:
         if isinstance(callback, BackupAndResume):

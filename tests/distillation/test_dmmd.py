@@ -362,6 +362,8 @@ def other(vocabulary_size=4):
         (lambda: distiller(max_log_ratio=0), "`max_log_ratio` must"),
         (lambda: distiller(noise="pyramid"), "is for images"),
         (lambda: distiller(student=small_model(), noise="gaussian"), "brings its own"),
+        (lambda: distiller(student=small_model(), noise_scale=0.5), "`noise_scale`.*brings its own"),
+        (lambda: distiller(noise_scale="a"), '`noise_scale` must be "auto" or a number in'),
         (lambda: distiller(student=small_model(kd.MaskedDiffusion(3, "cosine"))), "differ in schedule"),
         (lambda: distiller(critic=small_model().copy(noise="gaussian")), "critic has a random input"),
         (lambda: distill_a_student(), "teacher has a random input"),

@@ -67,6 +67,38 @@ def test_the_batch_is_named():
         compiled().fit(given("generator", with_one(7)), verbose=0)
 
 
+def without_batches(kind):
+    """Data that hold nothing, which some kinds of them do not know before they were gone through."""
+    if kind == "tf.data of unknown size":
+        return batches("tf.data", tokens(8), 8).filter(lambda x: False)
+    if kind == "DataLoader of unknown size":
+        torch = pytest.importorskip("torch")
+
+        class Stream(torch.utils.data.IterableDataset):
+            def __iter__(self):
+                return iter(())
+
+        return torch.utils.data.DataLoader(Stream(), batch_size=8)
+    return given(kind, tokens(8)[:0])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["tf.data", "tf.data of unknown size", "PyDataset", "DataLoader", "DataLoader of unknown size"]
+    + ["generator"],
+)
+def test_data_without_batches_are_refused(kind):
+    model = compiled()
+    before = model.get_weights()
+    for call in (model.fit, model.evaluate, model.predict):
+        with pytest.raises(ValueError, match="at least one batch"):
+            call(without_batches(kind), verbose=0)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="`validation_data`.*at least one batch"):
+        model.fit(tokens(8), validation_data=without_batches(kind), verbose=0)
+
+
 @pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch", "predict_on_batch"])
 def test_single_batches_are_read_too(method):
     with pytest.raises(ValueError, match="`tokens` must be ids"):
