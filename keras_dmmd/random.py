@@ -178,17 +178,16 @@ def winner(log_probs, race):
         log_probs: float32 `(..., K)`.
         race: what `race` returned for `(...)` and K.
     """
-    if not ops.is_tensor(log_probs) or not ops.is_tensor(race):
-        log_probs, race = (
-            ops.convert_to_tensor(checks.array(name, x), "float32")
-            for name, x in (("log_probs", log_probs), ("race", race))
-        )
+    log_probs, race = (
+        ops.cast(x if ops.is_tensor(x) else checks.array(name, x), "float32")
+        for name, x in (("log_probs", log_probs), ("race", race))
+    )
     size = log_probs.shape[-1] if len(log_probs.shape) else 0
-    wanted = size if size < MANY else sum(_groups(size))
-    if not size or race.shape[-1:] != (wanted,):
+    wanted = _numbers(size)
+    if not size or not len(race.shape) or race.shape[-1] not in (wanted, None):
         raise ValueError(
-            "`race` must be what `keras_dmmd.random.race` made for as many things as `log_probs` has. "
-            f"Received: shapes {tuple(race.shape)} and {tuple(log_probs.shape)}"
+            f"`race` must be what `keras_dmmd.random.race` made, (..., {wanted}) for `log_probs` of "
+            f"(..., {size}). Received: shapes {tuple(race.shape)} and {tuple(log_probs.shape)}"
         )
     largest = ops.max(log_probs, axis=-1, keepdims=True)
     if size < MANY:
@@ -202,6 +201,11 @@ def winner(log_probs, race):
     own = ops.take_along_axis(probs, ops.expand_dims(group, (-2, -1)), axis=-2)
     place = ops.argmin(race[..., number:] / ops.squeeze(own, -2), axis=-1)
     return ops.cast(group * width + place, "int32")
+
+
+def _numbers(size):
+    """How many random numbers a race among so many things takes."""
+    return size if size < MANY else sum(_groups(size))
 
 
 def _groups(size):

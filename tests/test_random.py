@@ -236,6 +236,12 @@ def test_a_draw_among_many_needs_few_random_numbers():
     np.testing.assert_array_equal(draws, ops.convert_to_numpy(random.categorical(logits, 1)))
 
 
+@pytest.mark.parametrize("race", [np.ones((2, 4), "float32"), np.float32(1.0), "a"])
+def test_a_race_fits_what_is_raced_for(race):
+    with pytest.raises(ValueError, match="`race` must be"):
+        random.winner(np.zeros((2, 3), "float32"), race)
+
+
 @pytest.mark.heavy
 def test_rare_events_come_as_often_as_they_should():
     """Counts of three rare events in 2·10^7 draws, inside 99.9% Poisson intervals."""

@@ -94,9 +94,9 @@ class Capabilities:
             found["num_states"] < process.num_states
         ):
             raise ValueError(
-                f"The denoiser takes {found['num_states']} ids and predicts "
-                f"{found['vocabulary_size']}, but the process has {process.num_states} and "
-                f"{process.vocabulary_size}."
+                "`denoiser` must fit `process`: it takes "
+                f"{found['num_states']} ids and predicts {found['vocabulary_size']}, but the process "
+                f"has {process.num_states} and {process.vocabulary_size}."
             )
         if found["block_size"]:
             missing = [name for name in BLOCK_METHODS if not hasattr(denoiser, name)]
