@@ -30,7 +30,10 @@ def both(process, network=None, **options):
     return found
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=repr)
+COMPILED = [pytest.param(x, marks=pytest.mark.long_compilation) for x in SAMPLERS[1:]]
+
+
+@pytest.mark.parametrize("sampler", [SAMPLERS[0], *COMPILED], ids=repr)
 def test_every_sampler(sampler):
     wanted, found = both(kd.MaskedDiffusion(3), sampler=sampler, temperature=0.8, return_calls=True)
     for own, value in zip(found, wanted, strict=True):
