@@ -95,7 +95,7 @@ def test_far_positions_stay_apart_under_every_policy(policy):
     condition = layer.condition(ops.convert_to_tensor(T))
     for block_ in layer.blocks:
         x = block_(x, condition, angles)
-    shifted = ops.convert_to_numpy(layer.predict(x, condition))
+    shifted = ops.convert_to_numpy(layer.logits(layer.finish(x, condition)))
     np.testing.assert_allclose(shifted, alone, atol=0.05 * alone.std())
     assert np.isfinite(far).all()
 
