@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd import samplers
-from tests.builders import PROCESSES, distiller, numpy, randomise, small_model, tokens
+from tests.builders import ON_TORCH, PROCESSES, distiller, numpy, randomise, small_model, tokens
 
 NAMES = samplers.names()
 MASKED_ONLY = ["confidence", "threshold", "entropy_bound", "remasking", "first_hitting"]
@@ -55,10 +55,7 @@ def model_of(kind, process=None):
     [
         "plain",
         "blocks",
-        *(
-            pytest.param(kind, marks=pytest.mark.long_compilation)
-            for kind in ("classes", "self-conditioning", "noise")
-        ),
+        *(pytest.param(kind, marks=ON_TORCH) for kind in ("classes", "self-conditioning", "noise")),
     ],
 )
 def test_every_sampler_with_everything(name, kind):
