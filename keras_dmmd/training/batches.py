@@ -11,6 +11,7 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import backend, checks
 from keras_dmmd.training.reading import is_host_data
+from keras_dmmd.training.sharing import check_shared
 
 EMPTY = "The data, `x` or `validation_data`, must hold at least one batch. Received: none"
 
@@ -200,7 +201,9 @@ class ReadBatches(Batches):
         for number, batch in enumerate(batches):
             self.found = True
             if number >= skipped:
-                yield repeated(self.reader.batch(number, batch), self.repeats)
+                found = repeated(self.reader.batch(number, batch), self.repeats)
+                check_shared(len(tree.flatten(found)[0]))
+                yield found
         if not self.found:  # a generator that an earlier pass used up is for Keras to warn of
             raise ValueError(EMPTY)
 
@@ -289,6 +292,8 @@ def read_batches(
     batch_size, steps = options.get("batch_size"), options.get("steps_per_epoch")
     shuffle = options.get("shuffle", False)
     batches = ArrayBatches(parts, batch_size, steps, shuffle, repeats, seed, is_endless)
+    for rows in (min(batches.batch_size, batches.n * repeats), batches.partial_batch_size):
+        check_shared(rows)
     size = sum(part[:1].nbytes for part in tree.flatten(parts))
     checks.fits(
         f"A batch in corruptions={repeats}", size * min(batches.batch_size, batches.n * repeats)

@@ -1,4 +1,4 @@
-"""A row of samples is the same on one device and on four."""
+"""One device and four: rows of samples are the same, and batches that four cannot share are refused."""
 
 import os
 import subprocess
@@ -21,6 +21,17 @@ model = randomise(small_model())
 assert len(model.denoiser.head.kernel.value.sharding.device_set) == 4
 np.testing.assert_array_equal(draw(), one)
 assert len(np.unique(one, axis=0)) > 1
+
+model.compile("adam")
+data = np.zeros((11, 5), "int32")
+for source in (data, (part for part in (data[:8], data[8:]))):
+    try:
+        model.fit(source, batch_size=8 if source is data else None, verbose=0)
+    except ValueError as error:
+        assert "A batch of 3 rows cannot be shared by 4 devices" in str(error), error
+    else:
+        raise AssertionError("3 rows on 4 devices")
+assert np.isfinite(model.fit(data[:8], batch_size=4, verbose=0).history["loss"]).all()
 """
 
 
