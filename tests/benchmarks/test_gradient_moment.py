@@ -23,11 +23,11 @@ def test_table(tmp_path):
     for i in range(233):
         (speeches / f"{i:03}.txt").write_text(" ".join(rng.choice(WORDS, 60)))
     arguments = ["--path", str(speeches), "--folder", str(tmp_path), "--models", "sotu_chars_student"]
-    arguments += ["--samples", "16", "--batch-size", "4", "--steps", "2", "--top-p", "1", "0.2"]
+    arguments += ["--samples", "16", "--batch-size", "4", "--steps", "8", "--top-p", "1", "0.5"]
     rows = json.loads(pathlib.Path(gradient_moment.main(arguments)).read_text())["results"]
     names = [row["texts"] for row in rows]
     assert names[0].startswith("held-out") and "repeated" in names[1] and "shuffled" in names[2]
-    assert names[3:] == [f"sotu_chars_student, 2 calls, top-p {p}" for p in ("1", "0.2")]
+    assert names[3:] == [f"sotu_chars_student, 8 calls, top-p {p}" for p in ("1", "0.5")]
     real, repeated, shuffled, *_ = rows
     mean, error = real["gradient moment"]
     assert abs(mean) < 4 * error

@@ -24,7 +24,7 @@ assert len(np.unique(one, axis=0)) > 1
 
 model.compile("adam")
 data = np.zeros((11, 5), "int32")
-for source in (data, (part for part in (data[:8], data[8:]))):
+for source in (data, ((part,) for part in (data[:8], data[8:]))):
     try:
         model.fit(source, batch_size=8 if source is data else None, verbose=0)
     except ValueError as error:
