@@ -94,7 +94,12 @@ def test_trajectory_of_chunks_that_are_given_different_blocks():
 
 
 @pytest.mark.parametrize(
-    ("process", "self_conditioning"), [(PROCESSES[0], False), (PROCESSES[-1], True)], ids=repr
+    ("process", "self_conditioning"),
+    [
+        (PROCESSES[0], False),
+        pytest.param(PROCESSES[-1], True, marks=pytest.mark.long_compilation),
+    ],
+    ids=repr,
 )
 def test_distillation_takes_blocks_to_blocks(process, self_conditioning):
     x = toy.samples(SUPPORT, PROBABILITIES, 64, 0)

@@ -123,7 +123,14 @@ def test_to_the_step(make, shuffle, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("save_freq", "epoch", "batch"), [("epoch", 1, 0), ("epoch", 2, 3), (1, 1, 3), (4, 3, 3), (5, 1, 3)]
+    ("save_freq", "epoch", "batch"),
+    [
+        ("epoch", 1, 0),
+        ("epoch", 2, 3),
+        pytest.param(1, 1, 3, marks=pytest.mark.long_compilation),
+        (4, 3, 3),
+        pytest.param(5, 1, 3, marks=pytest.mark.long_compilation),
+    ],
 )
 def test_at_any_frequency(save_freq, epoch, batch, tmp_path):
     x = data()
