@@ -375,6 +375,7 @@ def test_for_our_models_alone(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long_compilation
 def test_killed_and_resumed_is_bit_equal(tmp_path):
     """Both in fresh processes: in this one, JAX may hold initializers that it compiled otherwise."""
 
