@@ -252,7 +252,9 @@ class DMMDDistiller(Proposals, Distiller):
 
         def values(student, critic, teacher, x, z_t, t, z_s, s):
             with backend.no_gradient():
-                costs = [ops.stop_gradient(self.process.cost(x, z_s, s)) for x in (teacher, critic)]
+                costs = [
+                    ops.stop_gradient(self.process.cost(logits, z_s, s)) for logits in (teacher, critic)
+                ]
                 ratio = gather(costs[1] - costs[0], x)
             probs = ops.exp(self.process.log_mean(student, z_t, t))
             return student_token_loss(probs, *costs, self.max_log_ratio), ratio

@@ -48,7 +48,7 @@ class Batch:
         noise = self.conditions.place(noise) if model.shows_known else noise
         cache = None
         if size < request.length:
-            cache = model.denoiser.empty_cache(self.n, request.length)
+            cache = model.denoiser.empty_cache(self.n, self._room())
         written, ended = [], np.zeros(self.n, bool)
         self.frames.append(noise)
         for i, (start, is_open) in enumerate(request.blocks.items()):
@@ -79,6 +79,13 @@ class Batch:
             frames = frames[:, : self.num_real]
         tokens, calls = ops.convert_to_numpy(tokens)[: self.num_real], self.calls[: self.num_real]
         return Samples(tokens, calls, frames, self._entropies() if request.record_entropies else None)
+
+    def _room(self):
+        """Tokens that a cache has room for: few numbers, as steps are compiled for each."""
+        length, most = self.request.length, self.model.capabilities.max_length
+        if not self.sampler.compiled:
+            return length
+        return buckets.up(length) if most is None else min(buckets.up(length), most)
 
     def _is_open(self, start):
         """Which rows have something to fill in a block, bool `(batch,)`; none that only fills up."""

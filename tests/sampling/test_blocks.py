@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
+from keras_dmmd import backend
 from tests.builders import PROCESSES, randomise
 from tests.oracles import toy
 from tests.oracles.exact_blocks import ExactBlockDenoiser
@@ -176,3 +177,13 @@ def test_after_every_text_has_ended_there_are_no_calls():
     np.testing.assert_array_equal(model.generate(40, steps=2, length=10, batch_size=1), draws)
     path = model.generate(40, steps=2, length=10, trajectory=True)
     np.testing.assert_array_equal(path[-1], draws)
+
+
+@pytest.mark.skipif(not backend.COMPILES, reason="nothing is compiled")
+def test_texts_of_many_lengths_share_few_steps():
+    """A cache has room for few lengths; what is not filled of it changes nothing."""
+    model = network(length=12)
+    texts = [model.generate(4, length=length, steps=2, seed=1) for length in (6, 8, 10, 12, 9 * SIZE)]
+    assert model.trace_count == 3  # with room for 8, 12 and 24 tokens
+    for text in texts:
+        np.testing.assert_array_equal(text[:, :SIZE], texts[0][:, :SIZE])
