@@ -4,7 +4,8 @@
 
 A masked network of random weights. Plans: bytes that XLA plans for temporaries of a compiled update of
 a teacher and of a round of D-MMD, in tables of logits (rows · length · words float32 numbers), without
-running them (JAX). Times: the same updates at a shorter length, tiled over whole, in turns.
+running them (JAX): in tiles whose blocks are made again for gradients (`remat`), in tiles, and whole.
+Times: the same updates at a shorter length, each over those with whole tables, in turns.
 """
 
 import argparse
@@ -41,6 +42,10 @@ def on_host(function):
     return run
 
 
+# Tiles, and whether blocks are made again for gradients.
+VARIANTS = {"tiles, remat": ("auto", True), "tiles": ("auto", False), "whole": (False, False)}
+
+
 def planned(model, x):
     """Bytes of temporaries of a compiled update, by XLA."""
     import jax
@@ -57,27 +62,33 @@ def planned(model, x):
 
 
 def plans(args, ids):
-    """Temporaries of each update in tables of logits, in tiles and whole."""
+    """Temporaries of each update in tables of logits, by `VARIANTS`."""
     found = []
-    for tiles in args.tiles:
-        for name, model in models(args.words, args.plans, tiles, args.size).items():
+    for variant in args.variants:
+        tiles, remat = VARIANTS[variant]
+        size = args.size | {"remat": remat}
+        for name, model in models(args.words, args.plans, tiles, size).items():
             size = planned(model, ids(args.plans))
             tables = size / (4.0 * args.rows * args.plans * args.words)
-            found.append({"update": name, "tiles": tiles, "MiB": size / 2**20, "tables": tables})
+            found.append({"update": name, "variant": variant, "MiB": size / 2**20, "tables": tables})
             print(found[-1], flush=True)
     return found
 
 
 def times(args, ids):
-    """Seconds of each update in tiles over those of whole tables."""
+    """Seconds of each update over those with whole tables."""
     found, x = [], ids(args.length)
-    built = [models(args.words, args.length, tiles, args.size) for tiles in ("auto", False)]
-    for name in built[0]:
-        own = [on_host(lambda m=made[name]: m.train_on_batch(x)) for made in built]
-        timed = compare(*own, repeats=args.repeats)
-        timed.pop("other_parts_ms")
-        found.append({"update": name, **timed})
-        print(found[-1], flush=True)
+    whole = models(args.words, args.length, False, args.size)
+    for variant in args.variants:
+        tiles, remat = VARIANTS[variant]
+        if not tiles:
+            continue
+        for name, model in models(args.words, args.length, tiles, args.size | {"remat": remat}).items():
+            own = [on_host(lambda m=m: m.train_on_batch(x)) for m in (model, whole[name])]
+            timed = compare(*own, repeats=args.repeats)
+            timed.pop("other_parts_ms")
+            found.append({"update": name, "variant": variant, **timed})
+            print(found[-1], flush=True)
     return found
 
 
@@ -110,7 +121,9 @@ def main(argv=None):
     parser.add_argument("--length", type=int, default=128, help="of rows that are timed, or 0")
     parser.add_argument("--steps", type=int, default=8, help="network calls of a sample")
     parser.add_argument("--no-training", action="store_true", help="time sampling alone")
-    parser.add_argument("--tiles", nargs="+", default=["auto", False])
+    parser.add_argument("--tiles", nargs="*", default=["auto", False], help="of samples")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--name", default="vocabulary", help="of the result file")
     parser.add_argument("--size", type=dict, default=SIZE, help=argparse.SUPPRESS)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--path", default=None, help="folder of the result file")
@@ -122,10 +135,11 @@ def main(argv=None):
 
     found = {"plans": plans(args, ids) if args.plans else []}
     if args.length:
-        found["generation"] = generation(args, ids)
+        found["generation"] = generation(args, ids) if args.tiles else []
         found["training"] = [] if args.no_training else times(args, ids)
     kwargs = {} if args.path is None else {"folder": args.path}
-    write_json("vocabulary", found, {k: v for k, v in vars(args).items() if k != "size"}, **kwargs)
+    settings = {k: v for k, v in vars(args).items() if k not in ("size", "name")}
+    write_json(args.name, found, settings, **kwargs)
     for rows in found.values():
         if rows:
             print_table(rows, list(rows[0]))

@@ -15,6 +15,7 @@ defines all of them:
 | `keep_unfused(x, z)` | `x`, computed by kernels of its own, ids `z` at hand |
 | `value_and_grad(fn, variables)` | `(loss, aux), gradients` of `fn() -> (loss, aux)` |
 | `map_tiles(fn, tensors, n)` | `fn` of slice after slice, the first n, made again for gradients |
+| `remat(fn)` | `fn` of tensors to a tuple of tensors, which gradients make again; it may read weights |
 | `no_gradient()` | context in which nothing is recorded for a later gradient |
 | `apply_gradients(optimizer, gradients, variables, where)` | one optimizer update, if `where` |
 | `StatefulTrainStep` | mixin: write `update(data) -> logs` with plain `assign`s, get a `train_step` |

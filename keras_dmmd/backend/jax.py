@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
-from keras_dmmd.backend.xla import exponential, keep_unfused, wait_for
+from keras_dmmd.backend.xla import exponential, keep_unfused, made_later, wait_for
 
 __all__ = [
     "COMPILES",
@@ -27,6 +27,7 @@ __all__ = [
     "normal",
     "on_cpu",
     "pass_over",
+    "remat",
     "return_state",
     "retrack",
     "row_keys",
@@ -116,6 +117,30 @@ def map_tiles(fn, tensors, n):
     zeros = tuple(jnp.zeros(x.shape, x.dtype) for x in found)
     numbers = jnp.arange(tensors[0].shape[0])
     return jax.lax.map(lambda part: tile_of(part[0], zeros, *part[1:]), (numbers, *tensors))
+
+
+def remat(fn):
+    def wrapped(*tensors):
+        # Weights that it reads become arguments: what is closed over has no gradient here.
+        pure, weights = jax.closure_convert(fn, *tensors)
+
+        @jax.custom_vjp
+        def run(tensors, weights):
+            return pure(*tensors, *weights)
+
+        def forward(tensors, weights):
+            return run(tensors, weights), (tensors, weights)
+
+        def backward(kept, upstream):
+            tensors, weights = kept
+            tensors = made_later(tensors, upstream[0])
+            _, transpose = jax.vjp(lambda x, w: pure(*x, *w), tuple(tensors), weights)
+            return transpose(upstream)
+
+        run.defvjp(forward, backward)
+        return run(tensors, weights)
+
+    return wrapped
 
 
 def no_gradient():

@@ -4,7 +4,7 @@ import contextlib
 
 import tensorflow as tf
 
-from keras_dmmd.backend.xla import exponential, keep_unfused, wait_for
+from keras_dmmd.backend.xla import exponential, keep_unfused, made_later, wait_for
 
 __all__ = [
     "COMPILES",
@@ -24,6 +24,7 @@ __all__ = [
     "normal",
     "on_cpu",
     "pass_over",
+    "remat",
     "return_state",
     "retrack",
     "row_keys",
@@ -59,7 +60,15 @@ def is_key(seed):
 def split(key, n):
     if key.dtype == tf.uint64:
         return tf.unstack(_mix(key ^ _mix(tf.cast(tf.range(1, n + 1), tf.uint64))[:, None]))
-    return tf.unstack(tf.random.split(key, n, alg=ALGORITHM))
+    return tf.unstack(_keys(key, n), num=n)
+
+
+# One by one in Python, the operations of these take milliseconds.
+
+
+@tf.function(input_signature=[tf.TensorSpec((2,), "int32"), tf.TensorSpec((), "int32")])
+def _keys(key, n):
+    return tf.random.split(key, n, alg=ALGORITHM)
 
 
 def uniform(key, shape):
@@ -78,6 +87,7 @@ def normal(key, shape):
 # of SplitMix64 (Steele, Lea & Flood, 2014) from there: every draw is a function of key and place.
 
 
+@tf.function(input_signature=[tf.TensorSpec((2,), "int32"), tf.TensorSpec((None,), "int32")])
 def row_keys(key, rows):
     high, low = tf.unstack(tf.cast(tf.bitcast(key, tf.uint32), tf.uint64))
     shared = _mix(_mix(high) ^ low)
@@ -161,6 +171,24 @@ def map_tiles(fn, tensors, n):
     return mapped(*tensors)
 
 
+def remat(fn):
+    @tf.custom_gradient
+    def wrapped(*tensors):
+        def gradient(*upstream, variables=()):
+            watched = [*made_later(tensors, upstream[0]), *variables]
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(watched)
+                values = fn(*watched[: len(tensors)])
+            own = tape.gradient(values, watched, upstream, unconnected_gradients="zero")
+            own = [tf.convert_to_tensor(x) for x in own]
+            found = own[: len(tensors)]
+            return (found, own[len(tensors) :]) if variables else found
+
+        return fn(*tensors), gradient
+
+    return wrapped
+
+
 def _put(x, i, value):
     return tf.tensor_scatter_nd_update(x, [[i]], value[None])
 
@@ -214,8 +242,36 @@ def return_state(model):
 
 
 def compile_inference(fn, variables, jit_compile):
+    """A function that is traced once for every kind of arguments, and then called with little Python.
+
+    `tf.function` looks at a nest of arguments at length, in every call: as long as a small network's
+    call takes. Here each kind has a function of flat tensors, which is looked up by their shapes.
+    """
     del variables  # tf.function captures variables by reference, never as constants
-    return tf.function(fn, jit_compile=jit_compile, autograph=False)
+    functions = {}
+
+    def compiled(*args):
+        leaves = tf.nest.flatten(args)
+        tensors = [x if tf.is_tensor(x) else tf.convert_to_tensor(x) for x in leaves if x is not None]
+        kinds = iter([(x.shape, x.dtype) for x in tensors])
+        kinds = tuple(None if x is None else next(kinds) for x in leaves)
+        if kinds not in functions:
+            functions[kinds] = _flat_function(fn, args, leaves, tensors, jit_compile)
+        return functions[kinds](*tensors)
+
+    return compiled
+
+
+def _flat_function(fn, args, leaves, tensors, jit_compile):
+    """A concrete function of those leaves of `args` that are tensors."""
+    is_there = [x is not None for x in leaves]
+
+    def flat(*tensors):
+        left = iter(tensors)
+        return fn(*tf.nest.pack_sequence_as(args, [next(left) if there else None for there in is_there]))
+
+    specs = [tf.TensorSpec(x.shape, x.dtype) for x in tensors]
+    return tf.function(flat, jit_compile=jit_compile, autograph=False).get_concrete_function(*specs)
 
 
 def version():

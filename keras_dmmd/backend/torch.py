@@ -24,6 +24,7 @@ __all__ = [
     "normal",
     "on_cpu",
     "pass_over",
+    "remat",
     "return_state",
     "retrack",
     "row_keys",
@@ -159,9 +160,7 @@ def map_tiles(fn, tensors, n):
     found = []
     for tile in tiles[: int(n)]:
         if torch.is_grad_enabled():
-            kept = torch.utils.checkpoint.checkpoint(
-                fn, *tile, use_reentrant=False, preserve_rng_state=False
-            )
+            kept = remat(fn)(*tile)
         else:
             kept = fn(*tile)
         found.append(kept)
@@ -170,6 +169,15 @@ def map_tiles(fn, tensors, n):
     rest = [torch.zeros_like(x) for x in found[0]]
     found += [rest] * (len(tiles) - len(found))
     return tuple(torch.stack(values) for values in zip(*found, strict=True))
+
+
+def remat(fn):
+    def wrapped(*tensors):
+        return torch.utils.checkpoint.checkpoint(
+            fn, *tensors, use_reentrant=False, preserve_rng_state=False
+        )
+
+    return wrapped
 
 
 def no_gradient():

@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from keras_dmmd import checks
 from keras_dmmd.models import noise as noise_layers
-from keras_dmmd.models.positions import rotary_angles
+from keras_dmmd.models.positions import learned_positions, rotary_angles
 from keras_dmmd.models.sizes import MOST_LAYERS, SIZES, check_sizes
 from keras_dmmd.models.transformer import (
     KnownEmbedding,
@@ -44,6 +44,8 @@ class Denoiser(layers.Layer):
         noise: the random input of a student: `None`, `"gaussian"`, `"pyramid"`, `"token"` or a
             `keras_dmmd.models.NoiseConditioning`.
         dropout: rate inside the blocks.
+        remat: whether gradients make again what a block did, and keep its input alone: a fraction of
+            the memory for a third more time.
 
     Call arguments:
         z_t: ids `(batch, length)`.
@@ -89,6 +91,7 @@ class Denoiser(layers.Layer):
         norm_epsilon=1e-6,
         noise=None,
         dropout=0.0,
+        remat=False,
         **kwargs,
     ):
         kwargs["autocast"] = False  # times stay float32; the parts cast what they compute with
@@ -111,6 +114,7 @@ class Denoiser(layers.Layer):
         self.norm_scale = checks.flag("norm_scale", norm_scale)
         self.norm_epsilon = norm_epsilon = checks.number("norm_epsilon", norm_epsilon, above=0.0)
         self.dropout = dropout = checks.number("dropout", dropout, below=1.0)
+        remat = checks.flag("remat", remat)
         check_sizes(self)
         policy = self.dtype_policy
         self.token_embedding = layers.Embedding(
@@ -145,6 +149,7 @@ class Denoiser(layers.Layer):
                 dropout,
                 norm_scale=self.norm_scale,
                 norm_epsilon=norm_epsilon,
+                remat=remat,
                 seed=i,
                 dtype=policy,
                 name=f"block_{i}",
@@ -164,6 +169,15 @@ class Denoiser(layers.Layer):
     @property
     def head_dim(self):
         return self.hidden_dim // self.num_heads
+
+    @property
+    def remat(self):
+        return self.blocks[0].remat
+
+    @remat.setter
+    def remat(self, remat):
+        for block in self.blocks:
+            block.remat = checks.flag("remat", remat)
 
     def build(self, input_shape=None):
         if self.built:
@@ -194,17 +208,6 @@ class Denoiser(layers.Layer):
         self.modulation.build((None, self.cond_dim))
         self.head.build(tokens)
         self.built = True
-
-    def _positions(self, length, start):
-        """Learned position embeddings, `(length, hidden_dim)`."""
-        if self.grid is None:
-            table = ops.convert_to_tensor(self.row_embedding)
-            return (
-                table[:length] if start is None else ops.take(table, start + ops.arange(length), axis=0)
-            )
-        rows = ops.expand_dims(self.row_embedding, 1)
-        table = rows + ops.expand_dims(self.column_embedding, 0)
-        return ops.reshape(table, (-1, self.hidden_dim))
 
     def _check_length(self, length):
         if self.grid is not None and length != self.grid[0] * self.grid[1]:
@@ -249,7 +252,8 @@ class Denoiser(layers.Layer):
         x = self.token_embedding(tokens)
         angles = None
         if self.position == "learned":
-            x = x + ops.cast(self._positions(length, start), x.dtype)
+            tables = self.row_embedding, None if self.grid is None else self.column_embedding
+            x = x + ops.cast(learned_positions(*tables, length, start), x.dtype)
         elif length is not None:
             angles = rotary_angles(length, self.head_dim, self.grid, start)
         if known is not None:
@@ -337,6 +341,7 @@ class Denoiser(layers.Layer):
             "norm_epsilon": self.norm_epsilon,
             "noise": noise,
             "dropout": self.dropout,
+            "remat": self.remat,
         }
 
 

@@ -37,3 +37,22 @@ def rotate(x, angles):
     sin = ops.cast(ops.sin(angles), x.dtype)[None, :, None, :]
     first, second = ops.split(x, 2, axis=-1)
     return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def learned_positions(rows, columns, length, start=None):
+    """Learned embeddings of the positions of a sequence, or of an image read row by row.
+
+    Args:
+        rows: `(length or more, dim)`, or `(height, dim)` of an image.
+        columns: `(width, dim)` of an image, or `None`.
+        length: tokens of a sequence.
+        start: the position of its first, an integer tensor; `None` is 0.
+
+    Returns:
+        `(length, dim)`.
+    """
+    rows = ops.convert_to_tensor(rows)
+    if columns is not None:
+        table = ops.expand_dims(rows, 1) + ops.expand_dims(columns, 0)
+        return ops.reshape(table, (-1, rows.shape[-1]))
+    return rows[:length] if start is None else ops.take(rows, start + ops.arange(length), axis=0)

@@ -1,5 +1,7 @@
 """The parts of the denoiser: time embedding, adaptive layer norm, transformer block."""
 
+import functools
+
 import keras
 from keras import layers, ops
 
@@ -115,6 +117,7 @@ class TransformerBlock(layers.Layer):
         dropout: rate on both branches.
         norm_scale: whether the norms have a scale of their own, besides that of the condition.
         norm_epsilon: added to their variance.
+        remat: whether gradients make again what lies between input and output, and keep that alone.
         seed: of the dropout.
 
     Call arguments:
@@ -143,6 +146,7 @@ class TransformerBlock(layers.Layer):
         dropout=0.0,
         norm_scale=False,
         norm_epsilon=1e-6,
+        remat=False,
         seed=0,
         **kwargs,
     ):
@@ -151,6 +155,7 @@ class TransformerBlock(layers.Layer):
         self.hidden_dim, self.num_heads = hidden_dim, num_heads
         self.mlp_dim, self.cond_dim, self.dropout = mlp_dim, cond_dim, dropout
         self.norm_scale, self.norm_epsilon, self.seed = norm_scale, norm_epsilon, seed
+        self.remat = remat
         policy = self.dtype_policy
         norm = {"center": False, "scale": norm_scale, "epsilon": norm_epsilon, "dtype": policy}
         self.attention_norm = layers.LayerNormalization(name="attention_norm", **norm)
@@ -211,14 +216,30 @@ class TransformerBlock(layers.Layer):
         return_memory=False,
         training=False,
     ):
+        dropped = training and self.dropout > 0.0
+        tensors = [x, condition, *(memory or ())]
+        if self.remat and dropped:  # drawn here, and kept: what is made again would draw others
+            tensors += [self.drop(ops.ones_like(x), training=True) for _ in range(2)]
+
+        def run(x, condition, *others):
+            own_memory, kept = (others[:2], others[2:]) if memory is not None else (None, others)
+            drops = [functools.partial(ops.multiply, factor) for factor in kept]
+            drops = drops or [functools.partial(self.drop, training=training)] * 2
+            return self._run(x, condition, angles, own_memory, attention_mask, cached, drops)
+
+        x, *own = (backend.remat(run) if self.remat else run)(*tensors)
+        return (x, tuple(own)) if return_memory else x
+
+    def _run(self, x, condition, angles, memory, attention_mask, cached, drops):
+        """A call; `drops` are what to apply to each branch. Returns `x, keys, values`."""
         shifts = ops.split(self.modulation(ops.silu(condition)), 6, axis=-1)
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = shifts
         normed = modulate(self.attention_norm(x), shift_a, scale_a)
         attended, own = self.attend(normed, angles, memory, attention_mask, cached)
-        x = x + ops.expand_dims(gate_a, 1) * self.drop(attended, training=training)
+        x = x + ops.expand_dims(gate_a, 1) * drops[0](attended)
         hidden = self.mlp_out(self.mlp_in(modulate(self.mlp_norm(x), shift_m, scale_m)))
-        x = x + ops.expand_dims(gate_m, 1) * self.drop(hidden, training=training)
-        return (x, own) if return_memory else x
+        x = x + ops.expand_dims(gate_m, 1) * drops[1](hidden)
+        return x, *own
 
     def get_config(self):
         return {
@@ -230,6 +251,7 @@ class TransformerBlock(layers.Layer):
             "dropout": self.dropout,
             "norm_scale": self.norm_scale,
             "norm_epsilon": self.norm_epsilon,
+            "remat": self.remat,
             "seed": self.seed,
         }
 
