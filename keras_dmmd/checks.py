@@ -239,6 +239,8 @@ def array(name, values):
             values = ops.convert_to_numpy(values) if is_tensor else np.asarray(values)
         except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"`{name}` must be an array of numbers: {error}") from error
+    if values.dtype.name == "bfloat16":  # of ml_dtypes, which numpy does not count among numbers
+        values = values.astype("float32")
     if values.dtype.kind not in "biuf":
         raise ValueError(
             f"`{name}` must be an array of numbers. Received: dtype {values.dtype}, {shown(values)}"

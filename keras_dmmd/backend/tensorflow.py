@@ -268,7 +268,9 @@ def _flat_function(fn, args, leaves, tensors, jit_compile):
 
     def flat(*tensors):
         left = iter(tensors)
-        return fn(*tf.nest.pack_sequence_as(args, [next(left) if there else None for there in is_there]))
+        return fn(
+            *tf.nest.pack_sequence_as(args, [next(left) if there else None for there in is_there])
+        )
 
     specs = [tf.TensorSpec(x.shape, x.dtype) for x in tensors]
     return tf.function(flat, jit_compile=jit_compile, autograph=False).get_concrete_function(*specs)

@@ -46,6 +46,7 @@ class ImageFeatures(keras.Model):
         description=None,
         **kwargs,
     ):
+        kwargs.setdefault("dtype", "float32")  # what is measured is the same under every policy
         super().__init__(**kwargs)
         self.grid = checks.grid("grid", grid)
         self.levels = levels = checks.count("levels", levels, least=2)
@@ -57,15 +58,16 @@ class ImageFeatures(keras.Model):
             if description is None
             else checks.text("description", description)
         )
-        options = {"padding": "same", "activation": "relu"}
+        policy = self.dtype_policy
+        options = {"padding": "same", "activation": "relu", "dtype": policy}
         self.body = [
             layers.Conv2D(width, 3, name="convolution_0", **options),
             layers.Conv2D(2 * width, 3, strides=2, name="convolution_1", **options),
             layers.Conv2D(2 * width, 3, strides=2, name="convolution_2", **options),
-            layers.Flatten(name="flatten"),
-            layers.Dense(dim, activation="tanh", name="features"),
+            layers.Flatten(dtype=policy, name="flatten"),
+            layers.Dense(dim, activation="tanh", dtype=policy, name="features"),
         ]
-        self.head = layers.Dense(num_classes, name="head")
+        self.head = layers.Dense(num_classes, dtype=policy, name="head")
         self.build()
 
     def build(self, input_shape=None):
@@ -116,7 +118,8 @@ class ImageFeatures(keras.Model):
     def extract(self, tokens, batch_size=512):
         """Features `(n, dim)` of ids `(n, length)`, float32 numpy."""
         batch_size = checks.count("batch_size", batch_size)
-        return self.predict(self._read("tokens", tokens), batch_size=batch_size, verbose=0)
+        features = self.predict(self._read("tokens", tokens), batch_size=batch_size, verbose=0)
+        return features.astype("float32")
 
     def _read_pair(self, name, pair):
         """Ids `(n, length)` and labels `(n,)`."""

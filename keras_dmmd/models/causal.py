@@ -29,6 +29,7 @@ class CausalConvolution(keras.Model):
     def __init__(
         self, vocabulary_size, hidden_dim=128, num_layers=6, kernel_size=3, tokenizer=None, **kwargs
     ):
+        kwargs.setdefault("dtype", "float32")  # what it judges is the same under every policy
         super().__init__(**kwargs)
         self.vocabulary_size = checks.count("vocabulary_size", vocabulary_size)
         self.start_id = self.vocabulary_size
@@ -40,8 +41,13 @@ class CausalConvolution(keras.Model):
         sizes = f"vocabulary_size={vocabulary_size}, hidden_dim={hidden_dim}, kernel_size={kernel_size}"
         checks.weights_fit(f"A network of {sizes}", numbers, self.variable_dtype)
         self.tokenizer = tokenizers.get(tokenizer)
-        self.embedding = layers.Embedding(self.vocabulary_size + 1, hidden_dim, name="embedding")
-        self.norms = [layers.LayerNormalization(name=f"norm_{i}") for i in range(num_layers + 1)]
+        policy = {"dtype": self.dtype_policy}
+        self.embedding = layers.Embedding(
+            self.vocabulary_size + 1, hidden_dim, name="embedding", **policy
+        )
+        self.norms = [
+            layers.LayerNormalization(name=f"norm_{i}", **policy) for i in range(num_layers + 1)
+        ]
         self.convolutions = [
             layers.Conv1D(
                 2 * hidden_dim,
@@ -50,11 +56,16 @@ class CausalConvolution(keras.Model):
                 padding="causal",
                 activation="gelu",
                 name=f"convolution_{i}",
+                **policy,
             )
             for i in range(num_layers)
         ]
-        self.projections = [layers.Dense(hidden_dim, name=f"projection_{i}") for i in range(num_layers)]
-        self.head = layers.Dense(self.vocabulary_size, kernel_initializer="zeros", name="head")
+        self.projections = [
+            layers.Dense(hidden_dim, name=f"projection_{i}", **policy) for i in range(num_layers)
+        ]
+        self.head = layers.Dense(
+            self.vocabulary_size, kernel_initializer="zeros", name="head", **policy
+        )
         self.build()
 
     def build(self, input_shape=None):

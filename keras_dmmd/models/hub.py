@@ -257,7 +257,7 @@ class HubDenoiser(layers.Layer):
 
 def causal_lm(folder):
     """A causal language model of KerasHub, which judges texts: see `metrics.CausalReference`."""
-    return keras_hub.models.CausalLM.from_preset(folder, preprocessor=None)
+    return keras_hub.models.CausalLM.from_preset(folder, preprocessor=None, dtype="float32")
 
 
 def clone(model):

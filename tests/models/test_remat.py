@@ -18,7 +18,9 @@ T = np.array([0.3, 0.7], "float32")
 
 def value_and_gradients(denoiser, **told):
     def loss():
-        return ops.sum(ops.sin(denoiser(ops.convert_to_tensor(Z), ops.convert_to_tensor(T), **told))), {}
+        return ops.sum(
+            ops.sin(denoiser(ops.convert_to_tensor(Z), ops.convert_to_tensor(T), **told))
+        ), {}
 
     jax = keras.backend.backend() == "jax"
     with keras.StatelessScope() if jax else contextlib.nullcontext():
@@ -45,9 +47,7 @@ def test_gradients_with_dropout():
 
 def test_gradients_through_what_blocks_attend_to():
     context = ops.convert_to_tensor(np.array([[0, 1, 1, 2], [1, 1, 2, 0]], "int32"))
-    assert_same(
-        lambda remat: kd.BlockDenoiser(3, block_size=2, remat=remat, **SIZE), context=context
-    )
+    assert_same(lambda remat: kd.BlockDenoiser(3, block_size=2, remat=remat, **SIZE), context=context)
 
 
 def test_it_can_be_switched_on_and_is_kept_in_files(tmp_path):
