@@ -4,8 +4,11 @@ Every function takes a `seed`: an integer, a `keras.random.SeedGenerator`, or a 
 `row_keys` returned. The same integer or key gives the same numbers again; a generator moves on.
 """
 
+import contextlib
+import contextvars
 import math
 import numbers
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -14,6 +17,68 @@ from keras_dmmd import backend, checks
 
 GOLDEN = -1640531527  # the golden ratio's fraction in units of 2^-32, as a signed integer
 MANY = 2048  # things, among which a draw is by groups
+
+
+class Rows(NamedTuple):
+    """The rows of a batch that are here: from the `first`, `n` of `total` over all replicas."""
+
+    first: Any
+    n: Any
+    total: Any
+
+
+_rows = contextvars.ContextVar("rows", default=None)
+
+
+@contextlib.contextmanager
+def batch_rows(n):
+    """A context in which draws are of a batch: `(n, ...)`, each row by a key of its own.
+
+    Where several replicas have a part of a batch each, these are `n` rows of all: what a row draws is a
+    function of the seed and of its place in the whole batch, on whatever replica it is.
+    """
+    if _rows.get() is not None:  # of a step, which knows already
+        yield
+        return
+    token = _rows.set(Rows(*_at(backend.share(n), n)))
+    try:
+        yield
+    finally:
+        _rows.reset(token)
+
+
+def _at(share, n):
+    first, total = share
+    return first, n, total
+
+
+def rows_of(n):
+    """The `Rows` of n examples: of the batch that a step is at, else all that there are."""
+    return _rows.get() or Rows(0, n, n)
+
+
+@contextlib.contextmanager
+def for_all_rows():
+    """A context in which draws have any shape, and all replicas draw the same."""
+    token = _rows.set(None)
+    try:
+        yield
+    finally:
+        _rows.reset(token)
+
+
+def _by_row(key, shape):
+    """Keys of the rows, where draws are of a batch."""
+    rows = _rows.get()
+    if rows is None or backend.is_row_key(key):
+        return key
+    n = shape[0] if shape else None
+    if isinstance(rows.n, int) and isinstance(n, int | None) and n != rows.n:
+        raise ValueError(
+            f"In a step on {rows.n} examples draws have one row for each, ({rows.n}, ...): what all "
+            f"share is drawn in `keras_dmmd.random.for_all_rows()`. Received: shape={tuple(shape)}"
+        )
+    return backend.row_keys(key, rows.first + ops.arange(n, dtype="int32"))
 
 
 def as_key(seed):
@@ -71,12 +136,14 @@ def _shape(shape):
 
 def uniform(shape, seed):
     """Float32 draws from U[0, 1)."""
-    return backend.uniform(as_key(seed), _shape(shape))
+    shape = _shape(shape)
+    return backend.uniform(_by_row(as_key(seed), shape), shape)
 
 
 def normal(shape, seed):
     """Float32 draws from N(0, 1)."""
-    return backend.normal(as_key(seed), _shape(shape))
+    shape = _shape(shape)
+    return backend.normal(_by_row(as_key(seed), shape), shape)
 
 
 def randint(shape, maximum, seed):
@@ -91,10 +158,17 @@ def stratified(batch_size, seed):
 
     All parts share their offset, as in Kingma et al., "Variational Diffusion Models" (2021,
     appendix I.1): each draw is uniform, and their mean varies far less than that of independent ones.
+    Of a batch that replicas share the parts are those of the whole.
     """
-    batch_size = _size("batch_size", batch_size)
-    parts = ops.cast(ops.arange(batch_size), "float32") / ops.cast(batch_size, "float32")
-    return ops.mod(parts + uniform((1,), seed), 1.0)
+    first, n, total = rows_of(_size("batch_size", batch_size))
+    parts = ops.cast(first + ops.arange(n, dtype="int32"), "float32") / ops.cast(total, "float32")
+    return ops.mod(parts + _offset(seed), 1.0)
+
+
+def _offset(seed):
+    """A draw that all rows share, `(1,)`."""
+    with for_all_rows():
+        return uniform((1,), seed)
 
 
 def spread(seed, start, n, parts=1):
@@ -110,7 +184,7 @@ def spread(seed, start, n, parts=1):
     # By integers that wrap around, as φ by its fraction does: exact for every row that there is.
     turns = ops.right_shift(ops.floor_divide(rows, parts) * GOLDEN, 8)
     turns = ops.cast(ops.bitwise_and(turns, 2**24 - 1), "float32") * 2.0**-24
-    within = ops.mod(turns + uniform((1,), seed), 1.0)
+    within = ops.mod(turns + _offset(seed), 1.0)
     return (ops.cast(ops.mod(rows, parts), "float32") + within) / ops.cast(parts, "float32")
 
 
@@ -189,7 +263,8 @@ def winner(log_probs, race):
             f"`race` must be what `keras_dmmd.random.race` made, (..., {wanted}) for `log_probs` of "
             f"(..., {size}). Received: shapes {tuple(race.shape)} and {tuple(log_probs.shape)}"
         )
-    largest = ops.max(log_probs, axis=-1, keepdims=True)
+    lowest = -float("inf")  # of no rows, such as a process may have of a last batch
+    largest = ops.max(log_probs, axis=-1, keepdims=True, initial=lowest)
     if size < MANY:
         inverse = ops.exp(largest - log_probs)  # 1 / p_k, up to a factor
         return ops.cast(ops.argmin(inverse * race, axis=-1), "int32")

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dmmd import backend
+
 # Signal levels divide each other; at the end of time the divisor is 0.
 SIGNAL_FLOOR = 1e-12
 # The NELBO's weight has a pole where α = 0: it is cut off here.
@@ -59,9 +61,14 @@ def total(values, where=None):
 
 
 def mean_where(mask, values):
-    """The mean, a scalar, of the values where the mask is true; 0 where it is true nowhere."""
+    """The mean, a scalar, of the values where the mask is true; 0 where it is true nowhere.
+
+    Where replicas share a batch, it is that over all of them. No gradient passes through it.
+    """
     mask = ops.cast(mask, "float32")
-    return ops.sum(mask * values) / ops.maximum(ops.sum(mask), 1.0)
+    sums = [ops.stop_gradient(ops.sum(x)) for x in (mask * values, mask)]
+    found, number = backend.sum_over_replicas(sums)
+    return found / ops.maximum(number, 1.0)
 
 
 def entropies(log_probs):

@@ -41,6 +41,33 @@ def small_model(process=None, dtype=None, seed=0, **kwargs):
     return kd.DiffusionModel(denoiser, process, length=5, seed=seed)
 
 
+class TinyDenoiser(keras.layers.Layer):
+    """Logits from a token and the time alone: what compiles at once."""
+
+    def __init__(self, vocabulary_size, num_states, **kwargs):
+        super().__init__(**kwargs)
+        self.table = keras.layers.Embedding(num_states, 4)
+        self.head = keras.layers.Dense(vocabulary_size)
+
+    def build(self, input_shape=None):
+        self.table.build((None, None))
+        self.head.build((None, None, 5))
+
+    def call(self, z_t, t):
+        x = self.table(z_t)
+        t = ops.broadcast_to(ops.cast(t, x.dtype)[:, None, None], (*ops.shape(z_t), 1))
+        return self.head(ops.concatenate([x, t], axis=-1))
+
+
+def tiny_model(seed=0, dtype=None):
+    """A model that `TinyDenoiser` makes, of random weights."""
+    process = kd.MaskedDiffusion(3)
+    denoiser = TinyDenoiser(process.vocabulary_size, process.num_states, dtype=dtype)
+    model = kd.DiffusionModel(denoiser, process, length=5, seed=seed)
+    model.build()
+    return randomise(model, seed)
+
+
 def exact_model(process=None, seed=2, length=5, **kwargs):
     """The exact model of `toy.random_modes(seed)`."""
     process = process or kd.MaskedDiffusion(3)

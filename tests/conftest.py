@@ -33,6 +33,10 @@ if keras.backend.backend() == "tensorflow":
 
     tensorflow.config.threading.set_intra_op_parallelism_threads(1)
     tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+    # Two devices, for the tests of strategies.
+    cpu = tensorflow.config.list_physical_devices("CPU")[0]
+    parts = [tensorflow.config.LogicalDeviceConfiguration()] * 2
+    tensorflow.config.set_logical_device_configuration(cpu, parts)
 
 
 def pytest_collection_modifyitems(items):

@@ -8,12 +8,24 @@ defines all of them:
 | `key(seed)` | a stateless random key from a pair of integers |
 | `row_keys(key, rows)` | a key per row, of these rows: what `split` and draws take, too |
 | `is_key(seed)` | whether that is what `key`, `row_keys` or `split` made |
+| `is_row_key(key)` | whether that is a key per row |
 | `split(key, n)` | `n` independent keys |
 | `uniform(key, shape)`, `normal(key, shape)` | float32 draws |
 | `exponential(coarse, fine)` | `-log(1 - v)`, fine near 0, of two uniform draws |
 | `wait_for(x, norm)` | `x`, held back until the number is known, so that two computations take turns |
 | `keep_unfused(x, z)` | `x`, computed by kernels of its own, ids `z` at hand |
 | `value_and_grad(fn, variables)` | `(loss, aux), gradients` of `fn() -> (loss, aux)` |
+| `share(n)` | `first, total`: which rows of the whole batch the n of this replica are |
+| `sum_over_replicas(tensors)` | a list of their sums, without gradients of their own |
+| `keras_loss(loss)` | a mean loss as Keras's own test step takes it |
+| `process()` | the number of this process, and how many there are among which data are split |
+| `gather_integers(values)` | those of all processes, numpy `(processes, n)` |
+| `gather_objects(value)` | a list of every process's value |
+| `gather_rows(tree)` | tensors with the rows of all processes |
+| `from_first(fn)` | what `fn()` returned, or raised, on the first process |
+| `summed(variables)` | context in which they have their sums over processes |
+| `begin_together(model, streams)` | the same weights for all; other numbers from Keras's streams |
+| `check_source(source)`, `begin_pass(source, number)` | of a loader that splits its data |
 | `map_tiles(fn, tensors, n)` | `fn` of slice after slice, the first n, made again for gradients |
 | `remat(fn)` | `fn` of tensors to a tuple of tensors, which gradients make again; it may read weights |
 | `no_gradient()` | context in which nothing is recorded for a later gradient |

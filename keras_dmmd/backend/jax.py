@@ -7,6 +7,20 @@ import jax.numpy as jnp
 import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
+from keras_dmmd.backend.alone import (
+    begin_pass,
+    begin_together,
+    check_source,
+    from_first,
+    gather_integers,
+    gather_objects,
+    gather_rows,
+    keras_loss,
+    process,
+    share,
+    sum_over_replicas,
+    summed,
+)
 from keras_dmmd.backend.xla import exponential, keep_unfused, made_later, wait_for
 
 __all__ = [
@@ -14,24 +28,37 @@ __all__ = [
     "ITERATORS_PER_EPOCH",
     "StatefulTrainStep",
     "apply_gradients",
+    "begin_pass",
+    "begin_together",
+    "check_source",
     "compile_inference",
     "device_name",
     "exponential",
+    "from_first",
+    "gather_integers",
+    "gather_objects",
+    "gather_rows",
     "is_key",
     "is_out_of_memory",
+    "is_row_key",
     "keep_unfused",
     "keeper",
+    "keras_loss",
     "key",
     "map_tiles",
     "no_gradient",
     "normal",
     "on_cpu",
     "pass_over",
+    "process",
     "remat",
-    "return_state",
     "retrack",
+    "return_state",
     "row_keys",
+    "share",
     "split",
+    "sum_over_replicas",
+    "summed",
     "synchronize",
     "uniform",
     "unshare",
@@ -52,6 +79,10 @@ def is_key(seed):
     if not isinstance(seed, jax.Array) or seed.dtype != "uint32":
         return False
     return seed.ndim in (1, 2) and seed.shape[-1] == 2
+
+
+def is_row_key(key):
+    return key.ndim == 2
 
 
 def row_keys(key, rows):

@@ -4,6 +4,23 @@ import contextlib
 
 import tensorflow as tf
 
+from keras_dmmd.backend.alone import (
+    begin_pass,
+    check_source,
+    from_first,
+    gather_integers,
+    gather_objects,
+    gather_rows,
+    process,
+    summed,
+)
+from keras_dmmd.backend.tensorflow_replicas import (
+    apply_in_replica,
+    begin_together,
+    keras_loss,
+    share,
+    sum_over_replicas,
+)
 from keras_dmmd.backend.xla import exponential, keep_unfused, made_later, wait_for
 
 __all__ = [
@@ -11,24 +28,37 @@ __all__ = [
     "ITERATORS_PER_EPOCH",
     "StatefulTrainStep",
     "apply_gradients",
+    "begin_pass",
+    "begin_together",
+    "check_source",
     "compile_inference",
     "device_name",
     "exponential",
+    "from_first",
+    "gather_integers",
+    "gather_objects",
+    "gather_rows",
     "is_key",
     "is_out_of_memory",
+    "is_row_key",
     "keep_unfused",
     "keeper",
+    "keras_loss",
     "key",
     "map_tiles",
     "no_gradient",
     "normal",
     "on_cpu",
     "pass_over",
+    "process",
     "remat",
-    "return_state",
     "retrack",
+    "return_state",
     "row_keys",
+    "share",
     "split",
+    "sum_over_replicas",
+    "summed",
     "synchronize",
     "uniform",
     "unshare",
@@ -85,6 +115,10 @@ def normal(key, shape):
 
 # TensorFlow draws from one key at a time. A key per row is a word of 64 bits, and its row the stream
 # of SplitMix64 (Steele, Lea & Flood, 2014) from there: every draw is a function of key and place.
+
+
+def is_row_key(key):
+    return key.dtype == tf.uint64
 
 
 @tf.function(input_signature=[tf.TensorSpec((2,), "int32"), tf.TensorSpec((None,), "int32")])
@@ -203,6 +237,8 @@ def no_gradient():
 
 
 def apply_gradients(optimizer, gradients, variables, where=None):
+    if apply_in_replica(optimizer, gradients, variables, where):
+        return
     if where is None:
         optimizer.apply(gradients, variables)
     else:
@@ -286,7 +322,7 @@ def device_name():
 
 
 def on_cpu():
-    return len(tf.config.list_logical_devices()) == 1
+    return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
 
 
 def is_out_of_memory(error):

@@ -6,29 +6,57 @@ import torch
 import torch.utils.checkpoint
 from keras.src.backend.torch.core import get_device
 
+from keras_dmmd.backend.torch_processes import (
+    begin_pass,
+    begin_together,
+    check_source,
+    from_first,
+    gather_integers,
+    gather_objects,
+    gather_rows,
+    keras_loss,
+    process,
+    share,
+    sum_over_replicas,
+    summed,
+)
+
 __all__ = [
     "COMPILES",
     "ITERATORS_PER_EPOCH",
     "StatefulTrainStep",
     "apply_gradients",
+    "begin_pass",
+    "begin_together",
+    "check_source",
     "compile_inference",
     "device_name",
     "exponential",
+    "from_first",
+    "gather_integers",
+    "gather_objects",
+    "gather_rows",
     "is_key",
     "is_out_of_memory",
+    "is_row_key",
     "keep_unfused",
     "keeper",
+    "keras_loss",
     "key",
     "map_tiles",
     "no_gradient",
     "normal",
     "on_cpu",
     "pass_over",
+    "process",
     "remat",
-    "return_state",
     "retrack",
+    "return_state",
     "row_keys",
+    "share",
     "split",
+    "sum_over_replicas",
+    "summed",
     "synchronize",
     "uniform",
     "unshare",
@@ -62,6 +90,10 @@ def is_key(seed):
     if isinstance(seed, torch.Tensor):
         return seed.dtype == torch.int64 and seed.ndim == 1
     return isinstance(seed, tuple) and len(seed) == 1 and isinstance(seed[0], int)
+
+
+def is_row_key(key):
+    return isinstance(key, torch.Tensor)
 
 
 def row_keys(key, rows):

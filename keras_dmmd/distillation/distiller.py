@@ -7,6 +7,7 @@ from keras_dmmd import backend, random
 from keras_dmmd.distillation.optimizer import AlternatingOptimizer
 from keras_dmmd.training.arguments import check_optimizer
 from keras_dmmd.training.copying import is_shared, share_weights
+from keras_dmmd.training.corruption import batch_size_of
 from keras_dmmd.training.inputs import example_weights, weighted_mean
 from keras_dmmd.training.optimizers import public_config
 from keras_dmmd.training.seeded import SeededModel
@@ -172,9 +173,10 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         """One round on a batch; returns the logs."""
         inputs, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         norm = ops.zeros(())
-        for role, optimizer in zip(self.roles, self.optimizer.optimizers, strict=True):
-            for _ in range(self.updates(role)):
-                norm = self._train(role, optimizer, inputs, sample_weight, norm)
+        with random.batch_rows(batch_size_of(inputs)):
+            for role, optimizer in zip(self.roles, self.optimizer.optimizers, strict=True):
+                for _ in range(self.updates(role)):
+                    norm = self._train(role, optimizer, inputs, sample_weight, norm)
         self.optimizer.advance()
         self.end_round()
         with self.phase(training=True):
@@ -212,7 +214,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         """The losses of each example, `{"student_loss": (batch,), "critic_loss": (batch,)}`."""
         roles = tuple(reversed(self.roles))
         keys = random.split(self.evaluation_seed, len(roles))
-        with backend.no_gradient():
+        with backend.no_gradient(), random.batch_rows(batch_size_of(inputs)):
             return {
                 f"{role}_loss": self.role_losses(role, inputs, key)[0]
                 for role, key in zip(roles, keys, strict=True)
@@ -223,7 +225,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         weights = example_weights(sample_weight)
         for name, values in y_pred.items():  # of examples: a smaller last batch counts for less
             self.trackers[name].update_state(values, sample_weight=weights)
-        return weighted_mean(y_pred["student_loss"], sample_weight)
+        return backend.keras_loss(weighted_mean(y_pred["student_loss"], sample_weight))
 
     @property
     def metrics(self):

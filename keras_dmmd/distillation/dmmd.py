@@ -247,7 +247,7 @@ class DMMDDistiller(Proposals, Distiller):
         with backend.no_gradient():
             critic = self.critic.deferred_logits(draw.z_s, draw.s, draw.conditions)
             # Not side by side, in the memory of both: beside the student's activations lies one pass.
-            turn = ops.max(ops.abs(critic.features[0]))
+            turn = ops.max(ops.abs(critic.features[0]), initial=0.0)
             teacher = self.teacher_logits(draw._replace(z_s=backend.wait_for(draw.z_s, turn)))
 
         def values(student, critic, teacher, x, z_t, t, z_s, s):

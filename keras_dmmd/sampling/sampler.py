@@ -28,6 +28,8 @@ class Sampler:
     of fixed size, so that the step is compiled once and each block costs the same. A block that is
     given whole in every row costs no call, nor does any after the last row has ended its text.
 
+    Several processes draw a part of the rows each, and all return the whole.
+
     Args:
         model: a built `keras_dmmd.DiffusionModel`.
         jit_compile: `"auto"` (XLA on JAX and TensorFlow, eager on Torch) or a bool.
@@ -50,13 +52,15 @@ class Sampler:
             has_end = self.model.tokenizer is not None and self.model.tokenizer.end_id is not None
             conditions = conditions.complete(n, request.length, has_end)
         settings = Settings.of(request, self.compiled)
+        number, processes = backend.process()
+        done, end = (i * n // processes for i in (number, number + 1))
         sizes = BatchSizes(n, request.batch_size, request.max_batch_size, self.compiled)
-        calls = request.calls * sum(request.blocks.values()) * -(-n // sizes.most)
-        parts, key, done = [], random.as_key(seed), 0
+        calls = request.calls * sum(request.blocks.values()) * -(-(end - done) // sizes.most)
+        parts, key = [], random.as_key(seed)
         with Progress(verbose, calls) as progress:
-            while done < n:
-                size = sizes.of(n - done)
-                rows, num_real = np.minimum(done + np.arange(size), n - 1), min(size, n - done)
+            while done < end:
+                size = sizes.of(end - done)
+                rows, num_real = np.minimum(done + np.arange(size), n - 1), min(size, end - done)
                 try:
                     batch = Batch(self, request, settings, conditions, rows, num_real, progress)
                     parts.append(batch.draw(key))
@@ -66,7 +70,7 @@ class Sampler:
                     sizes.halve()
                     continue
                 done += num_real
-        return _joined(parts, request)
+        return _joined(sum(backend.gather_objects(parts), []), request)
 
     def step(self, request):
         """The compiled step of a request's stepper."""

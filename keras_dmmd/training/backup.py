@@ -33,6 +33,9 @@ class BackupAndResume(keras.callbacks.Callback):
     a `tf.data` pipeline is asked for the finished epochs again. What draws its order from elsewhere
     must do so by the epoch.
 
+    Of several processes that train together the first reads and writes the files, and gives the others
+    what it read.
+
     Args:
         folder: where the files are, one run's alone.
         save_freq: `"epoch"`, or a number of batches.
@@ -79,11 +82,12 @@ class BackupAndResume(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if self.batches is None:
             raise ValueError("BackupAndResume is for the models of keras_dmmd: `fit` of another ran.")
-        self.lock = Lock(self.folder)
+        backend.from_first(self._lock)
         self.epoch = self.step = self.since_saved = 0
         # Logs of epochs, and Keras's record of them, which a `CallbackList` of one's own may lack.
         self.finished, self.history = [], getattr(self.model, "history", None)
-        self.resumed = self._load()
+        self.resumed = backend.from_first(self._load)
+        self.model._begin_together()  # where the first process has come to
         if self.resumed is None:
             return
         facts, _ = self.resumed
@@ -111,6 +115,9 @@ class BackupAndResume(keras.callbacks.Callback):
         for i, variable in enumerate(self.model.metrics_variables):
             variable.assign(arrays[f"metric_{i}"])
         self._pass_over(facts["step"])
+
+    def _lock(self):
+        self.lock = Lock(self.folder)
 
     def _pass_over(self, steps):
         """Have the next batches of the epoch pass without training: they were seen."""
@@ -166,6 +173,8 @@ class BackupAndResume(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self.resumed is not None:  # there was nothing left to train
             self._remember()
+        if self.lock is None:  # another process writes
+            return
         if self.delete_checkpoint:
             for _, _, path in self._files():
                 os.remove(path)
@@ -173,6 +182,8 @@ class BackupAndResume(keras.callbacks.Callback):
 
     def _save(self):
         self.since_saved = 0
+        if self.lock is None:
+            return
         arrays = {}
         if self.step:
             values = enumerate(self.model.metrics_variables)

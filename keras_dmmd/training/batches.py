@@ -10,6 +10,7 @@ from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import backend, checks
+from keras_dmmd.training.processes import in_step
 from keras_dmmd.training.reading import is_host_data
 from keras_dmmd.training.sharing import check_shared
 
@@ -99,6 +100,8 @@ class ArrayBatches(Batches):
         repeats: how often each row comes, one after the other.
         seed: integers at least 0.
         is_endless: whether pass follows pass, for epochs that go across them.
+
+    Among several processes each has a part of every batch, rows that follow one another.
     """
 
     def __init__(
@@ -136,6 +139,7 @@ class ArrayBatches(Batches):
             elif self.shuffle == "batch":
                 rows = rows.start + rng.permutation(min(self.n - rows.start, self._batch_size))
             if i >= skipped:
+                rows = part_of(np.arange(self.n)[rows] if order is None else rows)
                 batch = tree.map_structure(lambda a, rows=rows: a[rows], self.parts)
                 yield repeated(batch, self.repeats)
 
@@ -181,27 +185,40 @@ class ArrayBatches(Batches):
         return self.partial_batch_size is not None
 
 
+def part_of(rows):
+    """This process's part of an array of rows: parts of all are those rows, in order."""
+    number, processes = backend.process()
+    return rows if processes == 1 else np.array_split(rows, processes)[number]
+
+
 class ReadBatches(Batches):
     """Keras's adapter of a data set, generator or loader, whose batches a `Reader` reads.
 
+    Among several processes each has a source of its own rows: together these are the whole batch.
+
     Args:
-        adapter: Keras's.
+        source: what is read.
+        adapter: Keras's, of it.
         reader: the `Reader`.
         repeats: how often each row comes.
     """
 
-    def __init__(self, adapter, reader, repeats=1):
+    def __init__(self, source, adapter, reader, repeats=1):
+        backend.check_source(source)
+        self.source = source
         if adapter.num_batches == 0:
             raise ValueError(EMPTY)
         self.adapter, self.reader, self.repeats = adapter, reader, repeats
         self.found = False
 
     def _batches(self, batches):
-        _, skipped = self._next_pass()
-        for number, batch in enumerate(batches):
+        passes, skipped = self._next_pass()
+        backend.begin_pass(self.source, passes)
+        read = (self.reader.batch(number, batch) for number, batch in enumerate(batches))
+        for number, batch in enumerate(in_step(read)):
             self.found = True
             if number >= skipped:
-                found = repeated(self.reader.batch(number, batch), self.repeats)
+                found = repeated(batch, self.repeats)
                 check_shared(len(tree.flatten(found)[0]))
                 yield found
         if not self.found:  # a generator that an earlier pass used up is for Keras to warn of
@@ -286,7 +303,7 @@ def read_batches(
         if not isinstance(x, keras.utils.PyDataset):  # all others have an order of their own
             options.pop("shuffle", None)
         adapter = _keras_adapter(x, y, sample_weight, **options)
-        return ReadBatches(adapter, reader, repeats)
+        return ReadBatches(x, adapter, reader, repeats)
     x, sample_weight = reader.read(x, y, sample_weight)
     parts = (x,) if sample_weight is None else (x, sample_weight, sample_weight)
     batch_size, steps = options.get("batch_size"), options.get("steps_per_epoch")

@@ -161,6 +161,10 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
             )
 
     def call(self, inputs, training=False):
+        with random.batch_rows(batch_size_of(inputs)):
+            return self._call(inputs, training)
+
+    def _call(self, inputs, training):
         if training:
             key = random.as_key(self.seed_generator)
             time_key, corruption_key, noise_key = random.split(key, 3)
@@ -197,8 +201,9 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
             values = self(inputs, training=True)
             return self.compute_loss(x=inputs, y_pred=values, sample_weight=sample_weight), {}
 
-        made = update(self.optimizer, self.trainable_variables, loss_and_logs)
-        examples = ops.cast(batch_size_of(inputs), "float32")
+        with random.batch_rows(batch_size_of(inputs)):
+            made = update(self.optimizer, self.trainable_variables, loss_and_logs)
+            examples = ops.cast(random.rows_of(batch_size_of(inputs)).total, "float32")
         self._loss_tracker.update_state(
             ops.stop_gradient(made.loss), sample_weight=made.finite * examples
         )
@@ -220,6 +225,7 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
         per_token = y_pred / ops.maximum(counted, 1.0)
         if not training:
             self.measure_bits(per_token, counted, sample_weight)
+            return backend.keras_loss(weighted_mean(per_token, sample_weight))
         return weighted_mean(per_token, sample_weight)
 
     def compile(self, optimizer="adamw", sampler=None, **kwargs):

@@ -80,9 +80,11 @@ class Evaluation:
         state = ops.cast(self.evaluation_seed.state, "int32")  # the seed, and the rows so far
         key = backend.key(state * np.array([1, 0], "int32"))
         time_key, row_key = random.split(key, 2)
-        keys = random.split(random.row_keys(row_key, state[1] + ops.arange(n, dtype="int32")), 2)
-        t = self.process.times_of(random.spread(time_key, state[1], n, self.corruptions))
-        self.evaluation_seed.state.assign(state + ops.stack([0, ops.cast(n, "int32")]))
+        first, _, total = random.rows_of(n)
+        start = state[1] + first
+        keys = random.split(random.row_keys(row_key, start + ops.arange(n, dtype="int32")), 2)
+        t = self.process.times_of(random.spread(time_key, start, n, self.corruptions))
+        self.evaluation_seed.state.assign(state + ops.stack([0, ops.cast(total, "int32")]))
         return t, *keys
 
     def measure_bits(self, nats, counted, sample_weight):

@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_dmmd import random
+
 
 def example_weights(sample_weight):
     """`(batch,)` from `(batch,)` or a column, which would broadcast against it; `None` stays `None`."""
@@ -9,7 +11,11 @@ def example_weights(sample_weight):
 
 
 def weighted_mean(values, sample_weight):
-    """Mean over examples; weighted ones are summed, then divided by the batch, as Keras does."""
+    """Mean over examples; weighted ones are summed, then divided by the batch, as Keras does.
+
+    Within a step it is this replica's part of the mean over the whole batch: parts add up to that.
+    """
     if sample_weight is not None:
         values = values * ops.cast(example_weights(sample_weight), values.dtype)
-    return ops.mean(values)
+    total = random.rows_of(ops.shape(values)[0]).total
+    return ops.sum(values) / ops.maximum(ops.cast(total, values.dtype), 1.0)

@@ -93,6 +93,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
         call["callbacks"] = _with_own(call.get("callbacks"), self, [guard, AnyBatch()], call["x"])
         try:
             with self._kept(), averages_unless_error(self.optimizer), self.phase(training=True):
+                self._begin_together()
                 history = super().fit(**call)
         finally:
             self._initial_epoch = None
@@ -101,6 +102,14 @@ class SeededModel(ExactCheckpoints, keras.Model):
         if not self.stop_training:
             warn_of_high_rates(self.optimizer)
         return history
+
+    def _begin_together(self):
+        """Have all processes begin with the weights of the first, and with other dropout each."""
+        self._build_optimizer()
+        own = [m for m in self._flatten_layers() if isinstance(m, SeededModel)]
+        own = {id(s.state) for m in own for s in (m.seed_generator, m.evaluation_seed)}
+        streams = [v for v in self._random_streams() if id(v) not in own]
+        backend.begin_together(self, streams)
 
     def _split(self, call):
         """The arguments of `fit` with `validation_split` carried out, as Keras does: the last rows."""
@@ -233,6 +242,17 @@ class SeededModel(ExactCheckpoints, keras.Model):
             yield
         finally:
             self.in_training = before
+
+    def predict_step(self, *args):
+        """See `keras.Model.predict_step`: of all processes' rows."""
+        return backend.gather_rows(super().predict_step(*args))
+
+    def get_metrics_result(self):
+        """See `keras.Model.get_metrics_result`; of all processes, as those of training are anyway."""
+        if self.in_training:
+            return super().get_metrics_result()
+        with backend.summed(self.metrics_variables):
+            return super().get_metrics_result()
 
     def reset_metrics(self):
         """Also rewinds the noise of evaluation."""

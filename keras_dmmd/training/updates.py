@@ -38,7 +38,8 @@ def update(optimizer, variables, loss_and_logs):
     Args:
         optimizer: built for these variables.
         variables: what is trained.
-        loss_and_logs: a function that returns a scalar and a dict of scalars.
+        loss_and_logs: a function that returns a scalar, of which replicas have parts that add up to
+            the loss, and a dict of scalars, which are those of the whole batch.
     """
 
     def scaled():
@@ -46,6 +47,7 @@ def update(optimizer, variables, loss_and_logs):
         return optimizer.scale_loss(loss), (loss, logs)
 
     (_, (loss, logs)), gradients = backend.value_and_grad(scaled, variables)
+    loss, *gradients = backend.sum_over_replicas([ops.stop_gradient(loss), *gradients])
     scale = optimizer.scale_loss(ops.ones(()))
     norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients)) / scale
     finite = ops.logical_and(ops.isfinite(loss), ops.isfinite(norm))
@@ -58,7 +60,13 @@ def update(optimizer, variables, loss_and_logs):
 
 
 class Count(keras.metrics.Sum):
-    """A sum whose result is no alias of its state, which JAX lends to the next step."""
+    """A sum of what all replicas count, each the same.
+
+    Its result is no alias of its state, which JAX lends to the next step.
+    """
+
+    def add_variable(self, *args, **kwargs):
+        return super().add_variable(*args, **{**kwargs, "aggregation": "mean"})
 
     def result(self):
         return super().result() * 1.0

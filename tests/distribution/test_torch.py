@@ -1,0 +1,205 @@
+"""Groups of Torch processes: two are one with the same batch."""
+
+import functools
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dmmd as kd
+from keras_dmmd import backend
+from keras_dmmd.training.batches import read_batches
+from tests.builders import numpy, randomise, small_model, tiny_model, tokens
+from tests.distribution.processes import run
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="processes of Torch")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path):
+    return str(tmp_path)
+
+
+def weights(*models):
+    return [numpy(v) for model in models for v in model.trainable_variables]
+
+
+def logs(history):
+    return [value for _, value in sorted(history.history.items())]
+
+
+def assert_same(one, two):
+    assert len(one) == len(two)
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
+
+
+def on_one_and_two(function, folder):
+    """What a function returns here, and in each of two processes."""
+    found = run(function, folder)
+    errors = [error for error in found if isinstance(error, Exception)]
+    for error in sorted(errors, key=lambda error: "has lost" in str(error)):
+        raise error
+    return function(0), *found
+
+
+def everything(number):
+    """A teacher and a distiller, and whatever else is done with them."""
+    # The last batch is of one row, so that one process has none. Weights begin as those of the first.
+    x, share = tokens(9), np.linspace(0.5, 2.0, 9).astype("float32")
+    model = randomise(small_model(), number)
+    model.compile(keras.optimizers.Adam(0.02, global_clipnorm=0.5, use_ema=True, ema_momentum=0.5))
+    history = model.fit(x, sample_weight=share, batch_size=4, epochs=2, verbose=0)
+    found = [*logs(history), *weights(model)]
+    found += model.evaluate(x, sample_weight=share, batch_size=4, corruptions=2, verbose=0)
+    found.append(model.predict(x, batch_size=4, verbose=0))
+    found += [model.generate(n, steps=2, seed=3) for n in (1, 7)]
+    found += model.generate(5, steps=2, return_calls=True, return_entropies=True, batch_size=2)
+
+    distiller = kd.DMMDDistiller(model, steps=2, critic_steps=2)
+    distiller.compile(keras.optimizers.SGD(0.1, global_clipnorm=0.5))
+    history = distiller.fit(x, batch_size=4, validation_data=x[:7], verbose=0)
+    return [*found, *logs(history), *weights(distiller.student, distiller.critic)]
+
+
+def test_two_processes_are_one(folder):
+    one, *two = on_one_and_two(everything, folder)
+    for found in two:
+        assert_same(one, found)
+    for a, b in zip(*two, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def not_finite(number):
+    model = tiny_model(dtype="mixed_float16" if number >= 0 else None)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+    before = weights(model)
+    share = np.ones(4, "float32")
+    share[0] = 3e38  # of the first process
+    history = model.fit(tokens(4), sample_weight=share, batch_size=4, shuffle=False, verbose=0)
+    scale = float(numpy(model.optimizer.dynamic_scale))
+    changed = any((a != b).any() for a, b in zip(before, weights(model), strict=True))
+    return history.history["skipped"][0], scale, changed
+
+
+def test_an_update_that_is_infinite_in_one_process_is_left_out_in_all(folder):
+    one, *two = on_one_and_two(not_finite, folder)
+    assert one == (1.0, 2.0**14, False) and two == [one, one]
+
+
+def sources(x, number, processes):
+    """Parts of the same data for one process, by their kind; arrays are whole."""
+    import grain
+    import torch
+
+    data = torch.utils.data.TensorDataset(torch.as_tensor(x))
+    sampler = torch.utils.data.DistributedSampler(data, processes, number)
+    subset = torch.utils.data.Subset(data, range(number, len(data), processes))
+    return {
+        "arrays": x,
+        "DataLoader": torch.utils.data.DataLoader(data, batch_size=4, sampler=sampler),
+        "Subset": torch.utils.data.DataLoader(subset, batch_size=4, shuffle=True),
+        "Grain": grain.MapDataset.source(x)[number::processes].to_iter_dataset().batch(4),
+        "generator": ((x[i : i + 2],) for i in range(2 * number, len(x), 2 * processes)),
+    }
+
+
+def rows_of_epochs(number):
+    """The rows of each batch that this process sees in two passes over each kind of data."""
+    x = np.arange(18 * 5).reshape(18, 5) % 97
+    x = np.concatenate([x, x[:1] + 1])[:18]
+    model = kd.DiffusionModel(small_model(kd.MaskedDiffusion(97)).denoiser, kd.MaskedDiffusion(97))
+    processes, found = backend.process()[1], {}
+    for kind, source in sources(x, number, processes).items():
+        if processes == 1 and kind != "arrays":
+            continue
+        batches = read_batches(model.reader, source, batch_size=8, shuffle=True)
+        passes = 1 if kind == "generator" else 2
+        found[kind] = [[numpy(_ids(b)) for b in batches.get_torch_dataloader()] for _ in range(passes)]
+    return x, found
+
+
+def _ids(batch):
+    return batch[0] if isinstance(batch, tuple) else batch
+
+
+def test_every_row_is_seen_once_an_epoch(folder):
+    (x, one), (_, first), (_, second) = on_one_and_two(rows_of_epochs, folder)
+    wanted = sorted(map(tuple, x))
+    for kind in first:
+        assert len(first[kind]) == len(second[kind])
+        for a, b in zip(first[kind], second[kind], strict=True):
+            assert len(a) == len(b)  # so that none waits for the other
+            assert sorted(tuple(row) for part in (*a, *b) for row in part) == wanted
+    for i in range(2):
+        joined = zip(first["arrays"][i], second["arrays"][i], strict=True)
+        for part, whole in zip(joined, one["arrays"][i], strict=True):
+            np.testing.assert_array_equal(np.concatenate(part), whole)
+    assert not np.array_equal(first["DataLoader"][0][0], first["DataLoader"][1][0])
+
+
+def shared_source(kind, number):
+    import torch
+
+    x = tokens(16)
+    model = tiny_model()
+    model.compile("adam")
+    data = torch.utils.data.TensorDataset(torch.as_tensor(x))
+    loader = torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)
+    generator = ((x[i : i + 4],) for i in range(0, 16, 4))
+    model.fit({"DataLoader": loader, "generator": generator}[kind], verbose=0)
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [("DataLoader", "gives all of the data to each of 2"), ("generator", "were given the same rows")],
+)
+def test_data_that_are_not_split_are_refused(kind, words, folder):
+    for error in run(functools.partial(shared_source, kind), folder):
+        assert isinstance(error, ValueError) and words in str(error)
+
+
+def masks(number):
+    """Dropout of the same ones in two steps of `fit`, and whether weights are the same after it."""
+    model = small_model(dropout=0.5)
+    model.compile("adam")
+    model.fit(tokens(4), batch_size=4, verbose=0)
+    model._begin_together()
+    layer = next(x for x in model._flatten_layers() if isinstance(x, keras.layers.Dropout))
+    return numpy(layer(np.ones((1, 400), "float32"), training=True))
+
+
+def test_dropout_is_another_in_each_process(folder):
+    _, first, second = on_one_and_two(masks, folder)
+    assert abs(np.corrcoef(first[0], second[0])[0, 1]) < 0.25  # five errors
+
+
+class Killed(keras.callbacks.Callback):
+    def __init__(self, number, step):
+        super().__init__()
+        self.number, self.step = number, step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == self.step and self.number == 1:
+            os._exit(1)
+
+
+def train(number, folder, step=None):
+    model = tiny_model()
+    model.compile(keras.optimizers.Adam(0.05))
+    backup = kd.callbacks.BackupAndResume(folder, save_freq=1, delete_checkpoint=False)
+    callbacks = [backup, *([] if step is None else [Killed(number, step)])]
+    model.fit(tokens(16), batch_size=4, epochs=2, callbacks=callbacks, verbose=0)
+    return weights(model)
+
+
+def test_one_of_two_is_killed_and_both_go_on(folder):
+    lost, dead = run(functools.partial(train, folder=f"{folder}/parts", step=2), folder)
+    assert dead is None
+    assert isinstance(lost, RuntimeError) and "has lost another one" in str(lost)
+    resumed = run(functools.partial(train, folder=f"{folder}/parts"), folder)
+    whole = run(functools.partial(train, folder=f"{folder}/whole"), folder)
+    for found in (*resumed, whole[1]):
+        for a, b in zip(whole[0], found, strict=True):
+            np.testing.assert_array_equal(a, b)
