@@ -47,6 +47,17 @@ def batch_rows(n):
         _rows.reset(token)
 
 
+@contextlib.contextmanager
+def part_of_rows(first, n):
+    """Within `batch_rows`, a context for n of its rows, from the `first`."""
+    rows = _rows.get()
+    token = _rows.set(Rows(rows.first + first, n, rows.total))
+    try:
+        yield
+    finally:
+        _rows.reset(token)
+
+
 def _at(share, n):
     first, total = share
     return first, n, total

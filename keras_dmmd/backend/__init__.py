@@ -27,6 +27,7 @@ defines all of them:
 | `begin_together(model, streams)` | the same weights for all; other numbers from Keras's streams |
 | `check_source(source)`, `begin_pass(source, number)` | of a loader that splits its data |
 | `map_tiles(fn, tensors, n)` | `fn` of slice after slice, the first n, made again for gradients |
+| `sum_parts(fn, tensors, n)` | the sum of the nests of floats `fn(i, *parts)` of n parts of tensors |
 | `remat(fn)` | `fn` of tensors to a tuple of tensors, which gradients make again; it may read weights |
 | `no_gradient()` | context in which nothing is recorded for a later gradient |
 | `apply_gradients(optimizer, gradients, variables, where)` | one optimizer update, if `where` |

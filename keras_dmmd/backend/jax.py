@@ -58,6 +58,7 @@ __all__ = [
     "share",
     "split",
     "sum_over_replicas",
+    "sum_parts",
     "summed",
     "synchronize",
     "uniform",
@@ -109,6 +110,35 @@ def _draw(draw, key, shape):
     if key.ndim == 1:
         return draw(key, shape, "float32")
     return jax.vmap(lambda row_key: draw(row_key, shape[1:], "float32"))(key)
+
+
+def sum_parts(fn, tensors, n):
+    del n  # as many as the tensors have
+    scope = get_stateless_scope()
+
+    def of_part(state, i, part):
+        # What `fn` assigned, a dropout's seed for instance, goes from part to part.
+        with keras.StatelessScope() as inner:
+            inner.state_mapping.update(scope.state_mapping | state)
+            before = dict(inner.state_mapping)
+            found = fn(i, *part)
+            changed = {k: v for k, v in inner.state_mapping.items() if v is not before.get(k)}
+        return found, changed
+
+    found, changed = jax.eval_shape(of_part, {}, jnp.int32(0), [x[0] for x in tensors])
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
+    names = list(changed)
+
+    def step(carry, part):
+        sums, values = carry
+        found, changed = of_part(dict(zip(names, values, strict=True)), *part)
+        return (jax.tree.map(jnp.add, sums, found), [changed[k] for k in names]), None
+
+    start = zeros, [scope.state_mapping[k] for k in names]
+    numbers = jnp.arange(tensors[0].shape[0], dtype="int32")
+    (sums, values), _ = jax.lax.scan(step, start, (numbers, list(tensors)))
+    scope.state_mapping.update(zip(names, values, strict=True))
+    return sums
 
 
 def value_and_grad(fn, variables):

@@ -58,6 +58,7 @@ __all__ = [
     "share",
     "split",
     "sum_over_replicas",
+    "sum_parts",
     "summed",
     "synchronize",
     "uniform",
@@ -153,7 +154,10 @@ def value_and_grad(fn, variables):
         tape.watch(values)
         loss, aux = fn()
     gradients = tape.gradient(loss, values, unconnected_gradients="zero")
-    return (loss, aux), [tf.convert_to_tensor(gradient) for gradient in gradients]
+    gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+    for gradient, value in zip(gradients, values, strict=True):
+        gradient.set_shape(value.shape)  # of a table's rows TensorFlow forgets how many there are
+    return (loss, aux), gradients
 
 
 def map_tiles(fn, tensors, n):
@@ -203,6 +207,21 @@ def map_tiles(fn, tensors, n):
         return made, gradient
 
     return mapped(*tensors)
+
+
+def sum_parts(fn, tensors, n):
+    def first(*part):
+        return fn(tf.constant(0), *part)
+
+    signature = [tf.TensorSpec(x.shape[1:], x.dtype) for x in tensors]
+    # Traced for the shapes of what it makes.
+    found = tf.function(first, autograph=False).get_concrete_function(*signature).structured_outputs
+    zeros = tf.nest.map_structure(lambda x: tf.zeros(x.shape, x.dtype), found)
+
+    def step(i, sums):
+        return i + 1, tf.nest.map_structure(tf.add, sums, fn(i, *(x[i] for x in tensors)))
+
+    return _loop(tf.cast(n, "int32"), step, zeros)
 
 
 def remat(fn):

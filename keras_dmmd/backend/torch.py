@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import torch
 import torch.utils.checkpoint
 from keras.src.backend.torch.core import get_device
@@ -56,6 +57,7 @@ __all__ = [
     "share",
     "split",
     "sum_over_replicas",
+    "sum_parts",
     "summed",
     "synchronize",
     "uniform",
@@ -201,6 +203,14 @@ def map_tiles(fn, tensors, n):
     rest = [torch.zeros_like(x) for x in found[0]]
     found += [rest] * (len(tiles) - len(found))
     return tuple(torch.stack(values) for values in zip(*found, strict=True))
+
+
+def sum_parts(fn, tensors, n):
+    sums = None
+    for i in range(n):
+        found = fn(i, *(x[i] for x in tensors))
+        sums = found if sums is None else keras.tree.map_structure(torch.add, sums, found)
+    return sums
 
 
 def remat(fn):

@@ -13,7 +13,7 @@ from keras_dmmd.training.optimizers import public_config
 from keras_dmmd.training.seeded import SeededModel
 from keras_dmmd.training.updates import update
 
-COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution")
+COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution", "micro_batches")
 
 
 class Distiller(backend.StatefulTrainStep, SeededModel):
@@ -129,7 +129,10 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
                 role; by default those of `default_optimizer`. For an EMA of the student give its
                 optimizer `use_ema=True`; for clipping, `global_clipnorm`.
             **kwargs: `<role>_optimizer` of further roles; `run_eagerly`, `jit_compile` and
-                `steps_per_execution` as in `keras.Model.compile`.
+                `steps_per_execution` as in `keras.Model.compile`; `micro_batches`: into how many parts,
+                at least, a batch is cut, in the memory of one of them: each update is that of the whole
+                batch, which an optimizer's own `gradient_accumulation_steps`, over several rounds, is
+                not.
         """
         own = {"student_optimizer": student_optimizer, "critic_optimizer": critic_optimizer}
         kwargs |= {name: optimizer for name, optimizer in own.items() if optimizer is not None}
@@ -186,11 +189,12 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         """Update one network, once the update before it has its gradients; returns their norm."""
         key = backend.wait_for(random.as_key(self.seed_generator), previous_norm)
 
-        def loss_and_logs():
+        def loss_and_logs(inputs, sample_weight):
             values, logs = self.role_losses(role, inputs, key)
             return weighted_mean(values, sample_weight), logs
 
-        made = update(optimizer, self.model_of(role).trainable_variables, loss_and_logs)
+        variables, batch = self.model_of(role).trainable_variables, (inputs, sample_weight)
+        made = update(optimizer, variables, loss_and_logs, batch, self.micro_batches)
         logs = {f"{role}_loss": made.loss, **made.logs, f"{role}_grad_norm": made.norm}
         self._track(logs, made.finite)
         return made.norm

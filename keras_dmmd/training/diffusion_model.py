@@ -57,6 +57,7 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
             example in nats, `(batch,)`: the training loss, or the NELBO when not training.
             `"tokens"`: clean ids. `"labels"`: classes `(batch,)`. `"known"`: bool `(batch, length)`,
             tokens that are given: they are never corrupted and carry no loss.
+        key: of the draws of training; the next of the model's own by default.
 
     Example:
 
@@ -160,13 +161,13 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
                 f"Received: length={length}"
             )
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, training=False, key=None):
         with random.batch_rows(batch_size_of(inputs)):
-            return self._call(inputs, training)
+            return self._call(inputs, training, key)
 
-    def _call(self, inputs, training):
+    def _call(self, inputs, training, key):
         if training:
-            key = random.as_key(self.seed_generator)
+            key = random.as_key(self.seed_generator if key is None else key)
             time_key, corruption_key, noise_key = random.split(key, 3)
             t = self.process.training_times(batch_size_of(inputs), time_key)
         else:
@@ -197,12 +198,16 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
         """One update on a batch; returns the logs."""
         inputs, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
 
-        def loss_and_logs():
-            values = self(inputs, training=True)
+        key = random.as_key(self.seed_generator)
+
+        def loss_and_logs(inputs, sample_weight):
+            values = self(inputs, training=True, key=key)
             return self.compute_loss(x=inputs, y_pred=values, sample_weight=sample_weight), {}
 
         with random.batch_rows(batch_size_of(inputs)):
-            made = update(self.optimizer, self.trainable_variables, loss_and_logs)
+            batch = inputs, sample_weight
+            variables = self.trainable_variables
+            made = update(self.optimizer, variables, loss_and_logs, batch, self.micro_batches)
             examples = ops.cast(random.rows_of(batch_size_of(inputs)).total, "float32")
         self._loss_tracker.update_state(
             ops.stop_gradient(made.loss), sample_weight=made.finite * examples
@@ -234,7 +239,9 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
         Args:
             optimizer: a Keras optimizer or its name.
             sampler: see `DiffusionModel`; `None` leaves the model's own.
-            **kwargs: of `keras.Model.compile`, but for losses and metrics.
+            **kwargs: of `keras.Model.compile`, but for losses and metrics. `micro_batches`: into how
+                many parts, at least, each batch is cut in training, in the memory of one of them; the
+                updates are those of whole batches.
         """
         for name in ("loss", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:

@@ -45,8 +45,9 @@ class SeededModel(ExactCheckpoints, keras.Model):
         self.evaluation_seed = keras.random.SeedGenerator((self.seed + 1) % SEEDS)
         self.skipped = Count(name="skipped")
 
-    def compile(self, *args, jit_compile="auto", **kwargs):
-        """See `keras.Model.compile`."""
+    def compile(self, *args, jit_compile="auto", micro_batches=1, **kwargs):
+        """See `keras.Model.compile`; `micro_batches` are the least parts that a batch is cut into."""
+        self.micro_batches = checks.count("micro_batches", micro_batches)
         check_compile({**kwargs, "jit_compile": jit_compile})
         super().compile(*args, jit_compile=jit_compile, **kwargs)
         self._given_jit_compile = jit_compile
@@ -57,7 +58,10 @@ class SeededModel(ExactCheckpoints, keras.Model):
         And with the optimizer's public name, which every backend knows.
         """
         config = super().get_compile_config()
-        return config and {**public_config(config), "jit_compile": self._given_jit_compile}
+        if not config:
+            return config
+        own = {"jit_compile": self._given_jit_compile, "micro_batches": self.micro_batches}
+        return {**public_config(config), **own}
 
     def fit(self, *args, **kwargs):
         """`keras.Model.fit`; returns its `History`. Afterwards the weights hold their EMA, if any.

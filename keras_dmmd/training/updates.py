@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend
+from keras_dmmd.training.micro_batches import sum_over_parts
 
 # Updates in a row that may be left out. The loss scale of float16 begins at 2^15 and halves each time.
 PATIENCE = 25
@@ -32,22 +33,32 @@ class Update(NamedTuple):
     finite: Any
 
 
-def update(optimizer, variables, loss_and_logs):
+def update(optimizer, variables, loss_and_logs, batch, micro_batches=1):
     """Descend a loss, unless the loss or a gradient is NaN or infinite.
 
     Args:
         optimizer: built for these variables.
         variables: what is trained.
-        loss_and_logs: a function that returns a scalar, of which replicas have parts that add up to
-            the loss, and a dict of scalars, which are those of the whole batch.
+        loss_and_logs: a function of the batch that returns a scalar, of which replicas have parts that
+            add up to the loss, and a dict of scalars, which are those of the whole batch.
+        batch: a tuple of nests of tensors `(rows, ...)`.
+        micro_batches: into how many parts it is cut, at least; logs are then means over these.
     """
 
-    def scaled():
-        loss, logs = loss_and_logs()
-        return optimizer.scale_loss(loss), (loss, logs)
+    def found(*batch):
+        def scaled():
+            loss, logs = loss_and_logs(*batch)
+            return optimizer.scale_loss(loss), (loss, logs)
 
-    (_, (loss, logs)), gradients = backend.value_and_grad(scaled, variables)
-    loss, *gradients = backend.sum_over_replicas([ops.stop_gradient(loss), *gradients])
+        (_, (loss, logs)), gradients = backend.value_and_grad(scaled, variables)
+        return ops.stop_gradient(loss), logs, ops.ones(()), gradients
+
+    if micro_batches == 1:
+        loss, logs, parts, gradients = found(*batch)
+    else:
+        loss, logs, parts, gradients = sum_over_parts(found, batch, micro_batches)
+    logs = {name: value / parts for name, value in logs.items()}
+    loss, *gradients = backend.sum_over_replicas([loss, *gradients])
     scale = optimizer.scale_loss(ops.ones(()))
     norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients)) / scale
     finite = ops.logical_and(ops.isfinite(loss), ops.isfinite(norm))
