@@ -19,7 +19,7 @@ import json
 import os
 import time
 
-import common
+from benchmarks import common
 import keras
 import numpy as np
 

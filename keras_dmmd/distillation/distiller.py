@@ -36,8 +36,10 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
             model is `None` are left out.
         statistics: names of the scalars that `role_losses` reports beside them; their means stand in
             the logs.
+        simultaneous: whether all roles are updated at once, by `joint_losses`.
     """
 
+    simultaneous = False
     roles = ("critic", "student")
     statistics = ()
 
@@ -75,6 +77,15 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
         Returns:
             `(batch,)` losses in nats per token, and a dict of scalars, of those in `statistics`.
+        """
+        raise NotImplementedError
+
+    def joint_losses(self, inputs, key):
+        """What all roles are trained by at once, of one draw, where `simultaneous` is true.
+
+        Returns:
+            A dict from each role to what `role_losses` returns. No gradient of a loss may reach the
+            model of another role.
         """
         raise NotImplementedError
 
@@ -176,28 +187,33 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         """One round on a batch; returns the logs."""
         inputs, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         norm = ops.zeros(())
+        turns = [(role,) for role in self.roles for _ in range(self.updates(role))]
         with random.batch_rows(batch_size_of(inputs)):
-            for role, optimizer in zip(self.roles, self.optimizer.optimizers, strict=True):
-                for _ in range(self.updates(role)):
-                    norm = self._train(role, optimizer, inputs, sample_weight, norm)
+            for roles in [self.roles] if self.simultaneous else turns:
+                norm = self._train(roles, inputs, sample_weight, norm)
         self.optimizer.advance()
         self.end_round()
         with self.phase(training=True):
             return self.get_metrics_result()
 
-    def _train(self, role, optimizer, inputs, sample_weight, previous_norm):
-        """Update one network, once the update before it has its gradients; returns their norm."""
+    def _train(self, roles, inputs, sample_weight, previous_norm):
+        """Update networks at once, after the update before has its gradients; returns the last norm."""
         key = backend.wait_for(random.as_key(self.seed_generator), previous_norm)
 
-        def loss_and_logs(inputs, sample_weight):
-            values, logs = self.role_losses(role, inputs, key)
-            return weighted_mean(values, sample_weight), logs
+        def losses_and_logs(inputs, sample_weight):
+            if self.simultaneous:
+                found = self.joint_losses(inputs, key)
+            else:
+                found = {role: self.role_losses(role, inputs, key) for role in roles}
+            return [(weighted_mean(found[r][0], sample_weight), found[r][1]) for r in roles]
 
-        variables, batch = self.model_of(role).trainable_variables, (inputs, sample_weight)
-        made = update(optimizer, variables, loss_and_logs, batch, self.micro_batches)
-        logs = {f"{role}_loss": made.loss, **made.logs, f"{role}_grad_norm": made.norm}
-        self._track(logs, made.finite)
-        return made.norm
+        optimizers = dict(zip(self.roles, self.optimizer.optimizers, strict=True))
+        parts = [(optimizers[role], self.model_of(role).trainable_variables) for role in roles]
+        updates = update(parts, losses_and_logs, (inputs, sample_weight), self.micro_batches)
+        for role, made in zip(roles, updates, strict=True):
+            logs = {f"{role}_loss": made.loss, **made.logs, f"{role}_grad_norm": made.norm}
+            self._track(logs, made.finite)
+        return updates[-1].norm
 
     def _track(self, logs, finite):
         for name, value in logs.items():

@@ -202,12 +202,11 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
 
         def loss_and_logs(inputs, sample_weight):
             values = self(inputs, training=True, key=key)
-            return self.compute_loss(x=inputs, y_pred=values, sample_weight=sample_weight), {}
+            return [(self.compute_loss(x=inputs, y_pred=values, sample_weight=sample_weight), {})]
 
         with random.batch_rows(batch_size_of(inputs)):
-            batch = inputs, sample_weight
-            variables = self.trainable_variables
-            made = update(self.optimizer, variables, loss_and_logs, batch, self.micro_batches)
+            parts = [(self.optimizer, self.trainable_variables)]
+            (made,) = update(parts, loss_and_logs, (inputs, sample_weight), self.micro_batches)
             examples = ops.cast(random.rows_of(batch_size_of(inputs)).total, "float32")
         self._loss_tracker.update_state(
             ops.stop_gradient(made.loss), sample_weight=made.finite * examples

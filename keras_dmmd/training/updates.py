@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import heapq
+import itertools
 import sys
 import threading
 from typing import Any, NamedTuple
@@ -33,32 +34,47 @@ class Update(NamedTuple):
     finite: Any
 
 
-def update(optimizer, variables, loss_and_logs, batch, micro_batches=1):
-    """Descend a loss, unless the loss or a gradient is NaN or infinite.
+def update(parts, losses_and_logs, batch, micro_batches=1):
+    """Descend losses, each unless it or one of its gradients is NaN or infinite.
 
     Args:
-        optimizer: built for these variables.
-        variables: what is trained.
-        loss_and_logs: a function of the batch that returns a scalar, of which replicas have parts that
-            add up to the loss, and a dict of scalars, which are those of the whole batch.
+        parts: a list of an optimizer and the variables that it is built for, each.
+        losses_and_logs: a function of the batch that returns for every part a scalar, of which replicas
+            have parts that add up to the loss, and a dict of scalars, which are those of the whole
+            batch. Only its own part's variables have a gradient in a loss.
         batch: a tuple of nests of tensors `(rows, ...)`.
         micro_batches: into how many parts it is cut, at least; logs are then means over these.
+
+    Returns:
+        An `Update` for each part.
     """
+    sizes = [len(variables) for _, variables in parts]
+    every = [variable for _, variables in parts for variable in variables]
 
     def found(*batch):
         def scaled():
-            loss, logs = loss_and_logs(*batch)
-            return optimizer.scale_loss(loss), (loss, logs)
+            made = losses_and_logs(*batch)
+            losses = [o.scale_loss(loss) for (o, _), (loss, _) in zip(parts, made, strict=True)]
+            return sum(losses), made
 
-        (_, (loss, logs)), gradients = backend.value_and_grad(scaled, variables)
-        return ops.stop_gradient(loss), logs, ops.ones(()), gradients
+        (_, made), gradients = backend.value_and_grad(scaled, every)
+        losses, logs = zip(*made, strict=True)
+        return [ops.stop_gradient(loss) for loss in losses], list(logs), ops.ones(()), gradients
 
     if micro_batches == 1:
-        loss, logs, parts, gradients = found(*batch)
+        losses, logs, number, gradients = found(*batch)
     else:
-        loss, logs, parts, gradients = sum_over_parts(found, batch, micro_batches)
-    logs = {name: value / parts for name, value in logs.items()}
-    loss, *gradients = backend.sum_over_replicas([loss, *gradients])
+        losses, logs, number, gradients = sum_over_parts(found, batch, micro_batches)
+    logs = [{name: value / number for name, value in own.items()} for own in logs]
+    summed = iter(backend.sum_over_replicas([*losses, *gradients]))
+    losses = list(itertools.islice(summed, len(parts)))
+    gradients = [list(itertools.islice(summed, size)) for size in sizes]
+    return [_descend(*own) for own in zip(parts, losses, logs, gradients, strict=True)]
+
+
+def _descend(part, loss, logs, gradients):
+    """One optimizer's step, if all is finite: an `Update`."""
+    optimizer, variables = part
     scale = optimizer.scale_loss(ops.ones(()))
     norm = ops.sqrt(sum(ops.sum(ops.square(ops.cast(g, "float32"))) for g in gradients)) / scale
     finite = ops.logical_and(ops.isfinite(loss), ops.isfinite(norm))
