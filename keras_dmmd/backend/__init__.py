@@ -18,6 +18,9 @@ defines all of them:
 | `share(n)` | `first, total`: which rows of the whole batch the n of this replica are |
 | `sum_over_replicas(tensors)` | a list of their sums, without gradients of their own |
 | `keras_loss(loss)` | a mean loss as Keras's own test step takes it |
+| `parts()` | how many devices of this program divide a batch among them |
+| `split_rows(tree)` | tensors whose rows are divided among those, where that goes |
+| `hide_devices(batches)`, `show_devices()` | for batches that these do not divide |
 | `process()` | the number of this process, and how many there are among which data are split |
 | `gather_integers(values)` | those of all processes, numpy `(processes, n)` |
 | `gather_objects(value)` | a list of every process's value |

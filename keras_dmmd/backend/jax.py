@@ -21,6 +21,13 @@ from keras_dmmd.backend.alone import (
     sum_over_replicas,
     summed,
 )
+from keras_dmmd.backend.jax_devices import (
+    TakesAnyBatch,
+    hide_devices,
+    parts,
+    show_devices,
+    split_rows,
+)
 from keras_dmmd.backend.xla import exponential, keep_unfused, wait_for
 
 __all__ = [
@@ -38,6 +45,7 @@ __all__ = [
     "gather_integers",
     "gather_objects",
     "gather_rows",
+    "hide_devices",
     "is_key",
     "is_out_of_memory",
     "is_row_key",
@@ -49,13 +57,16 @@ __all__ = [
     "no_gradient",
     "normal",
     "on_cpu",
+    "parts",
     "pass_over",
     "process",
     "retrack",
     "return_state",
     "row_keys",
     "share",
+    "show_devices",
     "split",
+    "split_rows",
     "sum_over_replicas",
     "summed",
     "synchronize",
@@ -163,7 +174,7 @@ def apply_gradients(optimizer, gradients, variables, where=None):
             variable.assign(value if where is None else jnp.where(where, value, old_value))
 
 
-class StatefulTrainStep:
+class StatefulTrainStep(TakesAnyBatch):
     """Run `update(data)` in a scope over the whole state: pure, so compiled and donated by `fit`."""
 
     def train_step(self, state, data):

@@ -6,6 +6,7 @@ import torch
 import torch.utils.checkpoint
 from keras.src.backend.torch.core import get_device
 
+from keras_dmmd.backend.alone import hide_devices, parts, show_devices, split_rows
 from keras_dmmd.backend.torch_processes import (
     begin_pass,
     begin_together,
@@ -36,6 +37,7 @@ __all__ = [
     "gather_integers",
     "gather_objects",
     "gather_rows",
+    "hide_devices",
     "is_key",
     "is_out_of_memory",
     "is_row_key",
@@ -47,13 +49,16 @@ __all__ = [
     "no_gradient",
     "normal",
     "on_cpu",
+    "parts",
     "pass_over",
     "process",
     "retrack",
     "return_state",
     "row_keys",
     "share",
+    "show_devices",
     "split",
+    "split_rows",
     "sum_over_replicas",
     "summed",
     "synchronize",

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_dmmd import random
+from keras_dmmd import backend, random
 from keras_dmmd.sampling import buckets
 from keras_dmmd.sampling.network_step import State
 from keras_dmmd.sampling.request import Samples
@@ -156,10 +156,16 @@ class _Part:
     """
 
     def __init__(self, state, rows, num_real, conditions, active):
-        self.state, self.rows, self.num_real = state, rows, num_real
-        self.conditions, self.active = conditions, active
+        self.num_real, self.active = num_real, active
+        self._take(state, rows, conditions)
         self.places = np.arange(len(active))
         self._whole = None  # ids of the whole batch, once it was cut
+
+    def _take(self, state, rows, conditions):
+        rest = {"start": conditions.start, "cache": conditions.cache}
+        conditions = conditions._replace(start=None, cache=None)
+        self.state, self.rows, conditions = backend.split_rows((state, rows, conditions))
+        self.conditions = conditions._replace(**rest)
 
     def advance(self, state):
         self.state = state
@@ -171,14 +177,13 @@ class _Part:
         left = np.flatnonzero(self.active)
         if len(left) > SHARE * self.num_real:
             return
-        size = buckets.up(len(left)) if compiled else len(left)
+        size = buckets.up(len(left), backend.parts()) if compiled else len(left)
         self._put()
         chosen = np.resize(left, size)
         start = self.conditions.start
-        self.state, self.rows, conditions = take_rows(
-            (self.state, self.rows, self.conditions._replace(start=None)), chosen
-        )
-        self.conditions = conditions._replace(start=start)
+        parts = (self.state, self.rows, self.conditions._replace(start=None))
+        state, rows, conditions = take_rows(parts, chosen)
+        self._take(state, rows, conditions._replace(start=start))
         self.places, self.active = self.places[chosen], np.arange(size) < len(left)
         self.num_real = len(left)
 

@@ -12,7 +12,6 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from keras_dmmd import backend, checks
 from keras_dmmd.training.processes import in_step
 from keras_dmmd.training.reading import is_host_data
-from keras_dmmd.training.sharing import check_shared
 
 EMPTY = "The data, `x` or `validation_data`, must hold at least one batch. Received: none"
 
@@ -48,6 +47,7 @@ class FirstPass(keras.callbacks.Callback):
         self.batches = batches
 
     def on_train_begin(self, logs=None):
+        backend.show_devices()
         self.batches.begin()
 
 
@@ -147,7 +147,7 @@ class ArrayBatches(Batches):
         return self._batches()
 
     def get_jax_iterator(self):
-        return self._batches()
+        return backend.hide_devices(self._batches())
 
     def get_torch_dataloader(self):
         return (tree.map_structure(ops.convert_to_tensor, batch) for batch in self._batches())
@@ -218,9 +218,7 @@ class ReadBatches(Batches):
         for number, batch in enumerate(in_step(read)):
             self.found = True
             if number >= skipped:
-                found = repeated(batch, self.repeats)
-                check_shared(len(tree.flatten(found)[0]))
-                yield found
+                yield repeated(batch, self.repeats)
         if not self.found:  # a generator that an earlier pass used up is for Keras to warn of
             raise ValueError(EMPTY)
 
@@ -238,7 +236,7 @@ class ReadBatches(Batches):
         return self._batches(self.adapter.get_numpy_iterator())
 
     def get_jax_iterator(self):
-        return self._batches(self.adapter.get_jax_iterator())
+        return backend.hide_devices(self._batches(self.adapter.get_jax_iterator()))
 
     def get_torch_dataloader(self):
         return self._batches(self.adapter.get_torch_dataloader())
@@ -309,8 +307,6 @@ def read_batches(
     batch_size, steps = options.get("batch_size"), options.get("steps_per_epoch")
     shuffle = options.get("shuffle", False)
     batches = ArrayBatches(parts, batch_size, steps, shuffle, repeats, seed, is_endless)
-    for rows in (min(batches.batch_size, batches.n * repeats), batches.partial_batch_size):
-        check_shared(rows)
     size = sum(part[:1].nbytes for part in tree.flatten(parts))
     checks.fits(
         f"A batch in corruptions={repeats}", size * min(batches.batch_size, batches.n * repeats)
