@@ -20,8 +20,10 @@ defines all of them:
 | `keras_loss(loss)` | a mean loss as Keras's own test step takes it |
 | `parts()` | how many devices of this program divide a batch among them |
 | `split_rows(tree)` | tensors whose rows are divided among those, where that goes |
-| `hide_devices(batches)`, `show_devices()` | for batches that these do not divide |
-| `process()` | the number of this process, and how many there are among which data are split |
+| `hide_devices(batches, rows)`, `show_devices()` | for batches that these do not divide |
+| `to_numpy(x)` | the whole of a tensor, whatever devices it is on |
+| `data_part()` | which part of every batch this process reads, and of how many |
+| `process()` | the number of this process among those that run programs of their own |
 | `gather_integers(values)` | those of all processes, numpy `(processes, n)` |
 | `gather_objects(value)` | a list of every process's value |
 | `gather_rows(tree)` | tensors with the rows of all processes |

@@ -14,7 +14,6 @@ from keras_dmmd.backend.alone import (
     from_first,
     gather_integers,
     gather_objects,
-    gather_rows,
     keras_loss,
     process,
     share,
@@ -23,10 +22,13 @@ from keras_dmmd.backend.alone import (
 )
 from keras_dmmd.backend.jax_devices import (
     TakesAnyBatch,
+    data_part,
+    gather_rows,
     hide_devices,
     parts,
     show_devices,
     split_rows,
+    to_numpy,
 )
 from keras_dmmd.backend.xla import exponential, keep_unfused, wait_for
 
@@ -39,6 +41,7 @@ __all__ = [
     "begin_together",
     "check_source",
     "compile_inference",
+    "data_part",
     "device_name",
     "exponential",
     "from_first",
@@ -70,6 +73,7 @@ __all__ = [
     "sum_over_replicas",
     "summed",
     "synchronize",
+    "to_numpy",
     "uniform",
     "unshare",
     "value_and_grad",

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras_dmmd.backend.alone import (
     begin_pass,
     check_source,
+    data_part,
     from_first,
     gather_integers,
     gather_objects,
@@ -17,6 +18,7 @@ from keras_dmmd.backend.alone import (
     show_devices,
     split_rows,
     summed,
+    to_numpy,
 )
 from keras_dmmd.backend.tensorflow_replicas import (
     apply_in_replica,
@@ -36,6 +38,7 @@ __all__ = [
     "begin_together",
     "check_source",
     "compile_inference",
+    "data_part",
     "device_name",
     "exponential",
     "from_first",
@@ -67,6 +70,7 @@ __all__ = [
     "sum_over_replicas",
     "summed",
     "synchronize",
+    "to_numpy",
     "uniform",
     "unshare",
     "value_and_grad",

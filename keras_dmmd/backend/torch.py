@@ -6,11 +6,12 @@ import torch
 import torch.utils.checkpoint
 from keras.src.backend.torch.core import get_device
 
-from keras_dmmd.backend.alone import hide_devices, parts, show_devices, split_rows
+from keras_dmmd.backend.alone import hide_devices, parts, show_devices, split_rows, to_numpy
 from keras_dmmd.backend.torch_processes import (
     begin_pass,
     begin_together,
     check_source,
+    data_part,
     from_first,
     gather_integers,
     gather_objects,
@@ -31,6 +32,7 @@ __all__ = [
     "begin_together",
     "check_source",
     "compile_inference",
+    "data_part",
     "device_name",
     "exponential",
     "from_first",
@@ -62,6 +64,7 @@ __all__ = [
     "sum_over_replicas",
     "summed",
     "synchronize",
+    "to_numpy",
     "uniform",
     "unshare",
     "value_and_grad",

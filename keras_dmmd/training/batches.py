@@ -139,7 +139,9 @@ class ArrayBatches(Batches):
             elif self.shuffle == "batch":
                 rows = rows.start + rng.permutation(min(self.n - rows.start, self._batch_size))
             if i >= skipped:
-                rows = part_of(np.arange(self.n)[rows] if order is None else rows)
+                rows = np.arange(self.n)[rows] if isinstance(rows, slice) else rows
+                self._rows = len(rows)
+                rows = part_of(rows)
                 batch = tree.map_structure(lambda a, rows=rows: a[rows], self.parts)
                 yield repeated(batch, self.repeats)
 
@@ -147,7 +149,7 @@ class ArrayBatches(Batches):
         return self._batches()
 
     def get_jax_iterator(self):
-        return backend.hide_devices(self._batches())
+        return backend.hide_devices(self._batches(), lambda _: self._rows)
 
     def get_torch_dataloader(self):
         return (tree.map_structure(ops.convert_to_tensor, batch) for batch in self._batches())
@@ -186,9 +188,13 @@ class ArrayBatches(Batches):
 
 
 def part_of(rows):
-    """This process's part of an array of rows: parts of all are those rows, in order."""
-    number, processes = backend.process()
-    return rows if processes == 1 else np.array_split(rows, processes)[number]
+    """This process's part of an array of rows: parts of all are those rows, in order.
+
+    What the devices of one program do not divide each of its processes has whole.
+    """
+    number, parts = backend.data_part()
+    whole = parts == 1 or len(rows) % backend.parts()
+    return rows if whole else np.array_split(rows, parts)[number]
 
 
 class ReadBatches(Batches):
@@ -236,7 +242,18 @@ class ReadBatches(Batches):
         return self._batches(self.adapter.get_numpy_iterator())
 
     def get_jax_iterator(self):
-        return backend.hide_devices(self._batches(self.adapter.get_jax_iterator()))
+        batches = self._batches(self.adapter.get_jax_iterator())
+        return backend.hide_devices(batches, self._rows_of_all)
+
+    def _rows_of_all(self, batch):
+        """How many rows a batch has, of which this process has its part."""
+        own, (_, parts) = len(tree.flatten(batch)[0]), backend.data_part()
+        if parts > 1 and own * parts % backend.parts():
+            raise ValueError(
+                f"A batch of {own} rows in each of {parts} processes cannot be divided by "
+                f"{backend.parts()} devices: leave out a last batch that is smaller, or pass arrays."
+            )
+        return own * parts
 
     def get_torch_dataloader(self):
         return self._batches(self.adapter.get_torch_dataloader())

@@ -1,6 +1,9 @@
 """`keras.distribution` on JAX: eight virtual devices are one, and hold an eighth each."""
 
 import contextlib
+import socket
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 
 import keras_dmmd as kd
 from tests.builders import numpy, small_model, tiny_model, tokens
+from tests.distribution.jax_process import results
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="Keras distributes on JAX")
 
@@ -146,3 +150,23 @@ def test_a_weight_that_no_device_divides_is_on_all():
     assert devices_of(layer.kernel) == (8, 1) and devices_of(layer.bias) == (8, 1)
     assert devices_of(wide.kernel) == (8, 1 / 8)
     assert wide.kernel.value.addressable_shards[0].data.shape == (3, 16)
+
+
+def test_two_processes_are_one(tmp_path):
+    """Over the loopback, on a device each; and this one, on one device."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    paths = [str(tmp_path / f"{number}.npz") for number in range(2)]
+    command = [sys.executable, "-m", "tests.distribution.jax_process", address]
+    started = [subprocess.Popen([*command, str(i), path]) for i, path in enumerate(paths)]
+    try:
+        one = results()
+        assert [process.wait(120) for process in started] == [0, 0]
+    finally:
+        for process in started:
+            process.kill()
+    first, second = ([np.load(path)[f"arr_{i}"] for i in range(len(one))] for path in paths)
+    for a, b, c in zip(first, second, one, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, c, rtol=1e-5, atol=1e-5)
