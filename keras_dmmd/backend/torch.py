@@ -103,6 +103,7 @@ def is_row_key(key):
     return isinstance(key, torch.Tensor)
 
 
+@torch.compiler.disable
 def row_keys(key, rows):
     return _mix(_mix(rows.to(torch.int64) + 1) ^ _signed(_splitmix64(key[0])))
 
