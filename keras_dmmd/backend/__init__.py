@@ -30,6 +30,7 @@ defines all of them:
 | `from_first(fn)` | what `fn()` returned, or raised, on the first process |
 | `summed(variables)` | context in which they have their sums over processes |
 | `begin_together(model, streams)` | the same weights for all; other numbers from Keras's streams |
+| `scope_of(model)` | context in which its optimizer's variables are made |
 | `check_source(source)`, `begin_pass(source, number)` | of a loader that splits its data |
 | `map_tiles(fn, tensors, n)` | `fn` of slice after slice, the first n, made again for gradients |
 | `no_gradient()` | context in which nothing is recorded for a later gradient |

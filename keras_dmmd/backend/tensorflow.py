@@ -24,6 +24,7 @@ from keras_dmmd.backend.tensorflow_replicas import (
     apply_in_replica,
     begin_together,
     keras_loss,
+    scope_of,
     share,
     sum_over_replicas,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "retrack",
     "return_state",
     "row_keys",
+    "scope_of",
     "share",
     "show_devices",
     "split",

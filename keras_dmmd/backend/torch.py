@@ -6,7 +6,7 @@ import torch
 import torch.utils.checkpoint
 from keras.src.backend.torch.core import get_device
 
-from keras_dmmd.backend.alone import hide_devices, parts, show_devices, split_rows, to_numpy
+from keras_dmmd.backend.alone import hide_devices, parts, scope_of, show_devices, split_rows, to_numpy
 from keras_dmmd.backend.torch_processes import (
     begin_pass,
     begin_together,
@@ -57,6 +57,7 @@ __all__ = [
     "retrack",
     "return_state",
     "row_keys",
+    "scope_of",
     "share",
     "show_devices",
     "split",

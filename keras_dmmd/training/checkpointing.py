@@ -95,7 +95,8 @@ class ExactCheckpoints:
         """So that every file holds, and expects, the whole state of the optimizer."""
         optimizer = getattr(self, "optimizer", None)
         if optimizer is not None and not optimizer.built:
-            optimizer.build(self.trainable_variables)
+            with backend.scope_of(self):
+                optimizer.build(self.trainable_variables)
         return optimizer
 
     def save(self, filepath, overwrite=True, **kwargs):
