@@ -10,7 +10,7 @@ from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import backend, checks
-from keras_dmmd.training.processes import in_step
+from keras_dmmd.training.processes import in_step, part_of
 from keras_dmmd.training.reading import is_host_data
 
 EMPTY = "The data, `x` or `validation_data`, must hold at least one batch. Received: none"
@@ -185,16 +185,6 @@ class ArrayBatches(Batches):
     @property
     def has_partial_batch(self):
         return self.partial_batch_size is not None
-
-
-def part_of(rows):
-    """This process's part of an array of rows: parts of all are those rows, in order.
-
-    What the devices of one program do not divide each of its processes has whole.
-    """
-    number, parts = backend.data_part()
-    whole = parts == 1 or len(rows) % backend.parts()
-    return rows if whole else np.array_split(rows, parts)[number]
 
 
 class ReadBatches(Batches):
