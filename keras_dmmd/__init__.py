@@ -3,6 +3,7 @@
 from keras_dmmd import callbacks as callbacks
 from keras_dmmd import conversion as conversion
 from keras_dmmd import datasets as datasets
+from keras_dmmd import distribution as distribution
 from keras_dmmd import metrics as metrics
 from keras_dmmd import presets as presets
 from keras_dmmd import random as random

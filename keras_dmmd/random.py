@@ -11,6 +11,7 @@ import numbers
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_dmmd import backend, checks
@@ -274,7 +275,7 @@ def winner(log_probs, race):
             f"`race` must be what `keras_dmmd.random.race` made, (..., {wanted}) for `log_probs` of "
             f"(..., {size}). Received: shapes {tuple(race.shape)} and {tuple(log_probs.shape)}"
         )
-    lowest = -float("inf")  # of no rows, such as a process may have of a last batch
+    lowest = float(np.finfo("float32").min)  # of no rows, such as a process may have of a last batch
     largest = ops.max(log_probs, axis=-1, keepdims=True, initial=lowest)
     if size < MANY:
         inverse = ops.exp(largest - log_probs)  # 1 / p_k, up to a factor

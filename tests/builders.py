@@ -46,12 +46,12 @@ class TinyDenoiser(keras.layers.Layer):
 
     def __init__(self, vocabulary_size, num_states, **kwargs):
         super().__init__(**kwargs)
-        self.table = keras.layers.Embedding(num_states, 4)
-        self.head = keras.layers.Dense(vocabulary_size)
+        self.table = keras.layers.Embedding(num_states, 8, name="token_embedding")
+        self.head = keras.layers.Dense(vocabulary_size, name="head")
 
     def build(self, input_shape=None):
         self.table.build((None, None))
-        self.head.build((None, None, 5))
+        self.head.build((None, None, 9))
 
     def call(self, z_t, t):
         x = self.table(z_t)
@@ -59,9 +59,9 @@ class TinyDenoiser(keras.layers.Layer):
         return self.head(ops.concatenate([x, t], axis=-1))
 
 
-def tiny_model(seed=0, dtype=None):
+def tiny_model(seed=0, dtype=None, words=3):
     """A model that `TinyDenoiser` makes, of random weights."""
-    process = kd.MaskedDiffusion(3)
+    process = kd.MaskedDiffusion(words)
     denoiser = TinyDenoiser(process.vocabulary_size, process.num_states, dtype=dtype)
     model = kd.DiffusionModel(denoiser, process, length=5, seed=seed)
     model.build()

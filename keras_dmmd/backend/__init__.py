@@ -18,13 +18,19 @@ defines all of them:
 | `share(n)` | `first, total`: which rows of the whole batch the n of this replica are |
 | `sum_over_replicas(tensors)` | a list of their sums, without gradients of their own |
 | `keras_loss(loss)` | a mean loss as Keras's own test step takes it |
-| `process()` | the number of this process, and how many there are among which data are split |
+| `parts()` | how many devices of this program divide a batch among them |
+| `split_rows(tree)` | tensors whose rows are divided among those, where that goes |
+| `hide_devices(batches, rows)`, `show_devices()` | for batches that these do not divide |
+| `to_numpy(x)` | the whole of a tensor, whatever devices it is on |
+| `data_part()` | which part of every batch this process reads, and of how many |
+| `process()` | the number of this process among those that run programs of their own |
 | `gather_integers(values)` | those of all processes, numpy `(processes, n)` |
 | `gather_objects(value)` | a list of every process's value |
 | `gather_rows(tree)` | tensors with the rows of all processes |
 | `from_first(fn)` | what `fn()` returned, or raised, on the first process |
 | `summed(variables)` | context in which they have their sums over processes |
 | `begin_together(model, streams)` | the same weights for all; other numbers from Keras's streams |
+| `scope_of(model)` | context in which its optimizer's variables are made |
 | `check_source(source)`, `begin_pass(source, number)` | of a loader that splits its data |
 | `map_tiles(fn, tensors, n)` | `fn` of slice after slice, the first n, made again for gradients |
 | `sum_parts(fn, tensors, n)` | the sum of the nests of floats `fn(i, *parts)` of n parts of tensors |

@@ -14,12 +14,22 @@ from keras_dmmd.backend.alone import (
     from_first,
     gather_integers,
     gather_objects,
-    gather_rows,
     keras_loss,
     process,
+    scope_of,
     share,
     sum_over_replicas,
     summed,
+)
+from keras_dmmd.backend.jax_devices import (
+    TakesAnyBatch,
+    data_part,
+    gather_rows,
+    hide_devices,
+    parts,
+    show_devices,
+    split_rows,
+    to_numpy,
 )
 from keras_dmmd.backend.xla import exponential, keep_unfused, made_later, wait_for
 
@@ -32,12 +42,14 @@ __all__ = [
     "begin_together",
     "check_source",
     "compile_inference",
+    "data_part",
     "device_name",
     "exponential",
     "from_first",
     "gather_integers",
     "gather_objects",
     "gather_rows",
+    "hide_devices",
     "is_key",
     "is_out_of_memory",
     "is_row_key",
@@ -49,18 +61,23 @@ __all__ = [
     "no_gradient",
     "normal",
     "on_cpu",
+    "parts",
     "pass_over",
     "process",
     "remat",
     "retrack",
     "return_state",
     "row_keys",
+    "scope_of",
     "share",
+    "show_devices",
     "split",
+    "split_rows",
     "sum_over_replicas",
     "sum_parts",
     "summed",
     "synchronize",
+    "to_numpy",
     "uniform",
     "unshare",
     "value_and_grad",
@@ -218,7 +235,7 @@ def apply_gradients(optimizer, gradients, variables, where=None):
             variable.assign(value if where is None else jnp.where(where, value, old_value))
 
 
-class StatefulTrainStep:
+class StatefulTrainStep(TakesAnyBatch):
     """Run `update(data)` in a scope over the whole state: pure, so compiled and donated by `fit`."""
 
     def train_step(self, state, data):

@@ -65,10 +65,20 @@ def _leave_sums(optimizer):
     optimizer._all_reduce_sum_gradients = list
 
 
+def scope_of(model):
+    return model.distribute_strategy.scope()
+
+
 def begin_together(model, streams):
     strategy = model.distribute_strategy
     if strategy.num_replicas_in_sync == 1:
         return
+    for variable in model.optimizer.variables:
+        if not isinstance(variable.value, tf.distribute.DistributedValues):
+            raise ValueError(
+                "This model was made within the scope of a tf.distribute strategy, and its optimizer "
+                "outside of it: call `compile` within `with strategy.scope():`, too."
+            )
     for state in streams:
         state.assign(state.numpy())  # as it is on the first replica
 

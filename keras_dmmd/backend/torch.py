@@ -7,10 +7,12 @@ import torch
 import torch.utils.checkpoint
 from keras.src.backend.torch.core import get_device
 
+from keras_dmmd.backend.alone import hide_devices, parts, scope_of, show_devices, split_rows, to_numpy
 from keras_dmmd.backend.torch_processes import (
     begin_pass,
     begin_together,
     check_source,
+    data_part,
     from_first,
     gather_integers,
     gather_objects,
@@ -31,12 +33,14 @@ __all__ = [
     "begin_together",
     "check_source",
     "compile_inference",
+    "data_part",
     "device_name",
     "exponential",
     "from_first",
     "gather_integers",
     "gather_objects",
     "gather_rows",
+    "hide_devices",
     "is_key",
     "is_out_of_memory",
     "is_row_key",
@@ -48,18 +52,23 @@ __all__ = [
     "no_gradient",
     "normal",
     "on_cpu",
+    "parts",
     "pass_over",
     "process",
     "remat",
     "retrack",
     "return_state",
     "row_keys",
+    "scope_of",
     "share",
+    "show_devices",
     "split",
+    "split_rows",
     "sum_over_replicas",
     "sum_parts",
     "summed",
     "synchronize",
+    "to_numpy",
     "uniform",
     "unshare",
     "value_and_grad",
@@ -98,6 +107,7 @@ def is_row_key(key):
     return isinstance(key, torch.Tensor)
 
 
+@torch.compiler.disable
 def row_keys(key, rows):
     return _mix(_mix(rows.to(torch.int64) + 1) ^ _signed(_splitmix64(key[0])))
 

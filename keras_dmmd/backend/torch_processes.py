@@ -17,6 +17,10 @@ def process():
     return dist.get_rank(), dist.get_world_size()
 
 
+def data_part():
+    return process()
+
+
 def _alone():
     return process()[1] == 1 or get_device() == "meta"
 

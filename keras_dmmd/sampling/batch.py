@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_dmmd import random
+from keras_dmmd import backend, random
 from keras_dmmd.sampling import buckets
 from keras_dmmd.sampling.network_step import State
 from keras_dmmd.sampling.request import Samples
@@ -66,18 +66,18 @@ class Batch:
             if start + size < request.length:
                 cache = self.sampler.extend(cache, written[-1], here.start)
                 if model.tokenizer is not None and model.tokenizer.end_id is not None:
-                    tokens = ops.convert_to_numpy(written[-1])
+                    tokens = backend.to_numpy(written[-1])
                     ended |= (tokens == model.tokenizer.end_id).any(axis=1)
-        if any(bool(ops.convert_to_numpy(nan)) for nan in self.broken):
+        if any(bool(backend.to_numpy(nan)) for nan in self.broken):
             raise ValueError(
                 "The network's logits are NaN: its training diverged, or what it is told is not finite."
             )
         tokens = ops.concatenate(written, axis=1)
         frames = None
         if request.trajectory:
-            frames = np.stack([ops.convert_to_numpy(z) for z in [*self.frames[:-1], tokens]])
+            frames = np.stack([backend.to_numpy(z) for z in [*self.frames[:-1], tokens]])
             frames = frames[:, : self.num_real]
-        tokens, calls = ops.convert_to_numpy(tokens)[: self.num_real], self.calls[: self.num_real]
+        tokens, calls = backend.to_numpy(tokens)[: self.num_real], self.calls[: self.num_real]
         return Samples(tokens, calls, frames, self._entropies() if request.record_entropies else None)
 
     def _room(self):
@@ -103,7 +103,7 @@ class Batch:
         if stepper.adaptive:
             done = ~todo
             if process.absorbing:  # a row that is given whole is done before it begins
-                is_open = ops.convert_to_numpy(process.is_open(z)).any(axis=1)
+                is_open = backend.to_numpy(process.is_open(z)).any(axis=1)
                 done, todo = done | ~is_open, todo & is_open
             done = ops.convert_to_tensor(done)
         stepper = stepper.with_floats(self.settings.floats)
@@ -138,7 +138,7 @@ class Batch:
         found = np.full((len(self.seen), self.request.calls, 2), np.nan)
         for i, block in enumerate(self.seen):
             for j, (seen, active) in enumerate(block):
-                sums = (ops.convert_to_numpy(x) for x in (seen.entropy, seen.num_open))
+                sums = (backend.to_numpy(x) for x in (seen.entropy, seen.num_open))
                 found[i, j] = [float(x[active].sum(dtype="float64")) for x in sums]
         return found
 
@@ -156,35 +156,40 @@ class _Part:
     """
 
     def __init__(self, state, rows, num_real, conditions, active):
-        self.state, self.rows, self.num_real = state, rows, num_real
-        self.conditions, self.active = conditions, active
+        self.num_real, self.active = num_real, active
+        self._take(state, rows, conditions)
         self.places = np.arange(len(active))
         self._whole = None  # ids of the whole batch, once it was cut
+
+    def _take(self, state, rows, conditions):
+        rest = {"start": conditions.start, "cache": conditions.cache}
+        conditions = conditions._replace(start=None, cache=None)
+        self.state, self.rows, conditions = backend.split_rows((state, rows, conditions))
+        self.conditions = conditions._replace(**rest)
 
     def advance(self, state):
         self.state = state
         if state.done is not None:
-            self.active = self.active & ~ops.convert_to_numpy(state.done)
+            self.active = self.active & ~backend.to_numpy(state.done)
 
     def shrink(self, compiled):
         """Leave out rows that are done, where these are many."""
         left = np.flatnonzero(self.active)
         if len(left) > SHARE * self.num_real:
             return
-        size = buckets.up(len(left)) if compiled else len(left)
+        size = buckets.up(len(left), backend.parts()) if compiled else len(left)
         self._put()
         chosen = np.resize(left, size)
         start = self.conditions.start
-        self.state, self.rows, conditions = take_rows(
-            (self.state, self.rows, self.conditions._replace(start=None)), chosen
-        )
-        self.conditions = conditions._replace(start=start)
+        parts = (self.state, self.rows, self.conditions._replace(start=None))
+        state, rows, conditions = take_rows(parts, chosen)
+        self._take(state, rows, conditions._replace(start=start))
         self.places, self.active = self.places[chosen], np.arange(size) < len(left)
         self.num_real = len(left)
 
     def _put(self):
         """Write down the ids as they are."""
-        z = ops.convert_to_numpy(self.state.z)
+        z = backend.to_numpy(self.state.z)
         if self._whole is None:
             self._whole = z.copy()
         else:

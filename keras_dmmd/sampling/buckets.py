@@ -1,8 +1,10 @@
 """Sizes of batches: few different ones, so that few steps are compiled."""
 
 
-def up(size):
-    """The least bucket that holds `size`: 1, 4, 8, 12, 16, 24, 32, 48, 64, …"""
+def up(size, parts=1):
+    """The least bucket that holds `size`: 1, 4, 8, 12, 16, 24, 32, 48, 64, …; so many times `parts`."""
+    if parts > 1:
+        return parts * up(-(-size // parts))
     if size <= 1:
         return 1
     power = max(4, 1 << (size - 1).bit_length())
@@ -28,26 +30,28 @@ class BatchSizes:
     Args:
         n: number of samples.
         asked: rows at once, as the user wants them, or `None`.
-        most: rows that fit.
+        most: rows that fit, in each of the parts.
         compiled: whether another shape is compiled for.
+        parts: what divides the size of every batch.
 
     Attributes:
         most: rows at once, at the most.
     """
 
-    def __init__(self, n, asked, most, compiled):
+    def __init__(self, n, asked, most, compiled, parts=1):
+        self.parts = parts
         self.compiled, self.pads = compiled, compiled and asked is not None
         if asked is not None:
-            self.most = asked
+            self.most = parts * -(-asked // parts)
         else:
-            self.most = down(most) if compiled else -(-n // -(-n // most))
+            self.most = parts * down(most) if compiled else -(-n // -(-n // most))
 
     def of(self, left):
         """The size of a batch, with so many rows to come."""
         if self.pads or left >= self.most:
             return self.most
-        return min(up(left), self.most) if self.compiled else left
+        return min(up(left, self.parts), self.most) if self.compiled else left
 
     def halve(self):
         """What did not fit is tried with half as many."""
-        self.most = (self.most + 1) // 2
+        self.most = self.parts * -(-self.most // (2 * self.parts))

@@ -119,7 +119,8 @@ def network_step(model, stepper, record_entropies, on_trace):
             z_s = ops.where(ops.expand_dims(state.done, -1), z_t, z_s)
             done = ops.logical_or(state.done, done)
         seen = seen._replace(broken=prediction.is_broken())
-        return State(z_s, found.state, done, shown_next), seen
+        # As they came in, so that the next call is the same program.
+        return backend.split_rows(State(z_s, found.state, done, shown_next)), seen
 
     return step
 

@@ -28,7 +28,8 @@ class Sampler:
     of fixed size, so that the step is compiled once and each block costs the same. A block that is
     given whole in every row costs no call, nor does any after the last row has ended its text.
 
-    Several processes draw a part of the rows each, and all return the whole.
+    Several processes draw a part of the rows each, and all return the whole; the devices of a
+    `keras.distribution` divide the rows of every batch.
 
     Args:
         model: a built `keras_dmmd.DiffusionModel`.
@@ -54,7 +55,8 @@ class Sampler:
         settings = Settings.of(request, self.compiled)
         number, processes = backend.process()
         done, end = (i * n // processes for i in (number, number + 1))
-        sizes = BatchSizes(n, request.batch_size, request.max_batch_size, self.compiled)
+        most, devices = request.max_batch_size, backend.parts()
+        sizes = BatchSizes(n, request.batch_size, most, self.compiled, devices)
         calls = request.calls * sum(request.blocks.values()) * -(-(end - done) // sizes.most)
         parts, key = [], random.as_key(seed)
         with Progress(verbose, calls) as progress:
@@ -65,7 +67,7 @@ class Sampler:
                     batch = Batch(self, request, settings, conditions, rows, num_real, progress)
                     parts.append(batch.draw(key))
                 except Exception as error:
-                    if size == 1 or not backend.is_out_of_memory(error):
+                    if size == devices or not backend.is_out_of_memory(error):
                         raise
                     sizes.halve()
                     continue

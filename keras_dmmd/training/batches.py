@@ -10,9 +10,8 @@ from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import backend, checks
-from keras_dmmd.training.processes import in_step
+from keras_dmmd.training.processes import in_step, part_of
 from keras_dmmd.training.reading import is_host_data
-from keras_dmmd.training.sharing import check_shared
 
 EMPTY = "The data, `x` or `validation_data`, must hold at least one batch. Received: none"
 
@@ -48,6 +47,7 @@ class FirstPass(keras.callbacks.Callback):
         self.batches = batches
 
     def on_train_begin(self, logs=None):
+        backend.show_devices()
         self.batches.begin()
 
 
@@ -139,7 +139,9 @@ class ArrayBatches(Batches):
             elif self.shuffle == "batch":
                 rows = rows.start + rng.permutation(min(self.n - rows.start, self._batch_size))
             if i >= skipped:
-                rows = part_of(np.arange(self.n)[rows] if order is None else rows)
+                rows = np.arange(self.n)[rows] if isinstance(rows, slice) else rows
+                self._rows = len(rows)
+                rows = part_of(rows)
                 batch = tree.map_structure(lambda a, rows=rows: a[rows], self.parts)
                 yield repeated(batch, self.repeats)
 
@@ -147,7 +149,7 @@ class ArrayBatches(Batches):
         return self._batches()
 
     def get_jax_iterator(self):
-        return self._batches()
+        return backend.hide_devices(self._batches(), lambda _: self._rows)
 
     def get_torch_dataloader(self):
         return (tree.map_structure(ops.convert_to_tensor, batch) for batch in self._batches())
@@ -185,12 +187,6 @@ class ArrayBatches(Batches):
         return self.partial_batch_size is not None
 
 
-def part_of(rows):
-    """This process's part of an array of rows: parts of all are those rows, in order."""
-    number, processes = backend.process()
-    return rows if processes == 1 else np.array_split(rows, processes)[number]
-
-
 class ReadBatches(Batches):
     """Keras's adapter of a data set, generator or loader, whose batches a `Reader` reads.
 
@@ -218,9 +214,7 @@ class ReadBatches(Batches):
         for number, batch in enumerate(in_step(read)):
             self.found = True
             if number >= skipped:
-                found = repeated(batch, self.repeats)
-                check_shared(len(tree.flatten(found)[0]))
-                yield found
+                yield repeated(batch, self.repeats)
         if not self.found:  # a generator that an earlier pass used up is for Keras to warn of
             raise ValueError(EMPTY)
 
@@ -238,7 +232,18 @@ class ReadBatches(Batches):
         return self._batches(self.adapter.get_numpy_iterator())
 
     def get_jax_iterator(self):
-        return self._batches(self.adapter.get_jax_iterator())
+        batches = self._batches(self.adapter.get_jax_iterator())
+        return backend.hide_devices(batches, self._rows_of_all)
+
+    def _rows_of_all(self, batch):
+        """How many rows a batch has, of which this process has its part."""
+        own, (_, parts) = len(tree.flatten(batch)[0]), backend.data_part()
+        if parts > 1 and own * parts % backend.parts():
+            raise ValueError(
+                f"A batch of {own} rows in each of {parts} processes cannot be divided by "
+                f"{backend.parts()} devices: leave out a last batch that is smaller, or pass arrays."
+            )
+        return own * parts
 
     def get_torch_dataloader(self):
         return self._batches(self.adapter.get_torch_dataloader())
@@ -309,8 +314,6 @@ def read_batches(
     batch_size, steps = options.get("batch_size"), options.get("steps_per_epoch")
     shuffle = options.get("shuffle", False)
     batches = ArrayBatches(parts, batch_size, steps, shuffle, repeats, seed, is_endless)
-    for rows in (min(batches.batch_size, batches.n * repeats), batches.partial_batch_size):
-        check_shared(rows)
     size = sum(part[:1].nbytes for part in tree.flatten(parts))
     checks.fits(
         f"A batch in corruptions={repeats}", size * min(batches.batch_size, batches.n * repeats)

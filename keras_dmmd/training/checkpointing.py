@@ -4,9 +4,11 @@ import os
 import warnings
 import zipfile
 
+import numpy as np
 from keras import ops
+from keras.src.saving.orbax_util import is_orbax_checkpoint
 
-from keras_dmmd import checks
+from keras_dmmd import backend, checks
 from keras_dmmd.files import replacing
 from keras_dmmd.training.sealed import open_seal, seal
 from keras_dmmd.weight_files import check_declared
@@ -27,6 +29,53 @@ class ExactCheckpoints:
         weights = {id(v) for v in self.weights}
         return [v for v in self.variables if id(v) not in weights]
 
+    def _groups(self):
+        """What Keras calls a model's state, and the variables of each part."""
+        optimizer = self._build_optimizer()
+        return {
+            "trainable_variables": self.trainable_variables,
+            "non_trainable_variables": self.non_trainable_variables,
+            "optimizer_variables": [] if optimizer is None else optimizer.variables,
+            "metrics_variables": self.metrics_variables,
+        }
+
+    def get_state_tree(self, value_format="backend_tensor"):
+        """See `keras.Model.get_state_tree`; what `keras.callbacks.OrbaxCheckpoint` writes.
+
+        Variables have numbers for names: networks in one model have the same paths.
+        """
+        backend.return_state(self)
+        convert = ops.convert_to_numpy if value_format == "numpy_array" else lambda v: v.value
+        return {
+            group: {f"{i:05d}": convert(v) for i, v in enumerate(variables)}
+            for group, variables in self._groups().items()
+        }
+
+    def set_state_tree(self, state_tree):
+        """See `keras.Model.set_state_tree`; all or nothing.
+
+        Raises:
+            ValueError: the state is another model's.
+        """
+        groups, pairs = self._groups(), []
+        for group, values in state_tree.items():
+            variables = groups.get(group, [])
+            names = [f"{i:05d}" for i in range(len(variables))]
+            if sorted(names) != sorted(values):
+                raise ValueError(
+                    f"The state has {len(values)} {group}, and this {type(self).__name__} has "
+                    f"{len(names)}: it is another model's."
+                )
+            pairs += [(v, values[name]) for v, name in zip(variables, names, strict=True)]
+        for variable, value in pairs:
+            if tuple(variable.shape) != tuple(np.shape(value)):
+                raise ValueError(
+                    f"The state's {variable.path} has shape {np.shape(value)}, and this model's "
+                    f"{tuple(variable.shape)}: it is another model's."
+                )
+        for variable, value in pairs:
+            variable.assign(value)
+
     def save_own_variables(self, store):
         super().save_own_variables(store)
         for i, state in enumerate(self._random_streams()):
@@ -46,7 +95,8 @@ class ExactCheckpoints:
         """So that every file holds, and expects, the whole state of the optimizer."""
         optimizer = getattr(self, "optimizer", None)
         if optimizer is not None and not optimizer.built:
-            optimizer.build(self.trainable_variables)
+            with backend.scope_of(self):
+                optimizer.build(self.trainable_variables)
         return optimizer
 
     def save(self, filepath, overwrite=True, **kwargs):
@@ -81,7 +131,8 @@ class ExactCheckpoints:
         filepath = checks.path("filepath", filepath)
         if not os.path.exists(filepath):
             raise FileNotFoundError(f"There is no weights file at {filepath!r}.")
-        check_declared(filepath)
+        if not is_orbax_checkpoint(filepath):
+            check_declared(filepath)
         found = open_seal(filepath) if filepath.endswith(".h5") else ({}, {})
         optimizer = self._build_optimizer()
         variables = [*self.variables, *(optimizer.variables if optimizer is not None else [])]

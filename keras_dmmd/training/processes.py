@@ -1,4 +1,4 @@
-"""Batches of several processes, each from a source of its own, taken in step."""
+"""Batches of several processes: parts of arrays, or each from a source of its own, taken in step."""
 
 import zlib
 
@@ -6,6 +6,16 @@ import numpy as np
 from keras import ops, tree
 
 from keras_dmmd import backend
+
+
+def part_of(rows):
+    """This process's part of an array of rows: parts of all are those rows, in order.
+
+    What the devices of one program do not divide each of its processes has whole.
+    """
+    number, parts = backend.data_part()
+    whole = parts == 1 or len(rows) % backend.parts()
+    return rows if whole else np.array_split(rows, parts)[number]
 
 
 def in_step(batches):

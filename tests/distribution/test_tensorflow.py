@@ -134,6 +134,18 @@ def test_a_run_that_was_interrupted_goes_on(tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
+def test_what_is_made_outside_of_the_scope():
+    """`fit` may be called there; an optimizer of its own is refused."""
+    x = tokens(4)
+    with scope(2):
+        model = tiny_model()
+        model.compile("sgd", run_eagerly=True)
+    assert model.fit(x, batch_size=4, verbose=0).history["skipped"] == [0.0]
+    model.compile("sgd", run_eagerly=True)
+    with pytest.raises(ValueError, match="within `with strategy.scope"):
+        model.fit(x, batch_size=4, verbose=0)
+
+
 def test_predictions_keep_their_order():
     x = tokens(7)
 

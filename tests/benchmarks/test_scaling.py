@@ -1,0 +1,38 @@
+import keras
+import pytest
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="reads XLA's program")
+
+PROGRAM = """
+  %all-reduce.3 = f32[16,8]{1,0} all-reduce(f32[16,8]{1,0} %dot.1), replica_groups={}
+  %both = (f32[4]{0}, bf16[2,3]{1,0}) all-reduce(%a, %b), channel_id=1
+  %gathered = s32[10]{0} all-gather-start(s32[5]{0} %x), dimensions={0}
+  %use = f32[16,8]{1,0} add(f32[16,8]{1,0} %all-reduce.3, f32[16,8]{1,0} %all-reduce.3)
+  %one = f32[] all-to-all(f32[] %y)
+"""
+
+
+def test_bytes_that_a_program_sends():
+    import scaling
+
+    found = scaling.sent(PROGRAM)
+    assert found["all-reduce"] == 16 * 8 * 4 + 4 * 4 + 2 * 3 * 2
+    assert found["all-gather"] == 40 and found["all-to-all"] == 4
+    assert found["reduce-scatter"] == found["collective-permute"] == 0
+
+
+def test_a_model_of_a_round():
+    """One device by hand: 8 blocks of 4 features, no condition, 2 words."""
+    import scaling_model as scaling
+
+    network = scaling.Network("small", 8, 4, condition=0, words=2)
+    assert network.weights == 8 * 12 * 16 + 16
+    machine = scaling.Accelerator("a", peak=1e6, memory=1e9, near=100.0, far=10.0, near_devices=2)
+    one = scaling.estimate(network, machine, 1, tokens=10, length=0, utilisation=0.5, remade=False)
+    assert one["state_gb"] == pytest.approx(4 * 1552 * 10 / 1e9)
+    assert one["compute_s"] == pytest.approx(9 * 2 * (8 * 192 + 8) * 10 / 0.5e6)
+    assert one["sent_gb"] == one["sending_s"] == 0
+    four = scaling.estimate(network, machine, 4, tokens=10, length=0, remade=False)
+    assert four["state_gb"] == pytest.approx(one["state_gb"] / 4)
+    assert four["sent_gb"] == pytest.approx(1552 * (2 * 7 + 4 * 2) * 0.75 / 1e9)
+    assert four["sending_s"] == pytest.approx(1e9 * four["sent_gb"] / 10.0)
