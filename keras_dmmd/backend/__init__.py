@@ -6,8 +6,10 @@ defines all of them:
 | name | meaning |
 |---|---|
 | `key(seed)` | a stateless random key from a pair of integers |
+| `seed_keys(seeds)` | the keys of integers `(n,)`: what `split` and `row_keys` take, too |
 | `row_keys(key, rows)` | a key per row, of these rows: what `split` and draws take, too |
 | `is_key(seed)` | whether that is what `key`, `row_keys` or `split` made |
+| `is_symbolic(size)` | whether a size is one that a trace leaves open |
 | `split(key, n)` | `n` independent keys |
 | `uniform(key, shape)`, `normal(key, shape)` | float32 draws |
 | `exponential(coarse, fine)` | `-log(1 - v)`, fine near 0, of two uniform draws |

@@ -3,6 +3,7 @@
 import contextlib
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
@@ -19,6 +20,7 @@ __all__ = [
     "exponential",
     "is_key",
     "is_out_of_memory",
+    "is_symbolic",
     "keep_unfused",
     "keeper",
     "key",
@@ -30,6 +32,7 @@ __all__ = [
     "return_state",
     "retrack",
     "row_keys",
+    "seed_keys",
     "split",
     "synchronize",
     "uniform",
@@ -53,10 +56,22 @@ def is_key(seed):
     return seed.ndim in (1, 2) and seed.shape[-1] == 2
 
 
+def seed_keys(seeds):
+    return jnp.stack([seeds.astype("uint32"), jnp.zeros_like(seeds, "uint32")], axis=-1)
+
+
 def row_keys(key, rows):
     # Apart from what `split` makes, which is `fold_in` of small numbers.
+    if key.ndim == 2:
+        return jax.vmap(lambda own, row: jax.random.fold_in(jax.random.fold_in(own, 2**31), row))(
+            key, rows
+        )
     apart = jax.random.fold_in(key, 2**31)
     return jax.vmap(jax.random.fold_in, (None, 0))(apart, rows)
+
+
+def is_symbolic(size):
+    return jax.export.is_symbolic_dim(size)
 
 
 def split(key, n):

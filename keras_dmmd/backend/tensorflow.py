@@ -4,6 +4,7 @@ import contextlib
 
 import tensorflow as tf
 
+from keras_dmmd.backend import philox
 from keras_dmmd.backend.xla import exponential, keep_unfused, wait_for
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "exponential",
     "is_key",
     "is_out_of_memory",
+    "is_symbolic",
     "keep_unfused",
     "keeper",
     "key",
@@ -27,6 +29,7 @@ __all__ = [
     "return_state",
     "retrack",
     "row_keys",
+    "seed_keys",
     "split",
     "synchronize",
     "uniform",
@@ -53,12 +56,24 @@ def is_key(seed):
         return False
     if seed.dtype == tf.uint64:
         return seed.shape.rank in (None, 1)
-    return seed.dtype == tf.int32 and seed.shape.is_compatible_with((2,))
+    shapes = ((2,), (None, 2))
+    return seed.dtype == tf.int32 and any(seed.shape.is_compatible_with(shape) for shape in shapes)
+
+
+def is_symbolic(size):
+    del size  # what is not known yet is a tensor
+    return False
+
+
+def seed_keys(seeds):
+    return tf.stack([tf.cast(seeds, "int32"), tf.zeros_like(seeds, "int32")], axis=-1)
 
 
 def split(key, n):
     if key.dtype == tf.uint64:
         return tf.unstack(_mix(key ^ _mix(tf.cast(tf.range(1, n + 1), tf.uint64))[:, None]))
+    if key.shape.rank == 2:
+        return philox.split(key, n)
     return tf.unstack(tf.random.split(key, n, alg=ALGORITHM))
 
 
@@ -79,7 +94,7 @@ def normal(key, shape):
 
 
 def row_keys(key, rows):
-    high, low = tf.unstack(tf.cast(tf.bitcast(key, tf.uint32), tf.uint64))
+    high, low = tf.unstack(tf.cast(tf.bitcast(key, tf.uint32), tf.uint64), axis=-1)
     shared = _mix(_mix(high) ^ low)
     return _mix(shared ^ _mix(tf.cast(rows + 1, tf.uint64)))
 
