@@ -29,6 +29,7 @@ __all__ = [
     "normal",
     "on_cpu",
     "pass_over",
+    "pick",
     "return_state",
     "retrack",
     "row_keys",
@@ -78,6 +79,10 @@ def split(key, n):
     if key.ndim == 1:
         return list(jax.random.split(key, n))
     return list(jax.vmap(jax.random.split, (0, None), 1)(key, n))
+
+
+def pick(key, n, i):
+    return jnp.take(jnp.stack(split(key, n)), i, axis=0)
 
 
 def uniform(key, shape):

@@ -26,6 +26,7 @@ __all__ = [
     "normal",
     "on_cpu",
     "pass_over",
+    "pick",
     "return_state",
     "retrack",
     "row_keys",
@@ -75,6 +76,10 @@ def split(key, n):
     if key.shape.rank == 2:
         return philox.split(key, n)
     return tf.unstack(tf.random.split(key, n, alg=ALGORITHM))
+
+
+def pick(key, n, i):
+    return tf.gather(tf.stack(split(key, n)), i)
 
 
 def uniform(key, shape):

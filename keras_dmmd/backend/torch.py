@@ -27,6 +27,7 @@ __all__ = [
     "normal",
     "on_cpu",
     "pass_over",
+    "pick",
     "return_state",
     "retrack",
     "row_keys",
@@ -64,6 +65,11 @@ def seed_keys(seeds):
 def row_keys(key, rows):
     own = splitmix.mix(key) if isinstance(key, torch.Tensor) else splitmix.signed(splitmix.word(key[0]))
     return splitmix.mix(splitmix.mix(rows.to(torch.int64) + 1) ^ own)
+
+
+def pick(key, n, i):
+    del n  # what is split off does not depend on how many are
+    return splitmix.mix(key ^ splitmix.mix(i.to(torch.int64) + 1))
 
 
 def is_symbolic(size):

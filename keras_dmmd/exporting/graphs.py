@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_dmmd import random
+from keras_dmmd import backend, random
 from keras_dmmd.conditions import Conditions
 from keras_dmmd.samplers import Stepper
 from keras_dmmd.sampling.network_step import Settings, State, first_state, network_step
@@ -76,27 +76,29 @@ class Graph:
     def __call__(self, *tensors):
         """Ids int32 `(batch, length)`."""
         values = {i.name: x for i, x in zip(self.inputs, tensors, strict=True)}
-        return ops.cast(self.run(values, *self._read(values)), "int32")
+        key = random.seed_keys(values["seeds"])
+        return ops.cast(self.run(values, key, self._conditions(values)), "int32")
 
     def check(self, most):
         """Raise a `ValueError` where there is no such graph; `most` calls are written out."""
 
-    def run(self, values, keys, conditions):
-        """Ids of the inputs by their names; `keys` are of the prior and of every call."""
+    def run(self, values, key, conditions):
+        """Ids, of the inputs by their names, and a key of all rows."""
         raise NotImplementedError
 
-    def _read(self, values):
-        """Keys, of the prior and of every call of every block, and conditions."""
-        keys = random.split(random.seed_keys(values["seeds"]), 1 + self.calls * len(self._starts))
+    def _conditions(self, values):
         known, no_end = values["known"], None
         if self.model.tokenizer is not None and self.model.tokenizer.end_id is not None:
             places = ops.arange(1, self.length + 1, dtype="int32")
             last = ops.max(ops.where(known, places, 0), axis=-1, keepdims=True)
             no_end = ops.logical_and(places < last, ops.logical_not(known))
-        conditions = Conditions(
+        return Conditions(
             labels=values.get("labels"), known=known, given=values["given"], no_end=no_end
         )
-        return keys, conditions
+
+    def _split(self, key):
+        """Keys of the prior, and of every call of every block."""
+        return random.split(key, 1 + self.calls * len(self._starts))
 
     @property
     def _size(self):
@@ -128,8 +130,8 @@ class Sampler(Graph):
                 '`kind="step"`.'
             )
 
-    def run(self, values, keys, conditions):
-        prior_key, *keys = keys
+    def run(self, values, key, conditions):
+        prior_key, *keys = self._split(key)
         noise = self._prior(values, prior_key, conditions)
         if len(self._starts) > 1:
             return self._blocks(values, noise, keys, conditions)
@@ -194,8 +196,8 @@ class Step(Graph):
             Input("call", "int32", (), f"which call it is, from 0 to {self.calls - 1}"),
         ]
 
-    def run(self, values, keys, conditions):
-        key = ops.take(ops.stack(keys[1:]), values["call"], axis=0)
+    def run(self, values, key, conditions):
+        key = backend.pick(key, 1 + self.calls, values["call"] + 1)
         state = State(values["z"], (), None, None)
         found, _ = self._step()(
             state, values["t"], values["s"], key, values["rows"], conditions, self.settings
@@ -206,8 +208,8 @@ class Step(Graph):
 class Prior(Graph):
     """The canvas before the first call."""
 
-    def run(self, values, keys, conditions):
-        return self._prior(values, keys[0], conditions)
+    def run(self, values, key, conditions):
+        return self._prior(values, self._split(key)[0], conditions)
 
 
 KINDS = {"sampler": Sampler, "step": Step, "prior": Prior}
