@@ -29,8 +29,8 @@ MOST_CALLS = 64  # of the slider
 SHOWN = {
     "digits": {
         "title": "Digits",
-        "note": "Sixteen images of 8×8 pixels, 64 tokens each. In few calls the teacher's pixels do not "
-        "know of each other.",
+        "note": "Sixteen images of 8×8 pixels, 64 tokens each. In few calls the teacher's pixels know "
+        "little of each other.",
         "teacher": "digits_masked_teacher",
         "student": "digits_masked_student",
         "rows": 16,

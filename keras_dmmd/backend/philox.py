@@ -15,16 +15,32 @@ SCRAMBLER = 0x3EC8F720, 0x02461E29
 
 def split(keys, n):
     """A list of `n` keys int32 `(rows, 2)` of keys int32 `(rows, 2)`."""
+    stream = _stream(keys)
+    found = [key for i in range(-(-n // 2)) for key in _block(stream, _word(i))]
+    return found[:n]
+
+
+def pick(keys, i):
+    """The key `split(keys, n)[i]`, of an int32 tensor i."""
+    even, odd = _block(_stream(keys), tf.cast(i // 2, tf.uint64))
+    return tf.where(tf.equal(i % 2, 0), even, odd)
+
+
+def _stream(keys):
+    """What TensorFlow makes of a seed: a key's two words, and the upper two of a counter."""
     words = tf.cast(tf.bitcast(keys, tf.uint32), tf.uint64)
     signs = tf.where(keys < 0, _word(0xFFFFFFFF), _word(0))  # the upper halves of 64-bit integers
     seed = [words[:, 0], signs[:, 0], words[:, 1], signs[:, 1]]
-    key_0, key_1, counter_2, counter_3 = _philox(seed, [_word(x) for x in SCRAMBLER])
+    return _philox(seed, [_word(x) for x in SCRAMBLER])
+
+
+def _block(stream, number):
+    """Two keys int32 `(rows, 2)`, the block of a stream that has this number."""
+    key_0, key_1, counter_2, counter_3 = stream
     zero = tf.zeros_like(counter_2)
-    found = []
-    for i in range(-(-n // 2)):
-        block = _philox([zero + _word(i), zero, counter_2, counter_3], [key_0, key_1])
-        found += [tf.stack(block[:2], axis=-1), tf.stack(block[2:], axis=-1)]
-    return [tf.bitcast(tf.cast(x, tf.uint32), tf.int32) for x in found[:n]]
+    block = _philox([zero + number, zero, counter_2, counter_3], [key_0, key_1])
+    pairs = (tf.stack(block[:2], axis=-1), tf.stack(block[2:], axis=-1))
+    return [tf.bitcast(tf.cast(x, tf.uint32), tf.int32) for x in pairs]
 
 
 def _philox(counter, key):
