@@ -77,7 +77,7 @@ def main(arguments=None):
     one_by_one(model, asked[:2])  # what is compiled is compiled
     rows = [row("generate, one by one", *one_by_one(model, asked))]
     for users in args.users:
-        engine = Engine(model, Limits(deadline=600.0)).start()
+        engine = Engine(model, Limits(rows=max(args.users), deadline=600.0)).start()
         rows.append(row(f"server, {users} users", *asyncio.run(served(engine, asked, users))))
         rows[-1] |= {"rows_per_batch": engine.counts["rows"] / engine.counts["batches"]}
         rows[-1] |= {"traces": engine.counts["traces"]}

@@ -106,7 +106,7 @@ def test_the_page_draws_what_generate_draws(files, tmp_path):
     from examples import demo
 
     tokenizer = CharacterTokenizer("abc")
-    denoiser = randomise(kd.Denoiser(3, noise="gaussian", **SMALL))  # too small for int8
+    denoiser = randomise(kd.Denoiser(3, **SMALL))  # too small for int8
     model = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(3), length=6, tokenizer=tokenizer)
     shown = {
         "title": "Letters & <b>",

@@ -13,6 +13,7 @@ from keras_dmmd.tokenizers import CharacterTokenizer
 from tests.builders import SMALL, randomise
 
 STEPS = 2
+PLAINLY = {"jit_compile": False, "verbose": 0}  # XLA takes long on TensorFlow
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ class Ask:
     def expected(self, model):
         prompts = [model.tokenizer.encode(self.prompt)] * self.samples
         options = {} if self.label is None else {"labels": self.label}
-        return model.generate(prompts=prompts, steps=self.steps, seed=self.seed, verbose=0, **options)
+        return model.generate(prompts=prompts, steps=self.steps, seed=self.seed, **PLAINLY, **options)
 
 
 def test_requests_are_drawn_together_and_each_by_its_own_seed(model, engine):

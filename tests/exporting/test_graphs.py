@@ -10,9 +10,10 @@ from keras_dmmd.exporting.graphs import KINDS, Prior, Sampler, Step
 from keras_dmmd.sampling.grids import time_grid
 from keras_dmmd.sampling.network_step import Settings
 from keras_dmmd.tokenizers import CharacterTokenizer
-from tests.builders import SMALL, numpy, randomise, small_model
+from tests.builders import ON_TORCH, SMALL, numpy, randomise, small_model
 
 ROWS = 3
+PLAINLY = {"jit_compile": False, "verbose": 0}  # XLA takes long on TensorFlow
 
 
 def graph(kind, model, steps=2, sampler=None, **settings):
@@ -64,8 +65,8 @@ def blocks():
     [
         (lambda: randomise(small_model(noise="gaussian")), {}),
         (lambda: randomise(small_model(kd.UniformDiffusion(3))), {"temperature": 0.7, "top_p": 0.8}),
-        (shown_its_prediction, {"sampler": "confidence"}),
-        (blocks, {}),
+        pytest.param(shown_its_prediction, {"sampler": "confidence"}, marks=ON_TORCH),
+        pytest.param(blocks, {}, marks=ON_TORCH),
     ],
     ids=["noise", "uniform", "confidence", "blocks"],
 )
@@ -73,7 +74,7 @@ def test_a_sampler_draws_what_generate_draws(make, options):
     model = make()
     made = graph(Sampler, model, **options)
     found = run(made)
-    expected = model.generate(ROWS, steps=2, seed=7, verbose=0, **options)
+    expected = model.generate(ROWS, steps=2, seed=7, **PLAINLY, **options)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -95,7 +96,7 @@ def test_what_is_given_stays_and_each_row_has_a_seed_of_its_own():
             known=np.repeat(known[i : i + 1], 5, axis=0),
             labels=int(labels[i]),
             guidance_scale=2.0,
-            verbose=0,
+            **PLAINLY,
         )
         np.testing.assert_array_equal(found[i], expected[rows[i]])
 
@@ -109,7 +110,7 @@ def test_steps_in_a_loop_are_the_sampler():
     for call in range(2):
         own = {"z": z, "t": times[call], "s": times[call + 1], "call": call}
         z = run(step, **own)
-    np.testing.assert_array_equal(z, model.generate(ROWS, steps=2, seed=7, verbose=0))
+    np.testing.assert_array_equal(z, model.generate(ROWS, steps=2, seed=7, **PLAINLY))
 
 
 def test_keys_of_many_seeds_are_those_of_each():
