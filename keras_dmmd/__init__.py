@@ -24,4 +24,5 @@ from keras_dmmd.models import Denoiser as Denoiser
 from keras_dmmd.presets import from_preset as from_preset
 from keras_dmmd.sampling import Gap as Gap
 from keras_dmmd.training import DiffusionModel as DiffusionModel
+from keras_dmmd.training.export import export as export
 from keras_dmmd.version import __version__ as __version__

@@ -130,12 +130,23 @@ def row_keys(seed, rows):
     return backend.row_keys(as_key(seed), ops.cast(rows, "int32"))
 
 
+def seed_keys(seeds):
+    """The keys of these integers, an int32 tensor `(n,)`, as one key of `n` rows.
+
+    Row i of it is `as_key(seeds[i])`. `split` splits each, and `row_keys(keys, rows)` takes from each
+    the key of one row.
+    """
+    return backend.seed_keys(seeds)
+
+
 def _holds_integers(array):
     return "int" in keras.backend.standardize_dtype(array.dtype)
 
 
 def _size(name, value, least=0):
     """A size, which may be an integer tensor where it is not known yet: then it becomes int32."""
+    if backend.is_symbolic(value):
+        return value
     if ops.is_tensor(value) and not len(value.shape) and _holds_integers(value):
         return ops.cast(value, "int32")
     return checks.count(name, value, least)

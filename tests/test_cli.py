@@ -11,8 +11,11 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd import cli
+from keras_dmmd.backend.writers import WRITERS
+from keras_dmmd.exporting.formats import SUFFIXES
 
 LENGTH = 8
+FORMAT = next(format for format in WRITERS if format != "onnx")
 
 
 @pytest.fixture(scope="module")
@@ -337,3 +340,12 @@ def test_help_teaches(capsys):
             cli.main(arguments)
         assert stop.value.code == 0
         assert "examples:" in capsys.readouterr().out
+
+
+def test_export(teacher, tmp_path, capsys):
+    path = tmp_path / f"prior{SUFFIXES[FORMAT]}"
+    run("export", teacher, "--out", path, "--kind", "prior", "--steps", 2, "--int8")
+    assert str(path) in capsys.readouterr().out and path.exists()
+    assert json.loads(path.with_name(path.name + ".json").read_text())["times"] == [1.0, 0.5, 0.0]
+    assert cli.main(["export", teacher, "--out", str(tmp_path / "model.h5")]) == 2
+    assert "`path` must end in .onnx" in capsys.readouterr().err

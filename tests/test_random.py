@@ -113,6 +113,7 @@ def test_row_keys_are_no_parts_of_a_split():
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="how Torch draws rows")
 def test_hashed_rows_on_torch():
     """Each draw of SplitMix64 by the plain generator, in Python's integers."""
+    from keras_dmmd.backend import splitmix
     from keras_dmmd.backend import torch as own
 
     keys = own.row_keys((11,), ops.arange(2, 5))
@@ -120,7 +121,7 @@ def test_hashed_rows_on_torch():
     for row, state in zip(found, keys.tolist(), strict=True):
         state &= 2**64 - 1
         for i, value in enumerate(row):
-            word = own._splitmix64((state + i * 0x9E3779B97F4A7C15) & (2**64 - 1))
+            word = splitmix.word((state + i * 0x9E3779B97F4A7C15) & (2**64 - 1))
             assert value == (word >> 40) / 2**24
     z = own._hashed_rows("normal", own.row_keys((11,), ops.arange(300)), (300, 300)).numpy()
     assert abs(z.mean()) < 0.015 and abs(z.std() - 1) < 0.01 and np.isfinite(z).all()

@@ -6,10 +6,13 @@ defines all of them:
 | name | meaning |
 |---|---|
 | `key(seed)` | a stateless random key from a pair of integers |
+| `seed_keys(seeds)` | the keys of integers `(n,)`: what `split` and `row_keys` take, too |
 | `row_keys(key, rows)` | a key per row, of these rows: what `split` and draws take, too |
 | `is_key(seed)` | whether that is what `key`, `row_keys` or `split` made |
 | `is_row_key(key)` | whether that is a key per row |
+| `is_symbolic(size)` | whether a size is one that a trace leaves open |
 | `split(key, n)` | `n` independent keys |
+| `pick(key, n, i)` | the one of them whose number is a tensor, of a key of many rows |
 | `uniform(key, shape)`, `normal(key, shape)` | float32 draws |
 | `exponential(coarse, fine)` | `-log(1 - v)`, fine near 0, of two uniform draws |
 | `wait_for(x, norm)` | `x`, held back until the number is known, so that two computations take turns |

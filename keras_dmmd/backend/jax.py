@@ -3,6 +3,7 @@
 import contextlib
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
@@ -53,6 +54,7 @@ __all__ = [
     "is_key",
     "is_out_of_memory",
     "is_row_key",
+    "is_symbolic",
     "keep_unfused",
     "keeper",
     "keras_loss",
@@ -63,12 +65,14 @@ __all__ = [
     "on_cpu",
     "parts",
     "pass_over",
+    "pick",
     "process",
     "remat",
     "retrack",
     "return_state",
     "row_keys",
     "scope_of",
+    "seed_keys",
     "share",
     "show_devices",
     "split",
@@ -103,16 +107,32 @@ def is_row_key(key):
     return key.ndim == 2
 
 
+def seed_keys(seeds):
+    return jnp.stack([seeds.astype("uint32"), jnp.zeros_like(seeds, "uint32")], axis=-1)
+
+
 def row_keys(key, rows):
     # Apart from what `split` makes, which is `fold_in` of small numbers.
+    if key.ndim == 2:
+        return jax.vmap(lambda own, row: jax.random.fold_in(jax.random.fold_in(own, 2**31), row))(
+            key, rows
+        )
     apart = jax.random.fold_in(key, 2**31)
     return jax.vmap(jax.random.fold_in, (None, 0))(apart, rows)
+
+
+def is_symbolic(size):
+    return jax.export.is_symbolic_dim(size)
 
 
 def split(key, n):
     if key.ndim == 1:
         return list(jax.random.split(key, n))
     return list(jax.vmap(jax.random.split, (0, None), 1)(key, n))
+
+
+def pick(key, n, i):
+    return jnp.take(jnp.stack(split(key, n)), i, axis=0)
 
 
 def uniform(key, shape):

@@ -4,6 +4,7 @@ import contextlib
 
 import tensorflow as tf
 
+from keras_dmmd.backend import philox
 from keras_dmmd.backend.alone import (
     begin_pass,
     check_source,
@@ -20,6 +21,7 @@ from keras_dmmd.backend.alone import (
     summed,
     to_numpy,
 )
+from keras_dmmd.backend.tensorflow_loops import map_tiles, remat, sum_parts
 from keras_dmmd.backend.tensorflow_replicas import (
     apply_in_replica,
     begin_together,
@@ -28,7 +30,7 @@ from keras_dmmd.backend.tensorflow_replicas import (
     share,
     sum_over_replicas,
 )
-from keras_dmmd.backend.xla import exponential, keep_unfused, made_later, wait_for
+from keras_dmmd.backend.xla import exponential, keep_unfused, wait_for
 
 __all__ = [
     "COMPILES",
@@ -50,6 +52,7 @@ __all__ = [
     "is_key",
     "is_out_of_memory",
     "is_row_key",
+    "is_symbolic",
     "keep_unfused",
     "keeper",
     "keras_loss",
@@ -60,12 +63,14 @@ __all__ = [
     "on_cpu",
     "parts",
     "pass_over",
+    "pick",
     "process",
     "remat",
     "retrack",
     "return_state",
     "row_keys",
     "scope_of",
+    "seed_keys",
     "share",
     "show_devices",
     "split",
@@ -99,12 +104,24 @@ def is_key(seed):
         return False
     if seed.dtype == tf.uint64:
         return seed.shape.rank in (None, 1)
-    return seed.dtype == tf.int32 and seed.shape.is_compatible_with((2,))
+    shapes = ((2,), (None, 2))
+    return seed.dtype == tf.int32 and any(seed.shape.is_compatible_with(shape) for shape in shapes)
+
+
+def is_symbolic(size):
+    del size  # what is not known yet is a tensor
+    return False
+
+
+def seed_keys(seeds):
+    return tf.stack([tf.cast(seeds, "int32"), tf.zeros_like(seeds, "int32")], axis=-1)
 
 
 def split(key, n):
     if key.dtype == tf.uint64:
         return tf.unstack(_mix(key ^ _mix(tf.cast(tf.range(1, n + 1), tf.uint64))[:, None]))
+    if key.shape.rank == 2:
+        return philox.split(key, n)
     return tf.unstack(_keys(key, n), num=n)
 
 
@@ -114,6 +131,11 @@ def split(key, n):
 @tf.function(input_signature=[tf.TensorSpec((2,), "int32"), tf.TensorSpec((), "int32")])
 def _keys(key, n):
     return tf.random.split(key, n, alg=ALGORITHM)
+
+
+def pick(key, n, i):
+    del n  # what is split off does not depend on how many are
+    return philox.pick(key, i)
 
 
 def uniform(key, shape):
@@ -136,11 +158,20 @@ def is_row_key(key):
     return key.dtype == tf.uint64
 
 
-@tf.function(input_signature=[tf.TensorSpec((2,), "int32"), tf.TensorSpec((None,), "int32")])
 def row_keys(key, rows):
-    high, low = tf.unstack(tf.cast(tf.bitcast(key, tf.uint32), tf.uint64))
+    return (_row_keys if key.shape.rank == 2 else _compiled_row_keys)(key, rows)
+
+
+def _row_keys(key, rows):
+    high, low = tf.unstack(tf.cast(tf.bitcast(key, tf.uint32), tf.uint64), axis=-1)
     shared = _mix(_mix(high) ^ low)
     return _mix(shared ^ _mix(tf.cast(rows + 1, tf.uint64)))
+
+
+_compiled_row_keys = tf.function(
+    _row_keys,
+    input_signature=[tf.TensorSpec((2,), "int32"), tf.TensorSpec((None,), "int32")],
+)
 
 
 def _word(value):
@@ -172,97 +203,6 @@ def value_and_grad(fn, variables):
     for gradient, value in zip(gradients, values, strict=True):
         gradient.set_shape(value.shape)  # of a table's rows TensorFlow forgets how many there are
     return (loss, aux), gradients
-
-
-def map_tiles(fn, tensors, n):
-    signature = [tf.TensorSpec(x.shape[1:], x.dtype) for x in tensors]
-    found = tf.function(fn).get_concrete_function(*signature).structured_outputs
-    specs = [tf.TensorSpec(x.shape, x.dtype) for x in found]
-    is_float = [x.dtype.is_floating for x in tensors]
-
-    @tf.custom_gradient
-    def mapped(*tensors):
-        count, n_tiles = tf.shape(tensors[0])[0], tf.cast(n, "int32")
-
-        def step(i, made):
-            values = fn(*(x[i] for x in tensors))
-            return i + 1, tuple(_put(x, i, value) for x, value in zip(made, values, strict=True))
-
-        made = tuple(tf.zeros((count, *spec.shape), spec.dtype) for spec in specs)
-        made = _loop(n_tiles, step, made)
-
-        def gradient(*upstream, variables=()):
-            def step(i, sums):
-                tile = [x[i] for x in tensors]
-                watched = [x for x, float_ in zip(tile, is_float, strict=True) if float_]
-                with tf.GradientTape(watch_accessed_variables=False) as tape:
-                    tape.watch([*watched, *variables])
-                    values = fn(*tile)
-                own = tape.gradient(
-                    values,
-                    [*watched, *variables],
-                    output_gradients=[x[i] for x in upstream],
-                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
-                )
-                own = [tf.convert_to_tensor(x) for x in own]
-                own_tiles = zip(sums[: len(watched)], own, strict=False)
-                own_weights = zip(sums[len(watched) :], own[len(watched) :], strict=True)
-                return i + 1, (
-                    *(_put(x, i, value) for x, value in own_tiles),
-                    *(x + value for x, value in own_weights),
-                )
-
-            floats = [x for x, float_ in zip(tensors, is_float, strict=True) if float_]
-            zeros = tuple(tf.zeros(tf.shape(x), x.dtype) for x in [*floats, *variables])
-            found = list(_loop(n_tiles, step, zeros))
-            of_tensors = [found.pop(0) if float_ else None for float_ in is_float]
-            return (of_tensors, found) if variables else of_tensors
-
-        return made, gradient
-
-    return mapped(*tensors)
-
-
-def sum_parts(fn, tensors, n):
-    def first(*part):
-        return fn(tf.constant(0), *part)
-
-    signature = [tf.TensorSpec(x.shape[1:], x.dtype) for x in tensors]
-    # Traced for the shapes of what it makes.
-    found = tf.function(first, autograph=False).get_concrete_function(*signature).structured_outputs
-    zeros = tf.nest.map_structure(lambda x: tf.zeros(x.shape, x.dtype), found)
-
-    def step(i, sums):
-        return i + 1, tf.nest.map_structure(tf.add, sums, fn(i, *(x[i] for x in tensors)))
-
-    return _loop(tf.cast(n, "int32"), step, zeros)
-
-
-def remat(fn):
-    @tf.custom_gradient
-    def wrapped(*tensors):
-        def gradient(*upstream, variables=()):
-            watched = [*made_later(tensors, upstream[0]), *variables]
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(watched)
-                values = fn(*watched[: len(tensors)])
-            own = tape.gradient(values, watched, upstream, unconnected_gradients="zero")
-            own = [tf.convert_to_tensor(x) for x in own]
-            found = own[: len(tensors)]
-            return (found, own[len(tensors) :]) if variables else found
-
-        return fn(*tensors), gradient
-
-    return wrapped
-
-
-def _put(x, i, value):
-    return tf.tensor_scatter_nd_update(x, [[i]], value[None])
-
-
-def _loop(n, step, start):
-    """`step(i, state)` for i below n, one after the other."""
-    return tf.while_loop(lambda i, _: i < n, step, (0, start), parallel_iterations=1)[1]
 
 
 def no_gradient():

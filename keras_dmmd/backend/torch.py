@@ -7,6 +7,7 @@ import torch
 import torch.utils.checkpoint
 from keras.src.backend.torch.core import get_device
 
+from keras_dmmd.backend import splitmix
 from keras_dmmd.backend.alone import hide_devices, parts, scope_of, show_devices, split_rows, to_numpy
 from keras_dmmd.backend.torch_processes import (
     begin_pass,
@@ -44,6 +45,7 @@ __all__ = [
     "is_key",
     "is_out_of_memory",
     "is_row_key",
+    "is_symbolic",
     "keep_unfused",
     "keeper",
     "keras_loss",
@@ -54,12 +56,14 @@ __all__ = [
     "on_cpu",
     "parts",
     "pass_over",
+    "pick",
     "process",
     "remat",
     "retrack",
     "return_state",
     "row_keys",
     "scope_of",
+    "seed_keys",
     "share",
     "show_devices",
     "split",
@@ -79,22 +83,12 @@ __all__ = [
 COMPILES = False
 ITERATORS_PER_EPOCH = 1
 
-_MASK = (1 << 64) - 1
-
-
-def _splitmix64(state):
-    """The finaliser of SplitMix64 (Steele, Lea & Flood, 2014): mixes 64 bits bijectively."""
-    state = (state + 0x9E3779B97F4A7C15) & _MASK
-    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
-    return state ^ (state >> 31)
-
 
 def key(seed):
     if getattr(seed, "is_meta", False):
         return (0,)  # a symbolic build: only shapes matter
     high, low = seed.tolist() if hasattr(seed, "tolist") else seed
-    return (_splitmix64(_splitmix64(int(high) & _MASK) ^ (int(low) & _MASK)),)
+    return (splitmix.word(splitmix.word(int(high) & splitmix.MASK) ^ (int(low) & splitmix.MASK)),)
 
 
 def is_key(seed):
@@ -107,15 +101,29 @@ def is_row_key(key):
     return isinstance(key, torch.Tensor)
 
 
+def seed_keys(seeds):
+    return splitmix.mix(splitmix.mix(seeds.to(torch.int64)))
+
+
 @torch.compiler.disable
 def row_keys(key, rows):
-    return _mix(_mix(rows.to(torch.int64) + 1) ^ _signed(_splitmix64(key[0])))
+    own = splitmix.mix(key) if isinstance(key, torch.Tensor) else splitmix.signed(splitmix.word(key[0]))
+    return splitmix.mix(splitmix.mix(rows.to(torch.int64) + 1) ^ own)
+
+
+def pick(key, n, i):
+    del n  # what is split off does not depend on how many are
+    return splitmix.mix(key ^ splitmix.mix(i.to(torch.int64) + 1))
+
+
+def is_symbolic(size):
+    return isinstance(size, torch.SymInt)
 
 
 def split(key, n):
     if isinstance(key, torch.Tensor):
-        return [_mix(key ^ _signed(_splitmix64(i + 1))) for i in range(n)]
-    return [(_splitmix64(key[0] ^ _splitmix64(i + 1)),) for i in range(n)]
+        return [splitmix.mix(key ^ splitmix.signed(splitmix.word(i + 1))) for i in range(n)]
+    return [(splitmix.word(key[0] ^ splitmix.word(i + 1)),) for i in range(n)]
 
 
 def _generator(key):
@@ -145,27 +153,14 @@ def normal(key, shape):
 # stream of SplitMix64 from that key.
 
 
-def _signed(word):
-    return word - (1 << 64) if word >> 63 else word
-
-
-def _mix(state):
-    """`_splitmix64` of each element of a tensor, with the shifts of unsigned words.
-
-    In place on a copy, since eager passes over memory are the cost.
-    """
-    state = state + _signed(0x9E3779B97F4A7C15)
-    shifted = torch.empty_like(state)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
-        torch.bitwise_right_shift(state, shift, out=shifted)
-        state.bitwise_xor_(shifted.bitwise_and_(_MASK >> shift)).mul_(_signed(factor))
-    return state
-
-
 def _hashed_rows(kind, keys, shape):
     """Multiples of 2^-24 in [0, 1), or what the inverse of the normal distribution makes of them."""
-    places = torch.arange(math.prod(shape[1:]), device=keys.device) * _signed(0x9E3779B97F4A7C15)
-    bits = _mix(keys[:, None] + places).bitwise_right_shift_(40).bitwise_and_(_MASK >> 40)
+    places = torch.arange(math.prod(shape[1:]), device=keys.device) * splitmix.signed(
+        0x9E3779B97F4A7C15
+    )
+    bits = (
+        splitmix.mix(keys[:, None] + places).bitwise_right_shift_(40).bitwise_and_(splitmix.MASK >> 40)
+    )
     u = bits.to(torch.float32).mul_(2.0**-24).reshape(tuple(shape))
     return u if kind == "uniform" else 2.0**0.5 * torch.erfinv(2.0 * u - 1.0 + 2.0**-24)
 

@@ -7,7 +7,7 @@ import re
 from keras_dmmd.cli import commands
 from keras_dmmd.sampling import Gap
 
-DESCRIPTION = "Look at models, write samples, distil and evaluate, from files and without code."
+DESCRIPTION = "Look at models, write samples, distil, export and evaluate, from files and without code."
 EPILOG = """\
 MODEL is the name of a preset that ships (keras-dmmd info lists them), a folder that save_to_preset or
 keras-dmmd distill wrote, a .keras file that model.save wrote, or a handle such as hf://user/name.
@@ -22,6 +22,7 @@ examples:
   keras-dmmd generate sotu_chars_student -n 2 --prompt "the president said "
   keras-dmmd generate sotu_chars_teacher --prompt "we must " --gap 40 --prompt " for the people"
   keras-dmmd distill sotu_chars_teacher --data speeches/ --steps 16 --rounds 500 --out my_student
+  KERAS_BACKEND=torch keras-dmmd export my_student --out my_student.onnx --int8
   keras-dmmd evaluate sotu_chars_teacher my_student --steps 8 16 32 --data speeches/ --out report
 """
 
@@ -40,6 +41,7 @@ def parser():
     sub.add_argument("model", nargs="?", metavar="MODEL")
     _generate(command(commands.generate, "Write samples of a model."))
     _distill(command(commands.distill, "Distil a teacher into a student of few network calls."))
+    _export(command(commands.export, "Write a model's sampler to a file that runs without Keras."))
     _evaluate(command(commands.evaluate, "Compare models over network calls and temperatures."))
     return top
 
@@ -91,6 +93,30 @@ def _distill(sub):
         help="the folder of the student, and of a checkpoint on the way: the same command goes on from "
         "that where it was interrupted",
     )
+
+
+def _export(sub):
+    sub.add_argument("model", metavar="MODEL")
+    sub.add_argument(
+        "--out",
+        required=True,
+        help="a file .onnx or .pt2 (on Torch) or .stablehlo (on JAX), or a folder for a SavedModel (on "
+        "TensorFlow); what it takes stands beside it, in a file .json",
+    )
+    sub.add_argument("--format", help="onnx, torch, stablehlo, saved_model [that of --out]")
+    sub.add_argument(
+        "--kind",
+        default="sampler",
+        help="sampler: all calls; step: one; prior: the canvas before the first [%(default)s]",
+    )
+    sub.add_argument("--batch", type=int, help="samples at once [any number]")
+    sub.add_argument("--length", type=int, help="tokens of a sample [those of the training data]")
+    sub.add_argument("--steps", type=int, help="network calls per sample [the model's own]")
+    sub.add_argument("--sampler", help="by name, such as confidence [the model's own]")
+    sub.add_argument("--temperature", type=float, default=1.0, help="of the predictions [%(default)s]")
+    sub.add_argument("--top-p", type=float, help="nucleus in (0, 1]")
+    sub.add_argument("--guidance", type=float, help="strength of guidance by labels")
+    sub.add_argument("--int8", action="store_true", help="weights as integers: a quarter of the size")
 
 
 def _evaluate(sub):

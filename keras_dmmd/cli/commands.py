@@ -1,4 +1,4 @@
-"""The four commands, each a function of what the command line said."""
+"""The commands, each a function of what the command line said."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from keras_dmmd import checks, evaluation, metrics, presets
 from keras_dmmd.cli import inputs
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd.distillation import DMMDDistiller, annealed_optimizers
+from keras_dmmd.exporting.formats import format_of
 from keras_dmmd.files import check_file, check_folder, replacing
 from keras_dmmd.fingerprints import array_hash, weights_hash
 from keras_dmmd.training import DiffusionModel
@@ -123,6 +124,28 @@ def distill(args):
     presets.save_to_preset(distiller.student, args.out, card=asked)
     checkpoint.remove()
     print(f"The student is in {args.out}: keras-dmmd generate {args.out}")
+
+
+def export(args):
+    check_file(args.out + ".json")
+    model = inputs.sampler(args.model)
+    format = format_of(args.out, args.format)
+    if args.int8 and format != "onnx":
+        model.quantize("int8")
+    model.export(
+        args.out,
+        format,
+        kind=args.kind,
+        batch=args.batch,
+        length=args.length,
+        steps=args.steps,
+        sampler=args.sampler,
+        temperature=args.temperature,
+        top_p=args.top_p,
+        guidance_scale=args.guidance,
+        weights="int8" if args.int8 and format == "onnx" else None,
+    )
+    print(f"The file is {args.out}; what it takes stands in {args.out}.json.")
 
 
 def evaluate(args):

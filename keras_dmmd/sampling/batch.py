@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_dmmd import backend, random
 from keras_dmmd.sampling import buckets
-from keras_dmmd.sampling.network_step import State
+from keras_dmmd.sampling.network_step import first_state
 from keras_dmmd.sampling.request import Samples
 from keras_dmmd.tensors import take_rows
 
@@ -97,9 +97,7 @@ class Batch:
     def _fill(self, z, keys, conditions, todo, around):
         """A canvas from `z_1` to `z_0`, a key per call; `around` stand what is before and after it."""
         request, stepper, process = self.request, self.request.stepper, self.model.process
-        prediction = done = None
-        if self.model.capabilities.self_conditioning:
-            prediction = ops.zeros((*ops.shape(z), process.vocabulary_size))
+        done = None
         if stepper.adaptive:
             done = ~todo
             if process.absorbing:  # a row that is given whole is done before it begins
@@ -107,10 +105,7 @@ class Batch:
                 done, todo = done | ~is_open, todo & is_open
             done = ops.convert_to_tensor(done)
         stepper = stepper.with_floats(self.settings.floats)
-        # The first call takes its own from the key as it is, not from its parts.
-        own_keys = random.row_keys(random.split(keys[0], 2)[1], self.rows)
-        remembered = stepper.init(process, z, own_keys)
-        state = State(z, remembered, done, prediction)
+        state = first_state(self.model, stepper, z, keys[0], self.rows, done)
         part = _Part(state, self.rows, self.num_real, conditions, todo)
         grid = [ops.convert_to_tensor(np.float32(t)) for t in request.grid]
         self.seen.append([])

@@ -41,6 +41,13 @@ class Settings(NamedTuple):
         temperature = None if plain else request.temperature
         return cls(scalar(temperature), scalar(top_p), scalar(request.guidance_scale), floats)
 
+    @classmethod
+    def fixed(cls, stepper, temperature, top_p, guidance_scale):
+        """Numbers that stand in a graph, and what has no effect left out."""
+        temperature = None if temperature == 1.0 else temperature
+        top_p = truncation.nucleus_mass(top_p)
+        return cls(temperature, top_p, guidance_scale, stepper.floats())
+
 
 class State(NamedTuple):
     """What goes from one call to the next.
@@ -56,6 +63,24 @@ class State(NamedTuple):
     stepper: Any
     done: Any
     prediction: Any
+
+
+def first_state(model, stepper, z_1, key, rows, done=None):
+    """The `State` before the first call, whose key this is.
+
+    Args:
+        model: a built `DiffusionModel`.
+        stepper: a `keras_dmmd.samplers.Stepper`.
+        z_1: ids `(batch, length)`, with the given tokens in their places.
+        key: of the first call; what the stepper draws is apart from that.
+        rows: numbers of the rows, int32 `(batch,)`.
+        done: which rows need no call, bool `(batch,)`, or `None` for a stepper that is not adaptive.
+    """
+    prediction = None
+    if model.capabilities.self_conditioning:
+        prediction = ops.zeros((*ops.shape(z_1), model.process.vocabulary_size))
+    own_keys = random.row_keys(random.split(key, 2)[1], rows)
+    return State(z_1, stepper.init(model.process, z_1, own_keys), done, prediction)
 
 
 class Seen(NamedTuple):
@@ -129,7 +154,7 @@ def _sharpened(log_probs, settings):
     """Predictions at a temperature, within a nucleus."""
     if settings.temperature is None and settings.top_p is None:
         return log_probs
-    if not backend.COMPILES:
+    if settings.top_p is None or not backend.COMPILES:
         return truncation.sharpen(log_probs, settings.temperature, settings.top_p)
     sharpened = truncation.sharpen(log_probs, settings.temperature)
     return ops.cond(

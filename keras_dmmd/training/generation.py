@@ -1,6 +1,6 @@
 """Sampling from a model: what is asked is checked here, and drawn by a `Sampler`."""
 
-from keras_dmmd import backend, checks, random, samplers
+from keras_dmmd import backend, checks, exporting, random, samplers
 from keras_dmmd.sampling import buckets, truncation
 from keras_dmmd.sampling import prompts as reading
 from keras_dmmd.sampling.grids import calls_of
@@ -152,6 +152,21 @@ class Generation:
         more = [(return_calls, found.calls), (return_entropies, found.entropies)]
         more = [value for is_asked, value in more if is_asked]
         return (samples, *more) if more else samples
+
+    def export(self, path, format=None, **options):
+        """Write what `generate` does to a file that runs without Keras: `keras_dmmd.exporting.export`.
+
+        Args:
+            path: of the file, or of the folder of a SavedModel.
+            format: `"onnx"`, `"torch"`, `"stablehlo"` or `"saved_model"`; by default that of the
+                path's ending.
+            **options: see `keras_dmmd.exporting.export`.
+
+        Raises:
+            ValueError: this backend does not write the format; it says which does.
+        """
+        with reads(self):
+            exporting.export(self, path, format, **options)
 
     @property
     def _words_at_once(self):

@@ -173,10 +173,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
             NotImplementedError: always; it says what to do.
         """
         raise NotImplementedError(
-            f"A {type(self).__name__} has no call that could be exported: its `call` is a loss, and "
-            "`generate` is a loop over calls of a network. Save the model, of a distiller its student, "
-            'with `model.save("x.keras")` or `model.save_to_preset(folder)`, and sample from it where '
-            "keras_dmmd is installed, on any backend. docs/networks.md exports the network alone."
+            f"A {type(self).__name__} has no call that could be exported: its `call` is a loss. Export "
+            'what samples, of a distiller its student: `distiller.student.export("student.onnx")`.'
         )
 
     @property

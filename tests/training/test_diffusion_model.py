@@ -4,7 +4,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd.conditions import Conditions
-from tests.builders import PROCESSES, batches, distiller, numpy, randomise, small_model, tokens
+from tests.builders import PROCESSES, batches, numpy, randomise, small_model, tokens
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -196,17 +196,6 @@ def test_auto_compilation_stays_auto_in_files(tmp_path):
     model.compile(jit_compile=False)
     model.save(tmp_path / "model.keras")
     assert not keras.saving.load_model(tmp_path / "model.keras").jit_compile
-
-
-def test_export_says_what_to_do():
-    """Before and after `fit`, with a signature, of both kinds of model: not the loss."""
-    model, made = small_model(), distiller()
-    for each in (model, made):
-        each.compile()
-        signature = [keras.InputSpec(shape=(None, 5), dtype="int32")]
-        for options in ({}, {"input_signature": signature}, {"format": "onnx"}):
-            with pytest.raises(NotImplementedError, match=r"`call` is a loss.*model.save\("):
-                each.export("nowhere", **options)
 
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras exports less from Torch")

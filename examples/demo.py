@@ -1,0 +1,139 @@
+"""A page that is one file: a student beside its teacher, denoising in the reader's browser.
+
+    KERAS_BACKEND=torch python examples/demo.py
+
+writes `demo.html`, with the networks as int8 ONNX and onnxruntime-web inside: type how a speech begins,
+move the slider of calls. Needs `pip install 'keras-dmmd[export]'`, and `npm`, which fetches
+onnxruntime-web once, into FOLDER.
+"""
+
+import base64
+import gzip
+import html
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+import keras_dmmd as kd
+from keras_dmmd.files import replacing
+
+FOLDER = pathlib.Path(os.environ.get("FOLDER", "runs/demo"))
+RUNTIME = "onnxruntime-web@1.30.0"
+TEMPLATE = pathlib.Path(__file__).with_name("demo.html")
+MOST_CALLS = 64  # of the slider
+SHOWN = {
+    "digits": {
+        "title": "Digits",
+        "note": "Sixteen images of 8×8 pixels, 64 tokens each. In few calls the teacher's pixels know "
+        "little of each other.",
+        "teacher": "digits_masked_teacher",
+        "student": "digits_masked_student",
+        "rows": 16,
+    },
+    "speeches": {
+        "title": "Speeches",
+        "note": "128 letters in the manner of State of the Union addresses, which begin as you say.",
+        "teacher": "sotu_chars_teacher",
+        "student": "sotu_chars_student",
+        "rows": 2,
+        "prompt": "we must ",
+    },
+}
+
+
+def runtime(folder=FOLDER):
+    """The files of onnxruntime-web, `(script, wasm)`, from npm, once."""
+    folder = pathlib.Path(folder) / RUNTIME
+    names = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+    if not all((folder / name).exists() for name in names):
+        with tempfile.TemporaryDirectory() as place:
+            command = ["npm", "pack", "--silent", "--pack-destination", place, RUNTIME]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            (archive,) = pathlib.Path(place).glob("*.tgz")
+            with tarfile.open(archive) as files:
+                for name in names:
+                    with replacing(folder / name) as path:
+                        content = files.extractfile(f"package/dist/{name}").read()
+                        pathlib.Path(path).write_bytes(content)
+    return tuple((folder / name).read_bytes() for name in names)
+
+
+def network(model):
+    """One step of a model, int8 ONNX."""
+    if not model.process.absorbing:
+        raise ValueError(f"The page begins with masks. Received: {model.process!r}")
+    if model.capabilities.num_classes:
+        raise ValueError("The page has no choice of classes, which this model has.")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "step.onnx")
+        model.export(path, kind="step", steps=MOST_CALLS, sampler="ancestral", weights="int8")
+        return pathlib.Path(path).read_bytes()
+
+
+def facts(name, shown, model):
+    """What the page's script has to know of a pair of models."""
+    characters = None if model.tokenizer is None else model.tokenizer.symbols
+    return {
+        "name": name,
+        "title": shown["title"],
+        "note": shown["note"],
+        "rows": shown["rows"],
+        "prompt": shown.get("prompt", ""),
+        "length": model.length,
+        "vocabulary_size": model.process.vocabulary_size,
+        "image": model.capabilities.grid,
+        "characters": characters,
+    }
+
+
+def page(shown, title="Few calls or many", files=None, pause=60):
+    """The page, HTML.
+
+    Args:
+        shown: for each pair by its name a dict: title, note, rows, perhaps a prompt, and teacher and
+            student, names of presets or models.
+        title: of the page.
+        files: what `runtime` returned.
+        pause: between two calls, milliseconds, for the eye.
+    """
+    script, wasm = files or runtime()
+    parts, models = {"runtime": script, "wasm": wasm}, []
+    networks = {}
+    for name, pair in shown.items():
+        for role in ("teacher", "student"):
+            model = kd.from_preset(pair[role]) if isinstance(pair[role], str) else pair[role]
+            if model not in networks:
+                networks[model] = network(model)
+            parts[f"{name}.{role}"] = networks[model]
+        models.append(facts(name, pair, model))
+    data = [
+        f'<script type="text/plain" id="{name}">{_packed(part)}</script>'
+        for name, part in parts.items()
+    ]
+    text = json.dumps(models).replace("<", "\\u003c")
+    data.append(f'<script type="application/json" id="models">{text}</script>')
+    filled = {"title": html.escape(title), "pause": str(pause), "data": "\n".join(data)}
+    return re.sub(r"{{(\w+)}}", lambda found: filled[found[1]], TEMPLATE.read_text(encoding="utf-8"))
+
+
+def _packed(content):
+    return base64.b64encode(gzip.compress(content, mtime=0)).decode()
+
+
+def main(names):
+    unknown = sorted(set(names) - SHOWN.keys())
+    if unknown:
+        raise SystemExit(f"There are {', '.join(SHOWN)}. Received: {', '.join(unknown)}")
+    made = page({name: SHOWN[name] for name in names or SHOWN})
+    with replacing(FOLDER / "demo.html") as path:
+        pathlib.Path(path).write_text(made, encoding="utf-8")
+    print(f"{FOLDER / 'demo.html'}: {len(made) / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

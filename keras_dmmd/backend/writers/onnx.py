@@ -1,0 +1,101 @@
+"""What `torch.onnx` does not have: two functions in the words of ONNX, and weights as integers."""
+
+import numpy as np
+import onnx
+import torch
+from onnxscript import opset18 as op
+
+from keras_dmmd.backend import splitmix
+
+# M. Giles, "Approximating the erfinv function", 2010: polynomials in w = -log(1 - x²), less 2.5 where
+# w < 5, and in √w - 3 where it is more; the highest power first.
+CENTRE = (
+    *(2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087),
+    *(-0.00125372503, -0.00417768164, 0.246640727, 1.50140941),
+)
+TAILS = (
+    *(-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773),
+    *(-0.0076224613, 0.00943887047, 1.00167406, 2.83297682),
+)
+
+
+def translations(mix):
+    """What `torch.onnx.export` takes, of the inverse error function and of `splitmix.mix`."""
+    return {
+        torch.ops.aten.erfinv.default: _erfinv,
+        torch.ops.prims.erf_inv.default: _erfinv,
+        mix: _mix,
+    }
+
+
+def _erfinv(x):
+    one = _float(1.0)
+    w = op.Neg(op.Log(op.Mul(op.Sub(one, x), op.Add(one, x))))
+    centre = _polynomial(CENTRE, op.Sub(w, _float(2.5)))
+    tails = _polynomial(TAILS, op.Sub(op.Sqrt(w), _float(3.0)))
+    return op.Mul(op.Where(op.Less(w, _float(5.0)), centre, tails), x)
+
+
+def _polynomial(coefficients, x):
+    first, *rest = coefficients
+    found = _float(first)
+    for coefficient in rest:
+        found = op.Add(op.Mul(found, x), _float(coefficient))
+    return found
+
+
+def _mix(state):
+    state = op.Add(state, _word(splitmix.STEP))
+    for shift, factor in splitmix.ROUNDS:
+        unsigned = op.Cast(state, to=onnx.TensorProto.UINT64)
+        shifted = op.BitShift(unsigned, _word(shift, "UINT64"), direction="RIGHT")
+        state = op.BitwiseXor(state, op.Cast(shifted, to=onnx.TensorProto.INT64))
+        state = op.Mul(state, _word(factor)) if factor != 1 else state
+    return state
+
+
+def _float(value):
+    return op.Constant(value_float=value)
+
+
+def _word(value, dtype="INT64"):
+    value = splitmix.signed(value) if dtype == "INT64" else value
+    return op.Constant(
+        value=onnx.helper.make_tensor("word", onnx.TensorProto.DataType.Value(dtype), [], [value])
+    )
+
+
+# Smaller tables stay as they are: little would be spared.
+FEWEST = 1024
+
+
+def save(model, path, weights):
+    """Write a model, its tables of weights as they are or, `"int8"`, as integers and scales."""
+    if weights == "int8":
+        _use_integers(model.graph)
+    onnx.save(model, path)
+
+
+def _use_integers(graph):
+    """Tables `(rows, columns)` as int8 with a scale per column, which the graph multiplies first."""
+    tables = [
+        table
+        for table in graph.initializer
+        if len(table.dims) == 2
+        and table.data_type == onnx.TensorProto.FLOAT
+        and np.prod(table.dims) >= FEWEST
+    ]
+    nodes = []
+    for table in tables:
+        values = onnx.numpy_helper.to_array(table)
+        scale = np.maximum(np.abs(values).max(axis=0), np.float32(1e-12)) / np.float32(127.0)
+        integers = np.rint(values / scale).astype("int8")
+        name = table.name
+        graph.initializer.remove(table)
+        for suffix, array in (("integers", integers), ("scale", scale)):
+            graph.initializer.append(onnx.numpy_helper.from_array(array, f"{name}.{suffix}"))
+        inputs = [f"{name}.integers", f"{name}.scale"]
+        nodes.append(onnx.helper.make_node("DequantizeLinear", inputs, [name], axis=1))
+    nodes += list(graph.node)
+    del graph.node[:]
+    graph.node.extend(nodes)

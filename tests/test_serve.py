@@ -1,0 +1,143 @@
+"""The server of samples: each request gets what `generate` gives it, whoever asks at the same time."""
+
+import json
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dmmd as kd
+from examples import serve
+from keras_dmmd.tokenizers import CharacterTokenizer
+from tests.builders import SMALL, randomise
+
+STEPS = 2
+PLAINLY = {"jit_compile": False, "verbose": 0}  # XLA takes long on TensorFlow
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    denoiser = randomise(kd.Denoiser(3, noise="gaussian", num_classes=2, **SMALL))
+    tokenizer = CharacterTokenizer("abc")
+    return kd.DiffusionModel(
+        denoiser, kd.MaskedDiffusion(3), length=6, steps=STEPS, tokenizer=tokenizer
+    )
+
+
+@pytest.fixture
+def engine(model):
+    limits = serve.Limits(rows=4, steps=4, waiting=12, deadline=300.0)
+    made = serve.Engine(model, limits, jit_compile=False)
+    yield made
+    made.close()
+
+
+class Ask:
+    """A request, and what came of it."""
+
+    def __init__(self, prompt="", samples=1, steps=STEPS, seed=0, label=None, streams=False):
+        self.prompt, self.samples, self.steps = prompt, samples, steps
+        self.seed, self.label, self.streams = seed, label, streams
+        self.events, self.done = [], threading.Event()
+
+    def job(self, model):
+        prompt, label = serve.read(model, self.prompt, self.label)
+        return serve.Job(prompt, self.samples, self.steps, self.seed, label, self.emit, self.streams)
+
+    def emit(self, *event):
+        self.events.append(event)
+        if event[0] != "canvas":
+            self.done.set()
+
+    def expected(self, model):
+        prompts = [model.tokenizer.encode(self.prompt)] * self.samples
+        options = {} if self.label is None else {"labels": self.label}
+        return model.generate(prompts=prompts, steps=self.steps, seed=self.seed, **PLAINLY, **options)
+
+
+def test_requests_are_drawn_together_and_each_by_its_own_seed(model, engine):
+    asks = [
+        Ask(),
+        Ask("ab", samples=2, seed=7),
+        Ask("abcabc", seed=-3),  # given whole
+        Ask(samples=4, seed=2**40 + 5, label=1),
+        Ask("c", seed=7, steps=4, streams=True),
+        Ask("ab", samples=2, seed=7),
+        Ask("b", seed=9),
+    ]
+    for ask in asks:
+        engine.submit(ask.job(model))
+    engine.start()
+    for ask in asks:
+        assert ask.done.wait(100)
+        kind, tokens = ask.events[-1]
+        assert kind == "tokens"
+        np.testing.assert_array_equal(tokens, ask.expected(model))
+    assert [event[:2] for event in asks[4].events[:-1]] == [("canvas", call) for call in range(4)]
+    # 4 rows, 4 rows, 3 rows, and one of other calls; nothing was compiled for them.
+    counts = engine.counts
+    assert (counts["answered"], counts["batches"], counts["rows"]) == (7, 4, 12)
+    assert counts["traces"] == 0 and counts["padding"] == 1
+
+
+def test_too_many_wait_and_those_are_told_at_the_end(model, engine):
+    asks = [Ask(seed=i) for i in range(12)]
+    for ask in asks:
+        engine.submit(ask.job(model))
+    with pytest.raises(serve.Busy, match="too many requests wait"):
+        engine.submit(Ask().job(model))
+    engine.close()
+    assert all(ask.events == [("error", 503, "the server is closing")] for ask in asks)
+    with pytest.raises(serve.Busy, match="closing"):
+        engine.submit(Ask().job(model))
+    assert engine.counts["refused"] == 2
+
+
+def test_an_error_ends_its_batch_alone(model, engine, monkeypatch):
+    engine.start()
+    run = engine._run
+
+    def fail_once(*args):
+        monkeypatch.setattr(engine, "_run", run)
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(engine, "_run", fail_once)
+    broken, good = Ask(), Ask(seed=4)
+    for ask in (broken, good):
+        engine.submit(ask.job(model))
+        assert ask.done.wait(100)
+    assert broken.events == [("error", 500, "RuntimeError: no memory")]
+    np.testing.assert_array_equal(good.events[0][1], good.expected(model))
+
+
+def test_over_http(model, engine):
+    pytest.importorskip("fastapi")
+    pytest.importorskip("httpx")
+    from fastapi.testclient import TestClient
+
+    with TestClient(serve.make_app(engine)) as client:
+        assert client.get("/health").json()["length"] == 6
+        ask = Ask("ab", samples=2, seed=7)
+        found = client.post("/generate", json={"prompt": "ab", "samples": 2, "seed": 7})
+        assert found.status_code == 200 and found.json()["tokens"] == ask.expected(model).tolist()
+        assert found.json()["texts"] == model.tokenizer.decode(ask.expected(model))
+        lines = client.post("/stream", json={"prompt": [2], "steps": 3}).text.split("\n\n")[:-1]
+        *canvases, last = [json.loads(line.removeprefix("data: ")) for line in lines]
+        assert [canvas["call"] for canvas in canvases] == [0, 1, 2]
+        assert canvases[-1]["tokens"] == last["tokens"] and last["texts"][0].startswith("c")
+        for wrong, message in [
+            ({"prompt": "abcabca"}, "a prompt of 7"),
+            ({"prompt": "a?"}, "?"),
+            ({"prompt": [5]}, "ids from 0 to 2"),
+            ({"label": 2}, "must be below 2"),
+            ({"samples": 5}, "less than or equal to 4"),
+            ({"steps": 0}, "greater than or equal to 1"),
+            ({"temperature": 2}, "Extra inputs"),
+        ]:
+            refused = client.post("/generate", json=wrong)
+            assert refused.status_code == 422 and message in refused.text, refused.text
+        shown = client.get("/metrics").text
+        assert "dmmd_answered_total 2\n" in shown and 'quantile="0.99"' in shown
+    assert not engine._thread.is_alive()
