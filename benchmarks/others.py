@@ -92,7 +92,7 @@ def main(argv=None):
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--libraries", nargs="+", choices=THEIRS, default=list(THEIRS))
+    parser.add_argument("--libraries", nargs="*", choices=THEIRS, default=list(THEIRS))
     parser.add_argument("--size", type=dict, default=SIZE, help=argparse.SUPPRESS)
     parser.add_argument("--path", default=None, help="folder of the result file")
     args = parser.parse_args(argv)
@@ -115,7 +115,8 @@ def main(argv=None):
             print(found[-1], flush=True)
     kwargs = {} if args.path is None else {"folder": args.path}
     write_json("others", found, {k: v for k, v in vars(args).items() if k != "size"}, **kwargs)
-    print_table(found, list(found[0]))
+    if found:
+        print_table(found, list(found[0]))
     return found
 
 

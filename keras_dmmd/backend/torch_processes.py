@@ -132,6 +132,11 @@ def gather_rows(tree):
 def begin_together(model, streams):
     if _alone():
         return
+    if not model.optimizer.built:
+        raise ValueError(
+            "This model has layers that are built at their first call: call it on a batch before `fit`, "
+            "so that all processes begin with the same weights."
+        )
     with torch.no_grad(), _meeting():
         for variable in [*model.variables, *model.optimizer.variables]:
             value = variable.value.detach().clone().contiguous()

@@ -109,7 +109,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     def _begin_together(self):
         """Have all processes begin with the weights of the first, and with other dropout each."""
-        self._build_optimizer()
+        if all(layer.built for layer in self._flatten_layers()):  # else Keras builds both, at a batch
+            self._build_optimizer()
         own = [m for m in self._flatten_layers() if isinstance(m, SeededModel)]
         own = {id(s.state) for m in own for s in (m.seed_generator, m.evaluation_seed)}
         streams = [v for v in self._random_streams() if id(v) not in own]

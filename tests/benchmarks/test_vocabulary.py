@@ -11,5 +11,7 @@ def test_tiny_run(tmp_path):
     (path,) = tmp_path.glob("vocabulary_*.json")
     assert json.loads(path.read_text())["results"] == found
     assert [row["tiles"] for row in found["generation"]] == ["auto", False]
-    assert [row["update"] for row in found["training"]] == ["teacher", "D-MMD"]
+    variants = [(row["variant"], row["update"]) for row in found["training"]]
+    wanted = [(v, u) for v in ("tiles, remat", "tiles") for u in ("teacher", "D-MMD")]
+    assert variants == wanted
     assert all(row["ratio"] > 0 for row in found["generation"] + found["training"])
