@@ -19,11 +19,11 @@ import json
 import os
 import time
 
-from benchmarks import common
 import keras
 import numpy as np
 
 import keras_dmmd as kd
+from benchmarks import common
 
 MIB = 2.0**20
 # sentence-transformers/all-MiniLM-L6-v2

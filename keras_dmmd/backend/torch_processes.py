@@ -134,8 +134,8 @@ def begin_together(model, streams):
         return
     if not model.optimizer.built:
         raise ValueError(
-            "This model has layers that are built at their first call: call it on a batch before `fit`, "
-            "so that all processes begin with the same weights."
+            "This model has layers that are built at their first call: call it on a batch before "
+            "`fit`, so that all processes begin with the same weights."
         )
     with torch.no_grad(), _meeting():
         for variable in [*model.variables, *model.optimizer.variables]:
