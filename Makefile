@@ -7,7 +7,7 @@ BIN := .venv/bin
 BACKENDS := jax tensorflow torch
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help quickstart test lint notebooks clean
+.PHONY: help quickstart test lint notebooks bench clean
 
 help:
 	@echo "make quickstart [BACKEND=jax|tensorflow|torch] [PROCESS=masked|uniform]"
@@ -15,6 +15,7 @@ help:
 	@echo "make test         install all three backends and run the tests on each [WORKERS=auto]"
 	@echo "make lint         ruff"
 	@echo "make notebooks    regenerate examples/*.ipynb from examples/*.py"
+	@echo "make bench        all benchmarks of speed and memory [BACKENDS='jax torch'], and docs/performance.md"
 
 .venv/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -49,6 +50,9 @@ test: .venv/test lint
 
 notebooks: .venv/test
 	$(BIN)/python examples/make_notebooks.py
+
+bench: .venv/test
+	$(BIN)/python -m benchmarks.run_all --backends $(BACKENDS)
 
 clean:
 	rm -rf .venv build dist runs *.egg-info

@@ -20,15 +20,8 @@ import numpy as np
 
 import keras_dmmd as kd
 from benchmarks.common import print_table, write_json
+from benchmarks.vocabulary import MDLM
 
-MDLM = {
-    "hidden_dim": 768,
-    "num_layers": 12,
-    "num_heads": 12,
-    "cond_dim": 128,
-    "norm_scale": True,
-    "time_conditioning": False,
-}
 JOBS = ["import", "train", "distil", "sample"]
 GIB = 2.0**30
 

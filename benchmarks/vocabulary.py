@@ -18,6 +18,16 @@ from benchmarks.common import compare, print_table, write_json
 from keras_dmmd import backend
 
 SIZE = {"hidden_dim": 256, "num_layers": 4, "num_heads": 4}
+# The transformer of MDLM: about 170 million weights with 50,257 words.
+MDLM = {
+    "hidden_dim": 768,
+    "num_layers": 12,
+    "num_heads": 12,
+    "cond_dim": 128,
+    "norm_scale": True,
+    "time_conditioning": False,
+}
+NETWORKS = {"small": SIZE, "mdlm": MDLM}
 
 
 def models(words, length, tiles, size):
@@ -124,10 +134,11 @@ def main(argv=None):
     parser.add_argument("--tiles", nargs="*", default=["auto", False], help="of samples")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--name", default="vocabulary", help="of the result file")
-    parser.add_argument("--size", type=dict, default=SIZE, help=argparse.SUPPRESS)
+    parser.add_argument("--network", choices=NETWORKS, default="small")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--path", default=None, help="folder of the result file")
     args = parser.parse_args(argv)
+    args.size = NETWORKS[args.network]
     rng = np.random.default_rng(0)
 
     def ids(length):

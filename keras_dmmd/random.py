@@ -21,11 +21,15 @@ MANY = 2048  # things, among which a draw is by groups
 
 
 class Rows(NamedTuple):
-    """The rows of a batch that are here: from the `first`, `n` of `total` over all replicas."""
+    """The rows of a batch that are here: from the `first`, `n` of `total` over all replicas.
+
+    `is_part` says that they are not all of this replica's: others may have more such parts or fewer.
+    """
 
     first: Any
     n: Any
     total: Any
+    is_part: bool = False
 
 
 _rows = contextvars.ContextVar("rows", default=None)
@@ -52,11 +56,16 @@ def batch_rows(n):
 def part_of_rows(first, n):
     """Within `batch_rows`, a context for n of its rows, from the `first`."""
     rows = _rows.get()
-    token = _rows.set(Rows(rows.first + first, n, rows.total))
+    token = _rows.set(Rows(rows.first + first, n, rows.total, is_part=True))
     try:
         yield
     finally:
         _rows.reset(token)
+
+
+def is_part_of_rows():
+    """Whether this runs in `part_of_rows`: then replicas do not all run it alike."""
+    return _rows.get() is not None and _rows.get().is_part
 
 
 def _at(share, n):
@@ -183,7 +192,7 @@ def stratified(batch_size, seed):
     appendix I.1): each draw is uniform, and their mean varies far less than that of independent ones.
     Of a batch that replicas share the parts are those of the whole.
     """
-    first, n, total = rows_of(_size("batch_size", batch_size))
+    first, n, total, _ = rows_of(_size("batch_size", batch_size))
     parts = ops.cast(first + ops.arange(n, dtype="int32"), "float32") / ops.cast(total, "float32")
     return ops.mod(parts + _offset(seed), 1.0)
 

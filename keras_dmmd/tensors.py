@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dmmd import backend
+from keras_dmmd import backend, random
 
 # Signal levels divide each other; at the end of time the divisor is 0.
 SIGNAL_FLOOR = 1e-12
@@ -63,11 +63,12 @@ def total(values, where=None):
 def mean_where(mask, values):
     """The mean, a scalar, of the values where the mask is true; 0 where it is true nowhere.
 
-    Where replicas share a batch, it is that over all of them. No gradient passes through it.
+    Where replicas share a batch, it is that over all of them, but for a micro-batch. No gradient passes
+    through it.
     """
     mask = ops.cast(mask, "float32")
     sums = [ops.stop_gradient(ops.sum(x)) for x in (mask * values, mask)]
-    found, number = backend.sum_over_replicas(sums)
+    found, number = sums if random.is_part_of_rows() else backend.sum_over_replicas(sums)
     return found / ops.maximum(number, 1.0)
 
 

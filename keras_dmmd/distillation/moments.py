@@ -18,7 +18,7 @@ class MomentLosses:
                 critic = self._critic_logits(draw)
             return self._student_losses(draw, critic)
         with backend.no_gradient():
-            draw = self.draw(inputs, key)
+            draw = self.draw(inputs, key, with_entropy=False)
         return self._critic_losses(draw, self._critic_logits(draw)), {}
 
     def joint_losses(self, inputs, key):

@@ -17,7 +17,8 @@ class Draw(NamedTuple):
     Attributes:
         logits: its `Logits` at `z_t`.
         x: a sample of its prediction, `(batch, length)`.
-        entropy: of its prediction, in nats, `(batch, length)`; 0 where a token is certain.
+        entropy: of its prediction, in nats, `(batch, length)`; 0 where a token is certain. `None` where
+            nobody asked.
         z_t, z_s: corrupted data, and the student's sample corrupted again, `(batch, length)`.
         t, s: the times of these, `(batch,)`.
         conditions: the `Conditions` that the networks are told.
@@ -36,7 +37,7 @@ class Draw(NamedTuple):
 class Proposals:
     """Mixin of a distiller with the settings `steps` and `renoise`: one `Draw` of its student."""
 
-    def draw(self, inputs, key):
+    def draw(self, inputs, key, with_entropy=True):
         """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`: a `Draw`."""
         s_key, gap_key, corrupt_key, noise_key, x_key, renoise_key = random.split(key, 6)
         batch_size = batch_size_of(inputs)
@@ -47,24 +48,26 @@ class Proposals:
         conditions = conditions._replace(step_size=step_size)
         shown, noise_key = self.student.self_condition(z_t, t, conditions, noise_key)
         logits = self.student.deferred_logits(z_t, t, shown, seed=noise_key)
-        x, entropy = self._sample(logits, z_t, t, x_key)
+        x, entropy = self._sample(logits, z_t, t, x_key, with_entropy)
         x = conditions.place(x)
         z_s = conditions.place(self.renoised(x, z_t, s, t, renoise_key))
         return Draw(logits, x, entropy, z_t, z_s, t, s, conditions)
 
-    def _sample(self, logits, z_t, t, key):
+    def _sample(self, logits, z_t, t, key, with_entropy):
         """A token of every position, and the entropies that they are drawn with, `(batch, length)`."""
 
         def draw(logits, z_t, t, race):
             log_probs = self.process.log_mean(ops.stop_gradient(logits), z_t, t)
-            return random.winner(log_probs, race), entropies(log_probs)
+            x = random.winner(log_probs, race)
+            return (x, entropies(log_probs)) if with_entropy else (x,)
 
         race = random.race(ops.shape(z_t), self.process.vocabulary_size, key)
         with backend.no_gradient():
             where = self.process.where_open(z_t)
-            x, entropy = logits.each(draw, z_t, t, race, where=where)
+            x, *entropy = logits.each(draw, z_t, t, race, where=where)
         x = ops.cast(x, "int32")
-        return (x if where is None else ops.where(where, x, z_t)), entropy
+        x = x if where is None else ops.where(where, x, z_t)
+        return x, entropy[0] if with_entropy else None
 
     def _draw_step_size(self, batch_size, key):
         """`1/k`, `(batch,)`, of each example its own where there are several k; a key to go on with."""

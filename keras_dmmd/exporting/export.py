@@ -92,8 +92,9 @@ def export(
     if times is not None and not stepper.uses_times:
         raise ValueError(f"{type(stepper).__name__} has times of its own: leave out `times`.")
     asked = calls_of(times) if steps is None else checks.count("steps", steps)
-    asked = model.steps if asked is None and stepper.adaptive else asked
     size = model.capabilities.block_size or length
+    if asked is None and stepper.adaptive:
+        asked = min(model.steps, stepper.steps(None, model.steps, size))
     grid = stepper.grid(model.process, stepper.steps(asked, model.steps, size), times)
     graph = KINDS[kind](
         model=model,

@@ -80,7 +80,7 @@ class Evaluation:
         state = ops.cast(self.evaluation_seed.state, "int32")  # the seed, and the rows so far
         key = backend.key(state * np.array([1, 0], "int32"))
         time_key, row_key = random.split(key, 2)
-        first, _, total = random.rows_of(n)
+        first, _, total, _ = random.rows_of(n)
         start = state[1] + first
         keys = random.split(random.row_keys(row_key, start + ops.arange(n, dtype="int32")), 2)
         t = self.process.times_of(random.spread(time_key, start, n, self.corruptions))

@@ -24,6 +24,7 @@ def sum_over_parts(function, batch, least):
     size = rows // number
 
     def of_part(i, *part):
+        part = backend.split_rows(part)
         left = iter(part)
         own = keras.tree.pack_sequence_as(batch, [None if x is None else next(left) for x in leaves])
         with random.part_of_rows(i * size, size):
@@ -39,4 +40,4 @@ def number_of_parts(rows, least):
         return next((n for n in range(least, rows) if rows % n == 0), max(rows, 1))
     numbers = ops.arange(1, rows + 1)
     fits = ops.logical_and(ops.mod(rows, numbers) == 0, numbers >= least)
-    return ops.min(ops.where(fits, numbers, rows))
+    return ops.min(ops.where(fits, numbers, rows), initial=ops.maximum(rows, 1))

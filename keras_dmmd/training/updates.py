@@ -62,10 +62,15 @@ def update(parts, losses_and_logs, batch, micro_batches=1):
         return [ops.stop_gradient(loss) for loss in losses], list(logs), ops.ones(()), gradients
 
     if micro_batches == 1:
-        losses, logs, number, gradients = found(*batch)
+        losses, logs, _, gradients = found(*batch)
     else:
         losses, logs, number, gradients = sum_over_parts(found, batch, micro_batches)
-    logs = [{name: value / number for name, value in own.items()} for own in logs]
+        # Replicas may have cut theirs into other numbers of parts: means over all of these.
+        names = [list(own) for own in logs]
+        values = [own[name] for own, found in zip(logs, names, strict=True) for name in found]
+        *values, number = backend.sum_over_replicas([*values, number])
+        values = iter([value / number for value in values])
+        logs = [{name: next(values) for name in found} for found in names]
     summed = iter(backend.sum_over_replicas([*losses, *gradients]))
     losses = list(itertools.islice(summed, len(parts)))
     gradients = [list(itertools.islice(summed, size)) for size in sizes]

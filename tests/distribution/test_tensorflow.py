@@ -67,6 +67,21 @@ def test_a_teacher():
     assert_same(*on_one_and_two(run))
 
 
+def test_micro_batches():
+    """A replica without rows has one part, of none; nothing waits for others within a part."""
+    x = tokens(9)
+
+    def run():
+        distiller = kd.DMMDDistiller(*(tiny_model(seed) for seed in range(3)), steps=2)
+        sgd = (keras.optimizers.SGD(0.1, global_clipnorm=1.0) for _ in range(2))
+        distiller.compile(*sgd, micro_batches=2)
+        losses = distiller.fit(x, batch_size=4, verbose=0).history
+        found = [losses["student_loss"], losses["critic_loss"]]
+        return [*found, *weights(distiller.student, distiller.critic)]
+
+    assert_same(*on_one_and_two(run))
+
+
 def test_a_distiller():
     """Both optimizers, and statistics over tokens."""
     x = tokens(7)

@@ -71,6 +71,24 @@ def test_two_processes_are_one(folder):
         np.testing.assert_array_equal(a, b)
 
 
+def in_parts(number):
+    """Batches of 7 rows, of which processes have 4 and 3, and a last one of 1; blocks made again."""
+    model = randomise(small_model(remat=True))
+    model.compile(keras.optimizers.SGD(0.1), micro_batches=2)
+    history = model.fit(tokens(8), batch_size=7, verbose=0)
+    distiller = kd.DMMDDistiller(model, steps=2)
+    distiller.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1), micro_batches=2)
+    losses = distiller.fit(tokens(8), batch_size=7, verbose=0).history
+    found = [losses["student_loss"], losses["critic_loss"]]
+    return [*logs(history), *found, *weights(model, distiller.student, distiller.critic)]
+
+
+def test_processes_may_cut_batches_into_other_parts(folder):
+    one, *two = on_one_and_two(in_parts, folder)
+    for found in two:
+        assert_same(one, found)
+
+
 def not_finite(number):
     model = tiny_model(dtype="mixed_float16" if number >= 0 else None)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9))

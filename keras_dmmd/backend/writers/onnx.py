@@ -65,6 +65,8 @@ def _word(value, dtype="INT64"):
     )
 
 
+# Where weights stand among the inputs of operations.
+WEIGHTS_OF = {("MatMul", 1), ("Gemm", 1), ("Gather", 0)}
 # Smaller tables stay as they are: little would be spared.
 FEWEST = 1024
 
@@ -77,11 +79,19 @@ def save(model, path, weights):
 
 
 def _use_integers(graph):
-    """Tables `(rows, columns)` as int8 with a scale per column, which the graph multiplies first."""
+    """Tables `(rows, columns)` as int8 with a scale per column, which the graph multiplies first.
+
+    Those of weights, which are looked up or multiplied with: not those of angles.
+    """
+    readers = {}
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            readers.setdefault(name, set()).add((node.op_type, i))
     tables = [
         table
         for table in graph.initializer
-        if len(table.dims) == 2
+        if readers.get(table.name, set()) <= WEIGHTS_OF
+        and len(table.dims) == 2
         and table.data_type == onnx.TensorProto.FLOAT
         and np.prod(table.dims) >= FEWEST
     ]
