@@ -15,11 +15,11 @@ def test_a_cell_is_what_a_file_says(tmp_path):
     content = {"results": [{"what": "other"}, {**row, "ratio_max": 1.2}]}
     (tmp_path / "speed_jax.json").write_text(json.dumps(content))
     plans = [{"update": "teacher", "variant": "tiles, remat", "tables": 0.8, "MiB": 10.0}]
-    (tmp_path / "vocabulary_jax.json").write_text(json.dumps({"results": {"plans": plans}}))
+    (tmp_path / "vocabulary_remat_jax.json").write_text(json.dumps({"results": {"plans": plans}}))
     figures = {figure.name + figure.unit: figure for figure in reversed(run_all.FIGURES)}
     assert run_all.cell(figures["speed"], "jax", tmp_path) == "1.01 (0.90, 1.20)"
     assert run_all.cell(figures["speed"], "torch", tmp_path) == ""
-    assert run_all.cell(figures["vocabularytables"], "jax", tmp_path) == "0.80 tables"
+    assert run_all.cell(figures["vocabulary_remattables"], "jax", tmp_path) == "0.80 tables"
 
 
 def test_the_page_holds_the_table_and_keeps_the_rest(tmp_path):
