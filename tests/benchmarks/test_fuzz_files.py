@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import fuzz_files
 from benchmarks.fuzz_loader import Loader
+from tests.builders import ON_TORCH
 
 pytest.importorskip("tokenizers")
 
@@ -19,6 +20,7 @@ def arguments(folder, count=8, **options):
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
 
+@ON_TORCH
 @pytest.mark.slow
 def test_a_small_run(tmp_path, capsys):
     assert fuzz_files.main(arguments(tmp_path, count=40), loader=Loader) == 0

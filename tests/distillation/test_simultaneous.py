@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd import backend
-from tests.builders import QUICKLY, distiller, numpy, randomise, tokens
+from tests.builders import ON_TORCH, QUICKLY, distiller, numpy, randomise, tokens
 
 RATE = 0.1
 
@@ -49,6 +49,7 @@ def test_each_role_moves_along_its_own_gradient():
         assert max(np.abs(g).max() for g in found) > 1e-2
 
 
+@ON_TORCH
 def test_it_trains_in_parts_and_is_kept(tmp_path):
     model = made(simultaneous=True)
     model.compile(micro_batches=2, **QUICKLY)

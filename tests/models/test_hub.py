@@ -124,6 +124,7 @@ def test_a_backbone_becomes_a_teacher_and_a_student(kind, tmp_path):
     assert back.generate(2, steps=2).shape == (2, LENGTH)
 
 
+@pytest.mark.long_compilation
 def test_the_whole_way(tmp_path):
     teacher = kd.DiffusionModel(make("Bert", prompts=True), kd.MaskedDiffusion(V), length=LENGTH)
     teacher.compile(keras.optimizers.Adam(3e-3))

@@ -6,7 +6,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd import backend
-from tests.builders import PROCESSES, randomise
+from tests.builders import ON_TORCH, PROCESSES, randomise
 from tests.oracles import toy
 from tests.oracles.exact_blocks import ExactBlockDenoiser
 from tests.oracles.exact_denoiser import ExactDenoiser
@@ -98,7 +98,7 @@ def test_trajectory_of_chunks_that_are_given_different_blocks():
     ("process", "self_conditioning"),
     [
         (PROCESSES[0], False),
-        pytest.param(PROCESSES[-1], True, marks=pytest.mark.long_compilation),
+        pytest.param(PROCESSES[-1], True, marks=ON_TORCH),
     ],
     ids=repr,
 )

@@ -12,7 +12,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd.training import batches, checkpointing, sealed
-from tests.builders import small_model
+from tests.builders import ON_TORCH, small_model
 from tests.oracles import toy
 
 EPOCHS = 4
@@ -259,6 +259,7 @@ def broken_off(folder, make=teacher, save_freq=1, **kwargs):
     return sorted(name for name in os.listdir(folder) if name.endswith(".h5"))
 
 
+@ON_TORCH
 def test_a_damaged_file_is_told_and_the_one_before_is_taken(tmp_path):
     """By a single bit of a weight."""
     straight = teacher()
