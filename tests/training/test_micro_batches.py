@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
+from benchmarks.vocabulary import planned
 from keras_dmmd.training.micro_batches import number_of_parts
 from tests.builders import QUICKLY, distiller, numpy, randomise, small_model, tokens
 
@@ -79,20 +80,10 @@ def test_it_is_kept_and_checked(tmp_path):
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="asks XLA what it plans")
 def test_parts_take_less_memory():
-    import jax
-
-    def planned(parts):
+    def bytes_of(parts):
         model = small_model(hidden_dim=64)
         model.compile(micro_batches=parts)
         model.optimizer.build(model.trainable_variables)
-        groups = (
-            model.trainable_variables,
-            model.non_trainable_variables,
-            model.optimizer.variables,
-            model.metrics_variables,
-        )
-        state = tuple([v.value for v in group] for group in groups)
-        step = jax.jit(model.train_step).lower(state, (tokens(256),))
-        return step.compile().memory_analysis().temp_size_in_bytes
+        return planned(model, tokens(256))
 
-    assert planned(8) < planned(1) / 3
+    assert bytes_of(8) < bytes_of(1) / 3
