@@ -7,7 +7,7 @@ import os
 import keras
 import numpy as np
 
-from keras_dmmd import checks
+from keras_dmmd import backend, checks
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.files import replacing
 from keras_dmmd.metrics import StreamingMetric, measure
@@ -94,6 +94,8 @@ class SampleAndScore(keras.callbacks.Callback):
         figures = measure(self.scores, tokens, self.reference_data)
         if logs is not None:
             logs.update(figures)
+        if backend.process()[0] > 0:  # of several, the first writes
+            return
         if self.folder is not None:
             with replacing(os.path.join(self.folder, f"samples_{epoch + 1:04d}.npy")) as path:
                 np.save(path, tokens)

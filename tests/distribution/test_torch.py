@@ -89,6 +89,23 @@ def test_processes_may_cut_batches_into_other_parts(folder):
         assert_same(one, found)
 
 
+def scored(number, folder):
+    model = tiny_model()
+    model.compile("sgd")
+    metric = kd.metrics.SampleScore(lambda ids: ids.mean(), "mean")
+    callback = kd.callbacks.SampleAndScore([metric], samples=4, steps=1, folder=folder)
+    return [np.array(model.fit(tokens(8), epochs=2, verbose=0, callbacks=[callback]).history["mean"])]
+
+
+def test_scores_are_written_once(folder):
+    """All processes sample, and have the scores in their logs; the first writes them down."""
+    place = os.path.join(folder, "scores")
+    first, second = run(functools.partial(scored, folder=place), folder)
+    np.testing.assert_array_equal(first, second)
+    with open(os.path.join(place, "scores.csv")) as file:
+        assert len(file.read().splitlines()) == 3
+
+
 def not_finite(number):
     model = tiny_model(dtype="mixed_float16" if number >= 0 else None)
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
