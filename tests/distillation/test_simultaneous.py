@@ -28,7 +28,7 @@ def gradients(model, role, inputs):
             values, _ = model.role_losses(role, inputs, key)
             return ops.mean(values), {}
 
-        with kd.random.batch_rows(len(inputs)):
+        with kd.random.batch_rows(inputs.shape[0]):
             return backend.value_and_grad(loss, variables)[1]
 
     compiled = backend.compile_inference(found, model.variables, jit_compile=False)
