@@ -11,7 +11,7 @@ import keras_dmmd as kd
 from keras_dmmd.conditions import Conditions
 from keras_dmmd.sampling.prompts import read_prompts
 from keras_dmmd.training.corruption import corrupt_batch, given_prefixes
-from tests.builders import PROCESSES, key, small_model
+from tests.builders import ON_TORCH, PROCESSES, key, small_model
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -254,7 +254,9 @@ def test_given_prefixes(rate):
     assert np.abs(shares - expected).max() < 5 * 0.5 / 4000**0.5
 
 
-@pytest.mark.parametrize("process", PROCESSES[:2], ids=repr)
+@pytest.mark.parametrize(
+    "process", [PROCESSES[0], pytest.param(PROCESSES[1], marks=ON_TORCH)], ids=repr
+)
 def test_a_model_learns_from_prompts_and_is_distilled_with_them(process):
     denoiser = small_model(process, prompts=True).denoiser
     model = kd.DiffusionModel(denoiser, process, length=LENGTH, prompt_rate=0.5, seed=1)
@@ -329,6 +331,7 @@ def share(model, label, **arguments):
     return (draws == label).mean()
 
 
+@pytest.mark.long_compilation
 def test_guidance_strengthens_a_class_and_is_distilled():
     denoiser = small_model(num_classes=2).denoiser
     model = kd.DiffusionModel(denoiser, PROCESSES[0], length=LENGTH, label_dropout=0.3)
