@@ -1,7 +1,7 @@
 """What a distillation with adapters takes and gives, beside one that trains all weights.
 
-    python benchmarks/adapters.py
-    python benchmarks/adapters.py --quality digits sotu --folder runs/adapters
+    python -m benchmarks.adapters
+    python -m benchmarks.adapters --quality digits sotu --folder runs/adapters
 
 Bytes of all weights and of the optimizers of a distillation, over those of its teacher alone: of a
 network of MiniLM's size, with random weights. A weight that several networks share counts once; on JAX
@@ -14,6 +14,7 @@ and a training that was cut off goes on from its last backup: the same command g
 """
 
 import argparse
+import functools
 import gc
 import json
 import os
@@ -206,25 +207,22 @@ def quality_table(args):
         json.dump(asked, file, indent=1)
     rows = []
     for name in args.quality:
-        data = None
+        data = functools.cache(functools.partial(DATA[name], args))  # read where a row is made
         for seed in range(args.seeds):
             for rank in (args.rank, None):
                 way = "all weights" if rank is None else f"adapters of rank {rank}"
                 place = os.path.join(args.folder, f"{name}, {way}, seed {seed}")
-                path = place + ".json"
-                if not os.path.exists(path):
-                    data = data or DATA[name](args)
-                    teacher = kd.from_preset(TEACHERS[name])
-                    student, minutes = distil(args, data.rows, teacher, rank, seed, place)
-                    student.save_to_preset(os.path.join(place, "student"))
-                    row = {"data": name, "training": way, "seed": seed, "minutes": round(minutes, 2)}
+
+                def make():
+                    teacher = kd.from_preset(TEACHERS[name])  # noqa: B023
+                    student, minutes = distil(args, data().rows, teacher, rank, seed, place)  # noqa: B023
+                    student.save_to_preset(os.path.join(place, "student"))  # noqa: B023
+                    row = {"data": name, "training": way, "seed": seed}  # noqa: B023
+                    row |= {"minutes": round(minutes, 2)}
                     row |= {"trained": int(sum(np.prod(v.shape) for v in student.trainable_variables))}
-                    row |= data.score(student, seed)
-                    with open(path + ".partial", "w") as file:
-                        json.dump(row, file, indent=1)
-                    os.replace(path + ".partial", path)  # written last
-                with open(path) as file:
-                    rows.append(json.load(file))
+                    return row | data().score(student, seed)  # noqa: B023
+
+                rows.append(common.read_or_make(place + ".json", make))
                 common.print_table(rows[-1:], QUALITY)
     common.print_table(rows, QUALITY)
     return rows

@@ -2,7 +2,9 @@
 
 import json
 import os
+import resource
 import statistics
+import sys
 import time
 
 import keras
@@ -51,6 +53,23 @@ def compare(ours, other, repeats=15, warmup=2):
 
 def _functions(value):
     return [value] if callable(value) else list(value)
+
+
+def peak_bytes():
+    """The most memory that this process has had resident."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def read_or_make(path, make):
+    """What a JSON file holds; where it is not there `make()` is written to it, in one move."""
+    if not os.path.exists(path):
+        found = make()
+        with open(path + ".partial", "w") as file:
+            json.dump(found, file, indent=1)
+        os.replace(path + ".partial", path)
+    with open(path) as file:
+        return json.load(file)
 
 
 def print_table(rows, columns):

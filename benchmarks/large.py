@@ -10,7 +10,6 @@ written down: the peak resident memory of the process, and seconds of the second
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ import keras
 import numpy as np
 
 import keras_dmmd as kd
-from benchmarks.common import print_table, write_json
+from benchmarks.common import peak_bytes, print_table, write_json
 from benchmarks.vocabulary import MDLM
 
 JOBS = ["import", "train", "distil", "sample"]
@@ -54,7 +53,7 @@ def job(name, args):
         start = time.perf_counter()
         run()
         found["seconds"] = round(time.perf_counter() - start, 2)
-    found["peak GiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+    found["peak GiB"] = peak_bytes() / GIB
     return found
 
 

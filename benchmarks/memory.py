@@ -9,7 +9,6 @@ takes is subtracted.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 
@@ -24,14 +23,6 @@ MIB = 2.0**20
 BY_HAND = "step by hand"
 
 
-def lower_train(model, x):
-    """The compiled train step's plan, before XLA has made it."""
-    import jax
-
-    step = jax.jit(model.train_step, donate_argnums=0)
-    return step.lower(parts.jax_state(model), (x,))
-
-
 def lower_forward(model, x):
     import jax
 
@@ -43,17 +34,12 @@ def lower_forward(model, x):
     return jax.jit(pure).lower([v.value for v in model.variables], x, t, random.as_key(0))
 
 
-def temporaries(lowered):
-    """MiB that XLA plans beside arguments and results."""
-    return lowered.compile().memory_analysis().temp_size_in_bytes / MIB
-
-
 def xla_plan(distiller, x):
     """MiB of temporaries, `{name: MiB}`; the step first."""
     import pure_jax
 
-    lowered = {"step": lower_train(distiller, x)}
-    lowered |= {name: lower_train(model, x) for name, model in parts.updates(distiller).items()}
+    lowered = {"step": parts.lower_train(distiller, x)}
+    lowered |= {name: parts.lower_train(model, x) for name, model in parts.updates(distiller).items()}
     lowered |= {
         f"{role} forward": lower_forward(getattr(distiller, role), x)
         for role in ("teacher", "student", "critic")
@@ -61,7 +47,7 @@ def xla_plan(distiller, x):
     if isinstance(distiller.process, kd.MaskedDiffusion):
         step, state = pure_jax.make_step(distiller)
         lowered[BY_HAND] = step.lower(state, x)
-    return {name: temporaries(plan) for name, plan in lowered.items()}
+    return {name: parts.temporaries(plan) / MIB for name, plan in lowered.items()}
 
 
 def run(what, distiller, x):
@@ -100,8 +86,7 @@ def child(what, distiller, x):
     peak, how = gpu_peak(what, distiller, x), "allocator"
     if peak is None:
         run(what, distiller, x)
-        unit = 1.0 if sys.platform == "darwin" else 1024.0  # bytes there, KiB elsewhere
-        peak, how = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB, "resident"
+        peak, how = common.peak_bytes() / MIB, "resident"
     print("peak", peak, how)
 
 

@@ -57,17 +57,34 @@ def stepper(model, x):
     return step
 
 
-def jax_state(model):
-    """A copy of all that `train_step` takes: the step donates it."""
-    import jax.numpy as jnp
-
-    groups = (
+def groups_of(model):
+    """The variables of JAX's `train_step`, in the groups that it takes."""
+    return (
         model.trainable_variables,
         model.non_trainable_variables,
         model.optimizer.variables,
         model.metrics_variables,
     )
-    return tuple([jnp.copy(v.value) for v in group] for group in groups)
+
+
+def jax_state(model):
+    """A copy of all that `train_step` takes: the step donates it."""
+    import jax.numpy as jnp
+
+    return tuple([jnp.copy(v.value) for v in group] for group in groups_of(model))
+
+
+def lower_train(model, x, **options):
+    """The compiled train step, before XLA has made it; `options` are of `jax.jit`."""
+    import jax
+
+    state = tuple([v.value for v in group] for group in groups_of(model))
+    return jax.jit(model.train_step, donate_argnums=0, **options).lower(state, (x,))
+
+
+def temporaries(lowered):
+    """Bytes that XLA plans beside arguments and results."""
+    return lowered.compile().memory_analysis().temp_size_in_bytes
 
 
 class Update(backend.StatefulTrainStep, keras.Model):

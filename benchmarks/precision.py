@@ -9,16 +9,15 @@ file in the folder: the same command goes on where it stopped.
 """
 
 import argparse
-import json
 import os
-import statistics
 import time
 
 import keras
-import numpy as np
 
 import keras_dmmd as kd
 from benchmarks import common
+from benchmarks.adapters import CALLS, Digits
+from keras_dmmd.metrics.statistics import mean_and_error
 
 POLICIES = {
     "float32": "float32",
@@ -27,11 +26,10 @@ POLICIES = {
     "float32, int8 teacher": "float32",
     "float32, simultaneous": "float32",
 }
-CALLS = 8
 
 
 def distil(kind, seed, args, rows):
-    """A student, and minutes, skipped updates and a last loss."""
+    """A student, and the minutes and skipped updates of its training."""
     keras.utils.set_random_seed(seed)
     keras.config.set_dtype_policy(POLICIES[kind])
     teacher = kd.from_preset("digits_masked_teacher")
@@ -55,42 +53,15 @@ def distil(kind, seed, args, rows):
     return distiller.student, {"minutes": minutes, "skipped": skipped}
 
 
-def score(model, calls, seed, args):
-    """The Fréchet distance to all real digits."""
-    (train, _), (test, _) = kd.datasets.load_digits()
-    features = kd.ImageFeatures.from_preset("digits_features")
-    drawn = model.generate(args.samples, steps=calls, seed=seed, verbose=0)
-    real = features.statistics(np.concatenate([train, test]))
-    return float(kd.metrics.frechet_distance(features.statistics(drawn), real))
-
-
-def read_or_make(path, make):
-    """What a JSON file holds; it is written first where it is not there."""
-    if not os.path.exists(path):
-        found = make()
-        with open(path + ".partial", "w") as file:
-            json.dump(found, file, indent=1)
-        os.replace(path + ".partial", path)
-    with open(path) as file:
-        return json.load(file)
-
-
 def summary(rows):
     """Mean and standard error over training seeds, a row per kind."""
     found = []
     for kind in dict.fromkeys(row["training"] for row in rows):
-        own = [row["frechet"] for row in rows if row["training"] == kind]
-        error = statistics.stdev(own) / len(own) ** 0.5 if len(own) > 1 else float("nan")
-        minutes = statistics.mean(row["minutes"] for row in rows if row["training"] == kind)
-        found.append(
-            {
-                "training": kind,
-                "seeds": len(own),
-                "frechet": statistics.mean(own),
-                "± error": error,
-                "minutes": minutes,
-            }
-        )
+        own = [row for row in rows if row["training"] == kind]
+        mean, error = mean_and_error([row["frechet"] for row in own])
+        minutes, _ = mean_and_error([row["minutes"] for row in own])
+        row = {"training": kind, "seeds": len(own), "frechet": mean, "± error": error}
+        found.append({**row, "minutes": minutes})
     return found
 
 
@@ -105,11 +76,11 @@ def main(argv=None):
     parser.add_argument("--path", default=common.RESULTS, help="folder of the result file")
     args = parser.parse_args(argv)
     os.makedirs(args.folder, exist_ok=True)
-    (rows, _), _ = kd.datasets.load_digits()
+    data = Digits(args)
 
     def run(kind, seed):
-        student, facts = distil(kind, seed, args, rows)
-        return {"training": kind, "seed": seed, **facts, "frechet": score(student, CALLS, seed, args)}
+        student, facts = distil(kind, seed, args, data.rows)
+        return {"training": kind, "seed": seed, **facts, **data.score(student, seed)}
 
     policy = keras.config.dtype_policy()
     found = []
@@ -117,7 +88,7 @@ def main(argv=None):
         for seed in range(args.seeds):
             for kind in args.kinds:
                 path = os.path.join(args.folder, f"{kind}, {args.rounds} rounds, seed {seed}.json")
-                found.append(read_or_make(path, lambda: run(kind, seed)))  # noqa: B023
+                found.append(common.read_or_make(path, lambda: run(kind, seed)))  # noqa: B023
                 print(found[-1], flush=True)
     finally:
         keras.config.set_dtype_policy(policy)

@@ -8,14 +8,13 @@ of its own: its peak resident memory, less that of the smallest number, over the
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 
 import keras
 
 import keras_dmmd as kd
-from benchmarks.common import print_table, write_json
+from benchmarks.common import peak_bytes, print_table, write_json
 
 MIB = 2.0**20
 SIZE = {"hidden_dim": 64, "num_layers": 2, "num_heads": 2}
@@ -28,7 +27,7 @@ def peak(n, args):
     model = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(args.words), length=args.length)
     drawn = model.generate(n, steps=args.steps, seed=0, verbose=0)
     assert drawn.shape == (n, args.length)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
+    return peak_bytes() / MIB
 
 
 def main(argv=None):

@@ -66,17 +66,10 @@ def measure(distribution, hidden, layers, rows, seed):
         distiller = parts.build_distiller(hidden=hidden, layers=layers, seed=seed)
         x = parts.batch(rows, seed)
         x = jax.device_put(x, distribution.get_data_layout(x.shape).backend_layout)
-        groups = (
-            distiller.trainable_variables,
-            distiller.non_trainable_variables,
-            distiller.optimizer.variables,
-            distiller.metrics_variables,
-        )
-        state = tuple([v.value for v in group] for group in groups)
-        shardings = tuple([v.value.sharding for v in group] for group in groups)
-        step = jax.jit(distiller.train_step, donate_argnums=0, out_shardings=(None, shardings))
-        program = step.lower(state, (x,)).compile()
-    held = sum(v.addressable_shards[0].data.nbytes for group in state for v in group)
+        state = [v.value for group in parts.groups_of(distiller) for v in group]
+        shardings = tuple([v.value.sharding for v in group] for group in parts.groups_of(distiller))
+        program = parts.lower_train(distiller, x, out_shardings=(None, shardings)).compile()
+    held = sum(v.addressable_shards[0].data.nbytes for v in state)
     by_kind = {kind: size / MIB for kind, size in sent(program.as_text()).items() if size}
     return {
         "state": held / MIB,

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 import keras_dmmd as kd
+from benchmarks import parts
 from benchmarks.common import compare, print_table, write_json
 from keras_dmmd import backend
 
@@ -56,21 +57,6 @@ def on_host(function):
 VARIANTS = {"tiles, remat": ("auto", True), "tiles": ("auto", False), "whole": (False, False)}
 
 
-def planned(model, x):
-    """Bytes of temporaries of a compiled update, by XLA."""
-    import jax
-
-    groups = (
-        model.trainable_variables,
-        model.non_trainable_variables,
-        model.optimizer.variables,
-        model.metrics_variables,
-    )
-    state = tuple([v.value for v in group] for group in groups)
-    step = jax.jit(model.train_step, donate_argnums=0).lower(state, (x,))
-    return step.compile().memory_analysis().temp_size_in_bytes
-
-
 def plans(args, ids):
     """Temporaries of each update in tables of logits, by `VARIANTS`."""
     found = []
@@ -78,7 +64,7 @@ def plans(args, ids):
         tiles, remat = VARIANTS[variant]
         size = args.size | {"remat": remat}
         for name, model in models(args.words, args.plans, tiles, size).items():
-            size = planned(model, ids(args.plans))
+            size = parts.temporaries(parts.lower_train(model, ids(args.plans)))
             tables = size / (4.0 * args.rows * args.plans * args.words)
             found.append({"update": name, "variant": variant, "MiB": size / 2**20, "tables": tables})
             print(found[-1], flush=True)

@@ -36,6 +36,14 @@ _rows = contextvars.ContextVar("rows", default=None)
 
 
 @contextlib.contextmanager
+def _within(rows):
+    token = _rows.set(rows)
+    try:
+        yield
+    finally:
+        _rows.reset(token)
+
+
 def batch_rows(n):
     """A context in which draws are of a batch: `(n, ...)`, each row by a key of its own.
 
@@ -43,24 +51,20 @@ def batch_rows(n):
     function of the seed and of its place in the whole batch, on whatever replica it is.
     """
     if _rows.get() is not None:  # of a step, which knows already
-        yield
-        return
-    token = _rows.set(Rows(*_at(backend.share(n), n)))
-    try:
-        yield
-    finally:
-        _rows.reset(token)
+        return contextlib.nullcontext()
+    first, total = backend.share(n)
+    return _within(Rows(first, n, total))
 
 
-@contextlib.contextmanager
 def part_of_rows(first, n):
     """Within `batch_rows`, a context for n of its rows, from the `first`."""
     rows = _rows.get()
-    token = _rows.set(Rows(rows.first + first, n, rows.total, is_part=True))
-    try:
-        yield
-    finally:
-        _rows.reset(token)
+    return _within(Rows(rows.first + first, n, rows.total, is_part=True))
+
+
+def for_all_rows():
+    """A context in which draws have any shape, and all replicas draw the same."""
+    return _within(None)
 
 
 def is_part_of_rows():
@@ -68,24 +72,9 @@ def is_part_of_rows():
     return _rows.get() is not None and _rows.get().is_part
 
 
-def _at(share, n):
-    first, total = share
-    return first, n, total
-
-
 def rows_of(n):
     """The `Rows` of n examples: of the batch that a step is at, else all that there are."""
     return _rows.get() or Rows(0, n, n)
-
-
-@contextlib.contextmanager
-def for_all_rows():
-    """A context in which draws have any shape, and all replicas draw the same."""
-    token = _rows.set(None)
-    try:
-        yield
-    finally:
-        _rows.reset(token)
 
 
 def _by_row(key, shape):

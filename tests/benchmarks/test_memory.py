@@ -10,13 +10,12 @@ from keras_dmmd import backend, random
 def test_the_updates_of_a_step_take_turns_in_memory():
     """A step plans about what its larger update does, not both: 1.1 times in `benchmarks/memory.py`,
     against 2.1 side by side."""
-    import memory
     import parts
 
     distiller, x = parts.build_distiller(hidden=64, layers=2), parts.batch(64)
-    step = memory.temporaries(memory.lower_train(distiller, x))
+    step = parts.temporaries(parts.lower_train(distiller, x))
     update = parts.updates(distiller)["student forward, backward, Adam"]
-    alone = memory.temporaries(memory.lower_train(update, x))
+    alone = parts.temporaries(parts.lower_train(update, x))
     assert 0.8 * alone < step < 1.5 * alone
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from benchmarks.vocabulary import planned
+from benchmarks import parts
 from keras_dmmd.training.micro_batches import number_of_parts
 from tests.builders import QUICKLY, distiller, numpy, randomise, small_model, tokens
 
@@ -80,10 +80,10 @@ def test_it_is_kept_and_checked(tmp_path):
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="asks XLA what it plans")
 def test_parts_take_less_memory():
-    def bytes_of(parts):
+    def bytes_of(n):
         model = small_model(hidden_dim=64)
-        model.compile(micro_batches=parts)
+        model.compile(micro_batches=n)
         model.optimizer.build(model.trainable_variables)
-        return planned(model, tokens(256))
+        return parts.temporaries(parts.lower_train(model, tokens(256)))
 
     assert bytes_of(8) < bytes_of(1) / 3
