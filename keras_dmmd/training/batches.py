@@ -139,7 +139,8 @@ class ArrayBatches(Batches):
             elif self.shuffle == "batch":
                 rows = rows.start + rng.permutation(min(self.n - rows.start, self._batch_size))
             if i >= skipped:
-                rows = np.arange(self.n)[rows] if isinstance(rows, slice) else rows
+                if isinstance(rows, slice):
+                    rows = np.arange(*rows.indices(self.n))
                 self._rows = len(rows)
                 rows = part_of(rows)
                 batch = tree.map_structure(lambda a, rows=rows: a[rows], self.parts)
