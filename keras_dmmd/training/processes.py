@@ -24,14 +24,15 @@ def in_step(batches):
     Raises:
         ValueError: two processes were given the same rows, or one was given none at all.
     """
-    number, processes = backend.process()
+    _, processes = backend.process()
     if processes == 1:
         yield from batches
         return
     batches, last, checked = iter(batches), None, False
     while True:
         batch = next(batches, None)
-        digests = backend.gather_integers([-1 if batch is None else _digest(batch)])[:, 0]
+        found = -1 if batch is None else 0 if checked else _digest(batch)  # of the first alone
+        digests = backend.gather_integers([found])[:, 0]
         if (digests == -1).all():
             return
         if not checked:
