@@ -105,7 +105,10 @@ class Count(keras.metrics.Sum):
 
 
 class Guard(keras.callbacks.Callback):
-    """Stops training once `PATIENCE` updates in a row were left out; `check` then raises."""
+    """Stops training once `PATIENCE` updates in a row were left out; `check` then raises.
+
+    Training ends with the batch after them, or a few later where Keras tells of batches from threads.
+    """
 
     async_safe = True
 
@@ -121,6 +124,15 @@ class Guard(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         self.begun.append(batch)
+        self._stop()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._stop()
+
+    def _stop(self):
+        # Only in the thread that trains: on JAX, Keras answers by taking the state out of its loop.
+        if self.where is not None:
+            self.model.stop_training = True
 
     def on_train_batch_end(self, batch, logs=None):
         # Where Keras tells this from several threads, a batch may come before those that it follows;
@@ -137,7 +149,6 @@ class Guard(keras.callbacks.Callback):
         self.skipped = skipped
         if self.in_a_row >= PATIENCE and self.where is None:
             self.where = f"{self.in_a_row} updates up to epoch {self.epoch + 1}, batch {batch + 1}"
-            self.model.stop_training = True
 
     def check(self):
         """Raise a `FloatingPointError` where training was stopped."""
