@@ -1,6 +1,6 @@
 """What a block costs in block-autoregressive generation, by the number of blocks before it.
 
-    KERAS_BACKEND=jax python benchmarks/blocks.py
+    KERAS_BACKEND=jax python -m benchmarks.blocks
 
 `generate` with its cache, and the same sampler without one, which reads all that is written anew at
 every step. With the cache the time a block should not depend on the number of blocks; without it, it
@@ -10,11 +10,11 @@ grows with them.
 import argparse
 import statistics
 
-import common
 import numpy as np
 from keras import ops
 
 import keras_dmmd as kd
+from benchmarks import common
 from keras_dmmd import backend, random
 from keras_dmmd.conditions import NOTHING, Conditions
 

@@ -1,6 +1,6 @@
 """Exactness and cost of `keras_dmmd.random.categorical` beside the plain ways to draw.
 
-    KERAS_BACKEND=jax python benchmarks/categorical.py --draws 1e9
+    KERAS_BACKEND=jax python -m benchmarks.categorical --draws 1e9
 
 Three parts: how often events of probability 1e-8, 1e-7 and 1e-6 come; the entropy of what a masked
 sampler of 256 steps draws from a distribution that is known; the time of a draw. Needs scipy.
@@ -10,13 +10,13 @@ import argparse
 import functools
 import unittest.mock
 
-import common
 import keras
 import numpy as np
 from keras import ops
 from scipy import stats
 
 import keras_dmmd as kd
+from benchmarks import common
 from keras_dmmd import backend
 
 COMMON = (1e-3, 0.1, 0.2, 0.3)

@@ -1,6 +1,6 @@
 """What the gradient moment sees that likelihood does not, on the State of the Union.
 
-    python benchmarks/gradient_moment.py
+    python -m benchmarks.gradient_moment
 
 The reference is a small causal network over characters, of another architecture and seed than any
 generator here. Each row of the table is a set of texts against held-out speeches: bits per character,
@@ -11,11 +11,11 @@ it; a generator that truncates to a nucleus, lowest somewhere between the extrem
 
 import argparse
 
-import common
 import keras
 import numpy as np
 
 import keras_dmmd as kd
+from benchmarks import common
 
 COLUMNS = ["texts", "bits per character", "gradient moment", "uncentered"]
 TOP_P = [1.0, 0.98, 0.95, 0.9, 0.8, 0.6, 0.3]

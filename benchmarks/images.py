@@ -1,6 +1,6 @@
 """Teachers and students on images, at the sizes of the paper: Fréchet distance by sampling steps.
 
-    KERAS_BACKEND=jax python benchmarks/images.py --dataset fashion_mnist --process masked \\
+    KERAS_BACKEND=jax python -m benchmarks.images --dataset fashion_mnist --process masked \\
         --size small --folder runs/fashion_masked
 
 Trains the features, the teacher and one student for each number of steps, then measures samples against
@@ -13,11 +13,11 @@ import json
 import os
 import time
 
-import common
 import keras
 import numpy as np
 
 import keras_dmmd as kd
+from benchmarks import common
 from keras_dmmd import datasets
 
 PROCESSES = {"masked": kd.MaskedDiffusion, "uniform": kd.UniformDiffusion}

@@ -1,6 +1,6 @@
 """Peak memory of a D-MMD step beside that of its parts.
 
-    KERAS_BACKEND=jax python benchmarks/memory.py
+    KERAS_BACKEND=jax python -m benchmarks.memory
 
 JAX: what XLA plans for temporaries in the compiled step, in the same step written by hand and in each
 part. Torch and TensorFlow on a GPU: the allocator's peak. On CPU: the peak resident size of fresh
@@ -12,11 +12,10 @@ import argparse
 import subprocess
 import sys
 
-import common
 import keras
-import parts
 
 import keras_dmmd as kd
+from benchmarks import common, parts
 from keras_dmmd import backend, random
 
 MIB = 2.0**20
@@ -36,7 +35,7 @@ def lower_forward(model, x):
 
 def xla_plan(distiller, x):
     """MiB of temporaries, `{name: MiB}`; the step first."""
-    import pure_jax
+    from benchmarks import pure_jax
 
     lowered = {"step": parts.lower_train(distiller, x)}
     lowered |= {name: parts.lower_train(model, x) for name, model in parts.updates(distiller).items()}

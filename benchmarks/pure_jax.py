@@ -1,4 +1,4 @@
-"""The D-MMD step of masked diffusion written by hand in JAX, to measure `DMMDDistiller` against."""
+"""The D-MMD step of masked images, by hand in JAX, to measure `DMMDDistiller` against."""
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,8 @@ def make_step(distiller):
         s = FIRST_TIME + (1.0 - FIRST_TIME) * u
         t = jnp.minimum(s + jax.random.uniform(keys[1], (n,)) / k, 1.0)
         z_t = jnp.where(jax.random.uniform(keys[2], x.shape) < 1.0 - t[:, None], x, mask)
-        noise = student.sample_noise(n, length, keys[3])
-        log_probs = apply(student, weights, z_t, t, **({} if noise is None else {"noise": noise}))
+        noise = jax.random.randint(keys[3], x.shape, 0, student.noise.symbols)
+        log_probs = apply(student, weights, z_t, t, noise=noise)
         x = jnp.where(z_t == mask, jax.random.categorical(keys[4], log_probs), z_t)
         reveal = jax.random.uniform(keys[5], x.shape) >= (s / t)[:, None]
         return log_probs, x, jnp.where((z_t == mask) & reveal, x, z_t), s

@@ -23,9 +23,9 @@ PAGE = os.path.join(ROOT, "docs", "performance.md")
 BACKENDS = ("jax", "tensorflow", "torch")
 BEGIN, END = "<!-- figures: benchmarks/run_all.py -->", "<!-- end of figures -->"
 REMAT = ["--plans", "1024", "--length", "0", "--variants", "tiles, remat"]
-# Name of the result, its module or script, what it is told, and the backends that it is for.
+# Name of the result, its module, what it is told, and the backends that it is for.
 RUNS = [
-    ("speed", "benchmarks/speed.py", [], BACKENDS),
+    ("speed", "benchmarks.speed", ["--batch-size", "64", "--repeats", "11"], BACKENDS),
     (
         "vocabulary_256",
         "benchmarks.vocabulary",
@@ -322,8 +322,7 @@ def main(argv=None):
             own = ["--name", name] if module == NAMED else []
             print(f"== {name} on {backend}", flush=True)
             environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-            script = [module] if module.endswith(".py") else ["-m", module]
-            command = [sys.executable, *script, *told, *own]
+            command = [sys.executable, "-m", module, *told, *own]
             if subprocess.run(command, env=environment, cwd=ROOT).returncode:
                 failed.append(f"{name} on {backend}")
     lines = table()

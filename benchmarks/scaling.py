@@ -1,6 +1,6 @@
 """A D-MMD round on 1, 2, 4 and 8 devices: bytes per device, and bytes that devices send each other.
 
-    KERAS_BACKEND=jax python benchmarks/scaling.py
+    KERAS_BACKEND=jax python -m benchmarks.scaling
 
 The devices are virtual, parts of one CPU. What XLA plans and what it sends are what they would be on
 real ones of that number (on other hardware XLA may choose other operations for the same sums); time is
@@ -14,11 +14,10 @@ import re
 if __name__ == "__main__":  # before JAX starts
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 
-import common
 import keras
-import parts
 
 import keras_dmmd as kd
+from benchmarks import common, parts
 
 MIB = 2.0**20
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8}

@@ -1,6 +1,6 @@
 """A model of a D-MMD round on many accelerators: memory, bytes sent and time per device.
 
-    python benchmarks/scaling_model.py
+    python -m benchmarks.scaling_model
 
 Arithmetic, not a measurement: docs/scale.md says what it rests on and what it does not know.
 """

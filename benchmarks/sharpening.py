@@ -1,6 +1,6 @@
 """What a sharper teacher does to a student's text: temperature and top-p distillation, swept.
 
-    python benchmarks/sharpening.py --reference runs/smollm2 --folder runs/sharpening
+    python -m benchmarks.sharpening --reference runs/smollm2 --folder runs/sharpening
 
 For each setting the student that ships goes on from where it is, for some rounds, under a teacher at
 that temperature or nucleus; then its samples are judged: bits per character under a reference model,
@@ -15,10 +15,10 @@ import json
 import os
 import time
 
-import common
 import keras
 
 import keras_dmmd as kd
+from benchmarks import common
 
 SETTINGS = {
     "plain": {},

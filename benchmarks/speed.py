@@ -1,6 +1,6 @@
 """What the package costs over the bare work: sampling, a D-MMD step, importing.
 
-    KERAS_BACKEND=jax python benchmarks/speed.py
+    KERAS_BACKEND=jax python -m benchmarks.speed
 
 Every figure is a ratio of two things timed in turns within one run: `generate` over bare forward
 passes of its network; one D-MMD step over the sum of its parts, each compiled alone; on JAX, one D-MMD
@@ -12,9 +12,9 @@ import statistics
 import subprocess
 import sys
 
-import common
 import keras
-import parts
+
+from benchmarks import common, parts
 
 PARTS = ["import", "generate", "step", "by hand"]
 COLUMNS = ["what", "ours_ms", "other_ms", "ratio", "ratio_min", "ratio_max"]
@@ -61,7 +61,7 @@ def train_step(distiller, x, repeats):
 
 def by_hand(distiller, x, repeats):
     """One step over the same step in pure JAX; also their losses, which must agree."""
-    import pure_jax
+    from benchmarks import pure_jax
 
     function, state = pure_jax.make_step(distiller)
 

@@ -1,6 +1,6 @@
 """Whole distillations that can be checked exactly: total variation of the student to the data.
 
-    python benchmarks/toy.py --process masked --steps 4 --seeds 5
+    python -m benchmarks.toy --process masked --steps 4 --seeds 5
 
 A small random distribution, its exact denoiser as the teacher, multilayer perceptrons as student and
 critic, both from the weights of a denoiser learned on samples. Prints the total variation of the
@@ -9,14 +9,10 @@ teacher and of the student at `steps` network calls, over seeds (each with a dis
 
 import argparse
 import json
-import os
-import sys
 import time
 
 import keras
 import numpy as np
-
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import keras_dmmd as kd
 from tests.oracles import toy

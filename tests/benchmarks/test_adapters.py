@@ -6,6 +6,8 @@ import pathlib
 import keras
 import pytest
 
+from benchmarks import adapters
+
 SMALL = {
     "vocabulary_size": 50,
     "num_layers": 1,
@@ -18,8 +20,6 @@ SMALL = {
 
 def test_bytes_of_a_small_backbone():
     pytest.importorskip("keras_hub")
-    import adapters
-
     shared, integers, everything = (
         adapters.measure_bytes(SMALL, rank, int8)
         for rank, int8 in ((2, False), (2, True), (None, False))
@@ -42,8 +42,6 @@ def test_bytes_of_a_small_backbone():
 @pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiles for a minute")
 def test_a_short_run_of_quality_and_its_resumption(tmp_path, monkeypatch):
-    import adapters
-
     arguments = ["--quality", "digits", "--rounds", "2", "--batch-size", "2", "--samples", "64"]
     arguments += ["--seeds", "1", "--rank", "2", "--folder", str(tmp_path / "runs")]
     arguments += ["--results", str(tmp_path)]

@@ -5,10 +5,10 @@ import pathlib
 
 import numpy as np
 
+from benchmarks import blocks
+
 
 def test_tiny_run(tmp_path):
-    import blocks
-
     arguments = "--block-size 2 --blocks 1 3 4 --compared 3 --steps 2 --hidden 32 --layers 1"
     arguments += " --batch-size 2 --repeats 1"
     path = blocks.main([*arguments.split(), "--folder", str(tmp_path)])
@@ -19,7 +19,6 @@ def test_tiny_run(tmp_path):
 
 
 def test_without_the_cache_the_text_has_the_same_shape_and_tokens():
-    import blocks
     from keras import ops
 
     model = blocks.build(size=2, hidden=32, layers=1)

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import pytest
 
+from benchmarks import gradient_moment
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiles for a minute"),
@@ -15,8 +17,6 @@ WORDS = "the union of states is strong and its people free we ask congress for p
 
 
 def test_table(tmp_path):
-    import gradient_moment
-
     speeches = tmp_path / "speeches"
     speeches.mkdir()
     rng = np.random.default_rng(0)

@@ -21,7 +21,7 @@ STAGES = [
 @pytest.fixture
 def images():
     pytest.importorskip("sklearn")
-    return importlib.import_module("images")
+    return importlib.import_module("benchmarks.images")
 
 
 @pytest.mark.long_compilation

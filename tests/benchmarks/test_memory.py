@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from benchmarks import parts
 from keras_dmmd import backend, random
 
 
@@ -10,8 +11,6 @@ from keras_dmmd import backend, random
 def test_the_updates_of_a_step_take_turns_in_memory():
     """A step plans about what its larger update does, not both: 1.1 times in `benchmarks/memory.py`,
     against 2.1 side by side."""
-    import parts
-
     distiller, x = parts.build_distiller(hidden=64, layers=2), parts.batch(64)
     step = parts.temporaries(parts.lower_train(distiller, x))
     update = parts.updates(distiller)["student forward, backward, Adam"]

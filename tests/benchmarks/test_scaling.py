@@ -1,6 +1,8 @@
 import keras
 import pytest
 
+from benchmarks import scaling, scaling_model
+
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="reads XLA's program")
 
 PROGRAM = """
@@ -13,8 +15,6 @@ PROGRAM = """
 
 
 def test_bytes_that_a_program_sends():
-    import scaling
-
     found = scaling.sent(PROGRAM)
     assert found["all-reduce"] == 16 * 8 * 4 + 4 * 4 + 2 * 3 * 2
     assert found["all-gather"] == 40 and found["all-to-all"] == 4
@@ -23,16 +23,16 @@ def test_bytes_that_a_program_sends():
 
 def test_a_model_of_a_round():
     """One device by hand: 8 blocks of 4 features, no condition, 2 words."""
-    import scaling_model as scaling
-
-    network = scaling.Network("small", 8, 4, condition=0, words=2)
+    network = scaling_model.Network("small", 8, 4, condition=0, words=2)
     assert network.weights == 8 * 12 * 16 + 16
-    machine = scaling.Accelerator("a", peak=1e6, memory=1e9, near=100.0, far=10.0, near_devices=2)
-    one = scaling.estimate(network, machine, 1, tokens=10, length=0, utilisation=0.5, remade=False)
+    machine = scaling_model.Accelerator("a", peak=1e6, memory=1e9, near=100.0, far=10.0, near_devices=2)
+    one = scaling_model.estimate(
+        network, machine, 1, tokens=10, length=0, utilisation=0.5, remade=False
+    )
     assert one["state_gb"] == pytest.approx(4 * 1552 * 10 / 1e9)
     assert one["compute_s"] == pytest.approx(9 * 2 * (8 * 192 + 8) * 10 / 0.5e6)
     assert one["sent_gb"] == one["sending_s"] == 0
-    four = scaling.estimate(network, machine, 4, tokens=10, length=0, remade=False)
+    four = scaling_model.estimate(network, machine, 4, tokens=10, length=0, remade=False)
     assert four["state_gb"] == pytest.approx(one["state_gb"] / 4)
     assert four["sent_gb"] == pytest.approx(1552 * (2 * 7 + 4 * 2) * 0.75 / 1e9)
     assert four["sending_s"] == pytest.approx(1e9 * four["sent_gb"] / 10.0)

@@ -6,6 +6,8 @@ import pathlib
 import keras
 import pytest
 
+from benchmarks import sharpening
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiles twice for a minute"),
@@ -13,8 +15,6 @@ pytestmark = [
 
 
 def test_sweep(tmp_path, monkeypatch):
-    import sharpening
-
     speeches = tmp_path / "speeches"
     speeches.mkdir()
     for i in range(233):
