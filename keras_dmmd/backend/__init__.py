@@ -29,6 +29,7 @@ defines all of them:
 | `process()` | the number of this process among those that run programs of their own |
 | `gather_integers(values)` | those of all processes, numpy `(processes, n)` |
 | `gather_objects(value)` | a list of every process's value |
+| `gathered(value)` | a context with a list of every process's value, at its end; errors are all's |
 | `gather_rows(tree)` | tensors with the rows of all processes |
 | `from_first(fn)` | what `fn()` returned, or raised, on the first process |
 | `summed(variables)` | context in which they have their sums over processes |

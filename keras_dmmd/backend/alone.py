@@ -18,6 +18,13 @@ def gather_objects(value):
     return [value]
 
 
+@contextlib.contextmanager
+def gathered(value):
+    found = []
+    yield found
+    found.append(value)
+
+
 def gather_rows(tree):
     return tree
 

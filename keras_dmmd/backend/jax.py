@@ -15,6 +15,7 @@ from keras_dmmd.backend.alone import (
     from_first,
     gather_integers,
     gather_objects,
+    gathered,
     keras_loss,
     process,
     scope_of,
@@ -32,6 +33,7 @@ from keras_dmmd.backend.jax_devices import (
     split_rows,
     to_numpy,
 )
+from keras_dmmd.backend.jax_loops import keeper, pass_over, return_state, unshare
 from keras_dmmd.backend.xla import exponential, keep_unfused, made_later, wait_for
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "gather_integers",
     "gather_objects",
     "gather_rows",
+    "gathered",
     "hide_devices",
     "is_key",
     "is_out_of_memory",
@@ -273,49 +276,8 @@ class StatefulTrainStep(TakesAnyBatch):
         return logs, tuple([scope.get_current_value(v) for v in group] for group in groups)
 
 
-def unshare(variables):
-    """Give each variable a buffer of its own: `fit` donates them, and one cannot be donated twice.
-
-    Keras's `assign` from another variable, as when an EMA overwrites the weights, shares the buffer.
-    """
-    seen = set()
-    for variable in variables:
-        if variable._value is None:  # `fit` failed within a step, and its donated state is gone
-            continue
-        if id(variable.value) in seen:
-            variable.assign(jnp.copy(variable.value))
-        seen.add(id(variable.value))
-
-
 def retrack(layers):
     del layers  # nothing but they themselves holds their variables
-
-
-def keeper(variables):
-    before = [(v, v._value) for v in variables if v._value is not None]
-
-    def keep(model):
-        # Keras lends the state to its loop, and only a loop that ends well gives it back.
-        if getattr(model, "_jax_state", None):
-            model.jax_state_sync()
-        model._jax_state = None
-        for variable, value in before:
-            if variable._value is None and not value.is_deleted():
-                variable._value = value
-
-    return keep
-
-
-def pass_over(steps, state, iterator):
-    """What a train function returns that has taken its batches and not trained on them."""
-    for _ in range(steps):
-        next(iterator)
-    return {}, state
-
-
-def return_state(model):
-    # Keras lends the state to its loop, and takes it from the variables again where a callback asked.
-    model.jax_state_sync()
 
 
 def compile_inference(fn, variables, jit_compile):

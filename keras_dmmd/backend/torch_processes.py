@@ -5,6 +5,7 @@ anything.
 """
 
 import contextlib
+import pickle
 
 import torch
 import torch.distributed as dist
@@ -58,6 +59,32 @@ def gather_objects(value):
     with _meeting():
         dist.all_gather_object(found, value)
     return found
+
+
+@contextlib.contextmanager
+def gathered(value):
+    found = []
+    try:
+        yield found
+    except Exception as error:
+        if not _alone():
+            gather_objects(
+                error if _is_sent(error) else RuntimeError(f"{type(error).__name__}: {error}")
+            )
+        raise
+    found += gather_objects(value)
+    for number, other in enumerate(found):
+        if isinstance(other, Exception):
+            raise RuntimeError(f"Process {number} of {len(found)} ended with an error.") from other
+
+
+def _is_sent(error):
+    """Whether an error can go to other processes."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True
 
 
 def from_first(function):

@@ -59,7 +59,7 @@ class Sampler:
         sizes = BatchSizes(n, request.batch_size, most, self.compiled, devices)
         calls = request.calls * sum(request.blocks.values()) * -(-(end - done) // sizes.most)
         parts, key = [], random.as_key(seed)
-        with Progress(verbose, calls) as progress:
+        with backend.gathered(parts) as found, Progress(verbose, calls) as progress:
             while done < end:
                 size = sizes.of(end - done)
                 rows, num_real = np.minimum(done + np.arange(size), n - 1), min(size, end - done)
@@ -72,7 +72,7 @@ class Sampler:
                     sizes.halve()
                     continue
                 done += num_real
-        return _joined(sum(backend.gather_objects(parts), []), request)
+        return _joined(sum(found, []), request)
 
     def step(self, request):
         """The compiled step of a request's stepper."""

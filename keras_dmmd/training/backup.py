@@ -10,7 +10,13 @@ from keras import ops
 
 from keras_dmmd import backend, checks
 from keras_dmmd.locks import Lock
-from keras_dmmd.training.remembering import global_streams, pack, set_global_streams, unpack
+from keras_dmmd.training.remembering import (
+    global_streams,
+    own_streams,
+    pack,
+    set_global_streams,
+    unpack,
+)
 
 NAME = re.compile(r"epoch_(\d+)_step_(\d+)\.weights\.h5")
 KEPT = 2  # files in a folder: should the last one be damaged, there is one before it
@@ -107,8 +113,8 @@ class BackupAndResume(keras.callbacks.Callback):
             self.streams = global_streams()
             return
         facts, arrays = self.resumed
-        set_global_streams(facts["streams"])
-        self.streams = facts["streams"]
+        self.streams = own_streams(facts["streams"])
+        set_global_streams(self.streams)
         if not facts["step"]:
             self._remember()
             return
@@ -182,6 +188,7 @@ class BackupAndResume(keras.callbacks.Callback):
 
     def _save(self):
         self.since_saved = 0
+        streams = backend.gather_objects(self.streams)  # each process has its own
         if self.lock is None:
             return
         arrays = {}
@@ -195,7 +202,7 @@ class BackupAndResume(keras.callbacks.Callback):
             "stopped": bool(self.model.stop_training),
             "position": self._position(),
             "seed": list(self.batches.seed),
-            "streams": self.streams,
+            "streams": streams,
             "finished": self.finished,
             "callbacks": {k: pack(vars(c), k, arrays) for k, c in _named(self.others).items()},
         }

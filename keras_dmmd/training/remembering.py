@@ -5,6 +5,8 @@ import sys
 
 import numpy as np
 
+from keras_dmmd import backend
+
 
 def _is_plain(value):
     if isinstance(value, (list, tuple)):
@@ -63,6 +65,14 @@ def global_streams():
         "numpy": [kind, keys.tolist(), *rest],
         "torch": None if torch is None else torch.get_rng_state().tolist(),
     }
+
+
+def own_streams(streams):
+    """Of every process's streams those of this one; of one that was not there, those that it has."""
+    if isinstance(streams, dict):  # files of before: those of the first process
+        streams = [streams]
+    number, _ = backend.process()
+    return streams[number] if number < len(streams) else global_streams()
 
 
 def set_global_streams(streams):

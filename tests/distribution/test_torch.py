@@ -1,5 +1,6 @@
 """Groups of Torch processes: two are one with the same batch."""
 
+import contextlib
 import functools
 import os
 
@@ -87,6 +88,71 @@ def test_processes_may_cut_batches_into_other_parts(folder):
     one, *two = on_one_and_two(in_parts, folder)
     for found in two:
         assert_same(one, found)
+
+
+class Breaking(kd.samplers.Stepper):
+    """Has no sample of what one process draws."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def step(self, process, prediction, z_t, s, t, state, keys):
+        if backend.process()[0] == self.number:
+            raise ArithmeticError("mine")
+        return kd.samplers.Step(prediction.draw(keys[0]), state, None)
+
+
+def broken(number):
+    with pytest.raises(Exception) as caught:
+        tiny_model().generate(4, steps=1, sampler=Breaking(1))
+    return str(caught.value)
+
+
+def test_an_error_of_one_process_is_one_of_all(folder):
+    first, second = run(broken, folder)
+    assert first == "Process 1 of 2 ended with an error." and second == "mine"
+
+
+class Drawing(keras.callbacks.Callback):
+    """Draws from numpy's global stream once an epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.drawn = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.drawn.append(np.random.rand())
+
+
+class Interrupt(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+
+def drawn(number, folder):
+    """What each process draws in a third epoch, at once and interrupted."""
+
+    def fit(*callbacks):
+        model = tiny_model()
+        model.compile("sgd")
+        model.fit(tokens(8), epochs=3, verbose=0, callbacks=list(callbacks))
+
+    np.random.seed(number)
+    whole, resumed = Drawing(), Drawing()
+    fit(whole)
+    np.random.seed(number)
+    with contextlib.suppress(KeyboardInterrupt):
+        fit(Drawing(), kd.callbacks.BackupAndResume(folder), Interrupt())
+    np.random.seed(17)
+    fit(resumed, kd.callbacks.BackupAndResume(folder))
+    return whole.drawn[-1], resumed.drawn[-1]
+
+
+def test_each_process_goes_on_with_its_own_global_streams(folder):
+    found = run(functools.partial(drawn, folder=os.path.join(folder, "run")), folder)
+    assert all(whole == resumed for whole, resumed in found)
+    assert found[0] != found[1]
 
 
 def scored(number, folder):
