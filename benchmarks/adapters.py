@@ -25,17 +25,9 @@ import numpy as np
 
 import keras_dmmd as kd
 from benchmarks import common
+from benchmarks.versions import MINI_LM
 
 MIB = 2.0**20
-# sentence-transformers/all-MiniLM-L6-v2
-MINI_LM = {
-    "vocabulary_size": 30522,
-    "num_layers": 6,
-    "num_heads": 12,
-    "hidden_dim": 384,
-    "intermediate_dim": 1536,
-    "max_sequence_length": 512,
-}
 TEACHERS = {"digits": "digits_masked_teacher", "sotu": "sotu_chars_teacher"}
 CALLS = 8
 BYTES = ["training", "teacher MiB", "weights MiB", "optimizer MiB", "over the teacher alone"]

@@ -12,8 +12,9 @@ import keras
 import numpy as np
 
 import keras_dmmd as kd
-from benchmarks.adapters import MINI_LM, teacher_of
+from benchmarks.adapters import teacher_of
 from benchmarks.common import compare, print_table, write_json
+from benchmarks.versions import MINI_LM
 from benchmarks.vocabulary import on_host
 
 WAYS = {

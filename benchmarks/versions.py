@@ -22,6 +22,15 @@ import numpy as np
 from benchmarks.common import print_table, write_json
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# sentence-transformers/all-MiniLM-L6-v2
+MINI_LM = {
+    "vocabulary_size": 30522,
+    "num_layers": 6,
+    "num_heads": 12,
+    "hidden_dim": 384,
+    "intermediate_dim": 1536,
+    "max_sequence_length": 512,
+}
 JOBS = {
     "tiny": ("generate, 8 calls", "generate, 32 calls", "distillation, 4 rounds"),
     "minilm": ("distillation, 1 round",),
@@ -45,7 +54,6 @@ def tiny(kd, rows):
 def minilm(kd, rows):
     import keras_hub
 
-    from benchmarks.adapters import MINI_LM
     from keras_dmmd.models.hub import HubDenoiser
 
     denoiser = HubDenoiser(keras_hub.models.BertBackbone(**MINI_LM), mask_token_id=103)

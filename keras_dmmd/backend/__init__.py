@@ -35,6 +35,7 @@ defines all of them:
 | `summed(variables)` | context in which they have their sums over processes |
 | `begin_together(model, streams)` | the same weights for all; other numbers from Keras's streams |
 | `scope_of(model)` | context in which its optimizer's variables are made |
+| `check_copies(model, copies)` | an error where replicas would divide a row's copies |
 | `check_source(source)`, `begin_pass(source, number)` | of a loader that splits its data |
 | `map_tiles(fn, tensors, n)` | `fn` of slice after slice, the first n, made again for gradients |
 | `sum_parts(fn, tensors, n)` | the sum of the nests of floats `fn(i, *parts)` of n parts of tensors |

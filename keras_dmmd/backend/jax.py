@@ -11,6 +11,7 @@ from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras_dmmd.backend.alone import (
     begin_pass,
     begin_together,
+    check_copies,
     check_source,
     from_first,
     gather_integers,
@@ -43,6 +44,7 @@ __all__ = [
     "apply_gradients",
     "begin_pass",
     "begin_together",
+    "check_copies",
     "check_source",
     "compile_inference",
     "data_part",

@@ -26,6 +26,7 @@ from keras_dmmd.backend.tensorflow_loops import map_tiles, remat, sum_parts
 from keras_dmmd.backend.tensorflow_replicas import (
     apply_in_replica,
     begin_together,
+    check_copies,
     keras_loss,
     scope_of,
     share,
@@ -40,6 +41,7 @@ __all__ = [
     "apply_gradients",
     "begin_pass",
     "begin_together",
+    "check_copies",
     "check_source",
     "compile_inference",
     "data_part",

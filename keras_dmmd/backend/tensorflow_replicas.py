@@ -69,6 +69,15 @@ def scope_of(model):
     return model.distribute_strategy.scope()
 
 
+def check_copies(model, copies):
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    if copies > 1 and replicas > 1:
+        raise ValueError(
+            f"`corruptions={copies}` under a strategy of {replicas} replicas, which share out rows "
+            "without regard to their copies: evaluate a `model.copy()` made outside of its scope."
+        )
+
+
 def begin_together(model, streams):
     strategy = model.distribute_strategy
     if strategy.num_replicas_in_sync == 1:

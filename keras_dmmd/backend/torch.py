@@ -8,7 +8,15 @@ import torch.utils.checkpoint
 from keras.src.backend.torch.core import get_device
 
 from keras_dmmd.backend import splitmix
-from keras_dmmd.backend.alone import hide_devices, parts, scope_of, show_devices, split_rows, to_numpy
+from keras_dmmd.backend.alone import (
+    check_copies,
+    hide_devices,
+    parts,
+    scope_of,
+    show_devices,
+    split_rows,
+    to_numpy,
+)
 from keras_dmmd.backend.torch_processes import (
     begin_pass,
     begin_together,
@@ -33,6 +41,7 @@ __all__ = [
     "apply_gradients",
     "begin_pass",
     "begin_together",
+    "check_copies",
     "check_source",
     "compile_inference",
     "data_part",

@@ -66,8 +66,13 @@ class Evaluation:
         Args:
             corruptions: of each row, spread over time: an average over more of them is closer.
             *args, **kwargs: as of `keras.Model.evaluate`; `y` is labels.
+
+        Raises:
+            ValueError: several corruptions under a strategy of TensorFlow's, whose replicas would not
+                have all of a row's.
         """
         self.corruptions = checks.count("corruptions", corruptions)
+        backend.check_copies(self, corruptions)
         if self._traced_corruptions != corruptions:
             self.test_function, self._traced_corruptions = None, corruptions
         try:

@@ -20,7 +20,7 @@ def sum_over_parts(function, batch, least):
     leaves = keras.tree.flatten(batch)
     tensors = [x for x in leaves if x is not None]
     rows = ops.shape(tensors[0])[0]
-    number = number_of_parts(rows, least)
+    number = number_of_parts(rows, least, backend.parts())
     size = rows // number
 
     def of_part(i, *part):
@@ -34,10 +34,14 @@ def sum_over_parts(function, batch, least):
     return backend.sum_parts(of_part, parts, number)
 
 
-def number_of_parts(rows, least):
-    """The least number that divides the rows and is no less than `least`, or else all rows."""
+def number_of_parts(rows, least, devices=1):
+    """The least number that divides the rows and is no less than `least`, or else all rows.
+
+    Of parts that devices divide: one row for each is the least that they can be cut to.
+    """
     if isinstance(rows, int):
-        return next((n for n in range(least, rows) if rows % n == 0), max(rows, 1))
+        cuts = rows if rows % devices else rows // devices
+        return next((n for n in range(least, cuts) if cuts % n == 0), max(cuts, 1))
     numbers = ops.arange(1, rows + 1)
     fits = ops.logical_and(ops.mod(rows, numbers) == 0, numbers >= least)
     return ops.min(ops.where(fits, numbers, rows), initial=ops.maximum(rows, 1))

@@ -23,7 +23,8 @@ def seal(path, facts=None, arrays=None):
     """
     with h5py.File(path, "r+") as file:
         group = file.create_group(GROUP)
-        group.attrs["facts"] = np.void(json.dumps(facts or {}).encode())
+        # A data set: attributes of HDF5 end at 64 KiB, which the logs of some hundred epochs fill.
+        group.create_dataset("facts", data=np.frombuffer(json.dumps(facts or {}).encode(), "uint8"))
         for name, array in (arrays or {}).items():
             group.create_dataset(f"arrays/{name}", data=array)
         group.attrs["digest"] = np.void(_digest(file))
@@ -43,7 +44,8 @@ def open_seal(path):
             if bytes(group.attrs["digest"]) != _digest(file):
                 raise OSError("its contents do not agree with their digest")
             arrays = {name: data[()] for name, data in group.get("arrays", {}).items()}
-            return json.loads(bytes(group.attrs["facts"])), arrays
+            facts = group["facts"][()].tobytes() if "facts" in group else _facts_before(group)
+            return json.loads(facts), arrays
     except DAMAGE as error:
         raise OSError(f"The file {str(path)!r} is truncated or damaged. Cause: {error}") from error
 
@@ -59,5 +61,10 @@ def _digest(file):
             digest.update(np.ascontiguousarray(item[()]).tobytes())
 
     file.visititems(add)
-    digest.update(bytes(file[GROUP].attrs["facts"]))
+    digest.update(_facts_before(file[GROUP]))
     return digest.digest()
+
+
+def _facts_before(group):
+    """The facts of files that have them in an attribute; nothing of others."""
+    return bytes(group.attrs["facts"]) if "facts" in group.attrs else b""

@@ -67,6 +67,14 @@ def test_a_teacher():
     assert_same(*on_one_and_two(run))
 
 
+def test_copies_of_a_row_are_not_divided():
+    with scope(2):
+        model = tiny_model()
+        model.compile("sgd")
+        with pytest.raises(ValueError, match="`corruptions=2` under a strategy of 2 replicas"):
+            model.evaluate(tokens(4), corruptions=2, verbose=0)
+
+
 def test_micro_batches():
     """A replica without rows has one part, of none; nothing waits for others within a part."""
     x = tokens(9)

@@ -69,6 +69,13 @@ def test_the_number_of_parts():
         assert int(number_of_parts(keras.ops.convert_to_tensor(rows), 4)) == number_of_parts(rows, 4)
 
 
+@pytest.mark.parametrize("least, number", [(2, 2), (3, 4), (8, 4)])
+def test_parts_have_rows_for_every_device(least, number):
+    """Of 32 rows on 8 devices, which are cut into four parts at the most."""
+    assert number_of_parts(32, least, devices=8) == number
+    assert number_of_parts(7, 3, devices=8) == 7  # which no device divides
+
+
 def test_it_is_kept_and_checked(tmp_path):
     for model in (small_model(), distiller()):
         model.compile(micro_batches=4)

@@ -12,7 +12,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd.training import batches, checkpointing, sealed
-from tests.builders import ON_TORCH, small_model
+from tests.builders import ON_TORCH, small_model, tiny_model
 from tests.oracles import toy
 
 EPOCHS = 4
@@ -445,3 +445,32 @@ def test_a_failed_save_leaves_the_last_good_file(tmp_path, monkeypatch):
 def test_missing_file():
     with pytest.raises(FileNotFoundError, match="no weights file"):
         teacher().load_weights("nowhere.weights.h5")
+
+
+def test_facts_may_be_long(tmp_path):
+    """As the logs of a thousand epochs are, which an attribute of HDF5 has no room for."""
+    path, facts = (
+        tmp_path / "model.weights.h5",
+        {"finished": [[i, {"loss": i / 3}] for i in range(9999)]},
+    )
+    model = tiny_model()
+    model.save_sealed(path, facts, {"a": np.arange(3)})
+    found, arrays = model.load_sealed(path)
+    assert found == facts and arrays["a"].tolist() == [0, 1, 2]
+
+
+def test_facts_of_files_of_before(tmp_path):
+    """Which have them in an attribute."""
+    path = tmp_path / "model.weights.h5"
+    model = tiny_model()
+    model.save_sealed(path)
+    with h5py.File(path, "r+") as file:
+        group = file[sealed.GROUP]
+        del group["facts"]
+        group.attrs["facts"] = np.void(b'{"epoch": 3}')
+        group.attrs["digest"] = np.void(sealed._digest(file))
+    assert model.load_sealed(path) == ({"epoch": 3}, {})
+    with h5py.File(path, "r+") as file:
+        file[sealed.GROUP].attrs["facts"] = np.void(b'{"epoch": 4}')
+    with pytest.raises(OSError, match="do not agree with their digest"):
+        model.load_sealed(path)
