@@ -7,7 +7,7 @@ BIN := .venv/bin
 BACKENDS := jax tensorflow torch
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help quickstart test lint notebooks bench clean
+.PHONY: help quickstart test lint notebooks bench wheels clean
 
 help:
 	@echo "make quickstart [BACKEND=jax|tensorflow|torch] [PROCESS=masked|uniform]"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint         ruff"
 	@echo "make notebooks    regenerate examples/*.ipynb from examples/*.py"
 	@echo "make bench        all benchmarks of speed and memory [BACKENDS='jax torch'], and docs/performance.md"
+	@echo "make wheels       the wheel on Python 3.11 to 3.13, with the newest and oldest backends stated"
 
 .venv/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
@@ -53,6 +54,9 @@ notebooks: .venv/test
 
 bench: .venv/test
 	$(BIN)/python -m benchmarks.run_all --backends $(BACKENDS)
+
+wheels: .venv/test
+	$(BIN)/python tests/wheels.py --versions newest oldest
 
 clean:
 	rm -rf .venv build dist runs *.egg-info

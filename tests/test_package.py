@@ -1,14 +1,13 @@
-import os
 import pathlib
 import re
 import subprocess
 import sys
-import venv
 
 import keras
 import pytest
 
 import keras_dmmd as kd
+from tests import wheels
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -59,31 +58,7 @@ def test_public_names_have_docstrings():
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="the quickest backend to install")
 def test_wheel_installs_alone_and_distils(tmp_path):
     """In an empty environment, on one backend, without the other two and without this checkout."""
-    build = [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    venv.create(tmp_path / "venv", with_pip=True)
-    python = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    install = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "-c",
-        ROOT / "constraints.txt",
-        f"{wheel}[jax]",
-    ]
-    subprocess.run(install, check=True)
-    code = """
-import importlib.util
-import keras_dmmd as kd
-teacher = kd.from_preset("digits_masked_teacher")
-distiller = kd.DMMDDistiller(teacher, steps=2)
-distiller.compile()
-distiller.fit(teacher.generate(16, steps=2, verbose=0), batch_size=8, verbose=0)
-images = distiller.student.generate(4, steps=2, verbose=0)
-print(images.shape, [importlib.util.find_spec(name) for name in ("tensorflow", "torch")], kd.__file__)
-"""
-    printed = " ".join(run(code, python, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""}))
-    assert printed.startswith(f"(4, 64) [None, None] {tmp_path}")
+    wheel = wheels.build(tmp_path)
+    pins = ["-c", ROOT / "constraints.txt"]
+    printed = wheels.try_wheel(wheel, sys.executable, "jax", tmp_path, pins)
+    assert printed.startswith(f"(4, 64) ['jax'] {tmp_path}")

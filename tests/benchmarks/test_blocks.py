@@ -6,8 +6,10 @@ import pathlib
 import numpy as np
 
 from benchmarks import blocks
+from tests.builders import ON_TORCH
 
 
+@ON_TORCH
 def test_tiny_run(tmp_path):
     arguments = "--block-size 2 --blocks 1 3 4 --compared 3 --steps 2 --hidden 32 --layers 1"
     arguments += " --batch-size 2 --repeats 1"

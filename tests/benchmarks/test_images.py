@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import pytest
 
+from tests.builders import ON_TORCH
+
 STAGES = [
     "features",
     "teacher",
@@ -24,7 +26,7 @@ def images():
     return importlib.import_module("benchmarks.images")
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_tiny_run_and_its_resumption(images, tmp_path):
     command = ["--tiny", "--folder", str(tmp_path)]
     first = images.main(command)

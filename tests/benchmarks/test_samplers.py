@@ -4,8 +4,10 @@ import keras
 import pytest
 
 from benchmarks import samplers
+from tests.builders import ON_TORCH
 
 
+@ON_TORCH
 @pytest.mark.slow
 def test_every_sampler_has_a_row(tmp_path, monkeypatch):
     if keras.backend.backend() != "torch":

@@ -29,12 +29,6 @@ def test_two_coins_in_one_step_need_a_random_input():
 
 
 @ON_JAX
-def test_two_coins_in_one_step_of_uniform_diffusion():
-    result = toy.distil("uniform", 1, 0, coins=True, updates=600, samples=5_000, learning_rate=2e-3)
-    assert result["student"] <= 0.1
-
-
-@ON_JAX
 @pytest.mark.parametrize(
     ("process", "steps", "bound"),
     [("masked", 2, 0.2), ("uniform", 1, 0.1)],
