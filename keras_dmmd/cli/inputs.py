@@ -9,6 +9,7 @@ import numpy as np
 from keras_dmmd import checks, datasets, presets
 from keras_dmmd.distillation import Distiller
 from keras_dmmd.optional import package
+from keras_dmmd.sampling import Gap
 from keras_dmmd.training import DiffusionModel
 from keras_dmmd.weight_files import check_declared, short
 
@@ -121,4 +122,4 @@ def prompts(parts, model, path):
     if model.tokenizer is None:
         raise ValueError(f"{path} has no tokenizer: it takes no --prompt.")
     # As ids, so that what comes back are ids.
-    return [[model.tokenizer.encode(part) if isinstance(part, str) else part for part in parts]]
+    return [[Gap(part) if isinstance(part, int) else model.tokenizer.encode(part) for part in parts]]

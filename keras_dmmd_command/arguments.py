@@ -1,11 +1,8 @@
-"""What the command line takes."""
+"""What the command line takes. Nothing is imported here that takes time: see `keras_dmmd_command`."""
 
 import argparse
 import codecs
 import re
-
-from keras_dmmd.cli import commands
-from keras_dmmd.sampling import Gap
 
 DESCRIPTION = "Look at models, write samples, distil, export and evaluate, from files and without code."
 EPILOG = """\
@@ -27,22 +24,30 @@ examples:
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help says what there is)\n")
+
+
 def parser():
+    """The parser of `keras-dmmd`; `run` of what it returns is `module:function`, a command."""
     raw = {"formatter_class": argparse.RawDescriptionHelpFormatter}
-    top = argparse.ArgumentParser("keras-dmmd", description=DESCRIPTION, epilog=EPILOG, **raw)
+    top = Parser("keras-dmmd", description=DESCRIPTION, epilog=EPILOG, **raw)
     subparsers = top.add_subparsers(dest="command", required=True)
 
-    def command(run, text):
-        sub = subparsers.add_parser(run.__name__, help=text, description=text, epilog=EPILOG, **raw)
-        sub.set_defaults(run=run)
+    def command(name, text, module="keras_dmmd.cli.commands"):
+        sub = subparsers.add_parser(name, help=text, description=text, epilog=EPILOG, **raw)
+        sub.set_defaults(run=f"{module}:{name}")
         return sub
 
-    sub = command(commands.info, "Say what a model is and what was measured, or which presets ship.")
+    sub = command("info", "Say what a model is and what was measured, or which presets ship.")
     sub.add_argument("model", nargs="?", metavar="MODEL")
-    _generate(command(commands.generate, "Write samples of a model."))
-    _distill(command(commands.distill, "Distil a teacher into a student of few network calls."))
-    _export(command(commands.export, "Write a model's sampler to a file that runs without Keras."))
-    _evaluate(command(commands.evaluate, "Compare models over network calls and temperatures."))
+    _generate(command("generate", "Write samples of a model."))
+    _distill(command("distill", "Distil a teacher into a student of few network calls."))
+    _export(command("export", "Write a model's sampler to a file that runs without Keras."))
+    _evaluate(command("evaluate", "Compare models over network calls and temperatures."))
     return top
 
 
@@ -155,10 +160,10 @@ def _data(sub, text, required=False):
 
 
 def _gap(text):
-    try:
-        return Gap(int(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens: {error}") from error
+    """So many tokens, an int; a prompt is a string."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens, which is at least 1")
+    return int(text)
 
 
 def _unescaped(text):
