@@ -5,6 +5,7 @@ takes seconds. Help, and mistakes in what was typed, need none of that.
 """
 
 import importlib
+import shlex
 import sys
 
 from keras_dmmd_command.arguments import parser
@@ -24,7 +25,9 @@ EXPECTED = (
 
 def main(argv=None):
     """Run a command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
     args = parser().parse_args(argv)
+    args.line = shlex.join(["keras-dmmd", *argv])
     try:
         module, _, name = args.run.partition(":")
         getattr(importlib.import_module(module), name)(args)

@@ -4,12 +4,22 @@ import argparse
 import codecs
 import re
 
-DESCRIPTION = "Look at models, write samples, distil, export and evaluate, from files and without code."
+DESCRIPTION = (
+    "Train, distil, sample, export and evaluate models of discrete data, from files, without code."
+)
+# Those of keras_dmmd.Denoiser.sizes, as they are read.
+SIZES = {
+    "nano": "2 layers of 32 features, 50 thousand weights, to see that all goes well",
+    "tiny": "4 layers of 128 features, a million weights",
+    "small": "8 layers of 384 features, 17 million",
+    "base": "12 layers of 768 features, 92 million",
+}
 EPILOG = """\
-MODEL is the name of a preset that ships (keras-dmmd info lists them), a folder that save_to_preset or
-keras-dmmd distill wrote, a .keras file that model.save wrote, or a handle such as hf://user/name.
-DATA is a .npy file of ids, (n, length), or text: a file or a folder of .txt files, for a model with a
-tokenizer.
+MODEL is the name of a preset that ships (keras-dmmd info lists them), a folder that keras-dmmd train or
+distill or save_to_preset wrote, a .keras file that model.save wrote, or a handle such as hf://user/name.
+DATA is text, a file or a folder of .txt files; a .smi file of SMILES; FASTA (.fasta, .fa, .faa, .fna);
+a table with a header (.csv, .tsv), a column of which is text; a folder of images, or of one folder for
+each class; or a .npy file of ids, (n, length). What train made reads other data as it read its own.
 
 The backend is that of Keras: KERAS_BACKEND=jax, tensorflow or torch.
 
@@ -18,9 +28,11 @@ examples:
   keras-dmmd info digits_masked_student
   keras-dmmd generate sotu_chars_student -n 2 --prompt "the president said "
   keras-dmmd generate sotu_chars_teacher --prompt "we must " --gap 40 --prompt " for the people"
-  keras-dmmd distill sotu_chars_teacher --data speeches/ --steps 16 --rounds 500 --out my_student
+  keras-dmmd train letters/ --minutes 60 --out my_teacher
+  keras-dmmd distill my_teacher --data letters/ --steps 16 --rounds 500 --out my_student
+  keras-dmmd evaluate my_teacher my_student --steps 8 16 32 --data letters/ --out report
   KERAS_BACKEND=torch keras-dmmd export my_student --out my_student.onnx --int8
-  keras-dmmd evaluate sotu_chars_teacher my_student --steps 8 16 32 --data speeches/ --out report
+  keras-dmmd doctor
 """
 
 
@@ -44,6 +56,7 @@ def parser():
 
     sub = command("info", "Say what a model is and what was measured, or which presets ship.")
     sub.add_argument("model", nargs="?", metavar="MODEL")
+    _train(command("train", "Train a model on your own data, from the start.", "keras_dmmd.cli.train"))
     _generate(command("generate", "Write samples of a model."))
     _distill(command("distill", "Distil a teacher into a student of few network calls."))
     _export(command("export", "Write a model's sampler to a file that runs without Keras."))
@@ -79,6 +92,53 @@ def _generate(sub):
         "--separator", type=_unescaped, default="\n", help="what stands between texts [a line break]"
     )
     sub.add_argument("--out", help="a .npy file for the ids, or another file for texts [the terminal]")
+
+
+def _train(sub):
+    sub.add_argument("data", metavar="DATA")
+    _reading(sub)
+    sub.add_argument(
+        "--tokenizer",
+        help="characters (those that occur), bytes, bpe (learned), smiles, or a tokenizer.json "
+        "[smiles for SMILES, else characters]",
+    )
+    sub.add_argument("--end-token", help="of a tokenizer.json, what ends a text [<|endoftext|>]")
+    sub.add_argument("--vocabulary", type=int, help="tokens of --tokenizer bpe [2048]")
+    sub.add_argument(
+        "--length",
+        type=int,
+        help="tokens of a sample [128 of text, else those of the longest, 256 at most]",
+    )
+    sub.add_argument("--image-size", type=_size, metavar="ROWSxCOLUMNS", help="[that of the images]")
+    sub.add_argument("--levels", type=int, help="values of a pixel, or of a channel of it [16]")
+    sub.add_argument("--held-out", type=float, default=0.1, help="share of the data [%(default)s]")
+    sub.add_argument("--process", choices=("masked", "uniform"), default="masked", help="[%(default)s]")
+    sub.add_argument(
+        "--size", choices=SIZES, default="tiny", help="; ".join(f"{k}: {v}" for k, v in SIZES.items())
+    )
+    sub.add_argument(
+        "--blocks", type=int, metavar="TOKENS", help="write block after block of so many [all at once]"
+    )
+    sub.add_argument("--dropout", type=float, default=0.0, help="in the network's blocks [%(default)s]")
+    long = sub.add_mutually_exclusive_group()
+    long.add_argument("--updates", type=int, help="of the weights [5000]")
+    long.add_argument("--minutes", type=float, help="as many updates as these hold, measured at first")
+    sub.add_argument("--every", type=int, help="updates between two looks [a twentieth, 500 at most]")
+    sub.add_argument("--batch-size", type=int, default=32, help="rows of an update [%(default)s]")
+    sub.add_argument("--learning-rate", type=float, default=1e-3, help="at most [%(default)s]")
+    sub.add_argument(
+        "--precision",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        help="of the network's numbers; mixed_bfloat16 is for accelerators [Keras's]",
+    )
+    sub.add_argument("--license", help="of the model, for its card: such as apache-2.0")
+    sub.add_argument("--seed", type=int, default=0, help="the same gives the same [%(default)s]")
+    sub.add_argument(
+        "--out",
+        required=True,
+        help="the folder of the model, and of a checkpoint on the way: the same command goes on from "
+        "that where it was interrupted",
+    )
 
 
 def _distill(sub):
@@ -144,19 +204,29 @@ def _evaluate(sub):
 
 
 def _classes(sub):
-    sub.add_argument("--label", type=int, help="a class, of a model with classes")
+    sub.add_argument(
+        "--label", help="a class, of a model with classes: its number, or name in the data"
+    )
     sub.add_argument("--guidance", type=float, help="strength of guidance by the --label")
     sub.add_argument("--top-p", type=float, help="nucleus in (0, 1]")
 
 
 def _data(sub, text, required=False):
     sub.add_argument("--data", required=required, help=text)
+    _reading(sub)
+
+
+def _reading(sub):
+    """How data are read."""
     sub.add_argument("--labels", help="a .npy file of the classes, (n,), of the rows of a .npy file")
     sub.add_argument(
         "--separator", type=_unescaped, help=r"what divides the texts of a file, such as '\n\n'"
     )
     sub.add_argument("--whole", action="store_true", help="no row holds parts of two texts")
     sub.add_argument("--lines", action="store_true", help=r"the same as --separator '\n' --whole")
+    sub.add_argument("--column", help="header of the texts of a table [text, or the only one]")
+    sub.add_argument("--label-column", help="header of the classes of a table's rows")
+    sub.add_argument("--color", action="store_true", help="images in red, green and blue [grey]")
 
 
 def _gap(text):
@@ -164,6 +234,14 @@ def _gap(text):
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens, which is at least 1")
     return int(text)
+
+
+def _size(text):
+    """`28x28` as rows and columns."""
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 28x28")
+    return tuple(map(int, found.groups()))
 
 
 def _unescaped(text):

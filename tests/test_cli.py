@@ -18,6 +18,7 @@ from keras_dmmd.cli import commands, inputs
 from keras_dmmd.exporting.formats import SUFFIXES
 
 LENGTH = 8
+UNSAID = {"labels": None, "column": None, "label_column": None, "color": False}
 ROOT = pathlib.Path(__file__).parent.parent
 FORMAT = next(format for format in WRITERS if format != "onnx")
 
@@ -155,7 +156,7 @@ def test_what_divides_texts(teacher, tmp_path):
     """As `load_text` and `pack` take it; the end token closes a text."""
     model = kd.from_preset(teacher)
     (tmp_path / "t.txt").write_text("abc\ncab\n\nbb\n\nc")
-    chosen = {"data": str(tmp_path / "t.txt"), "labels": None}
+    chosen = {"data": str(tmp_path / "t.txt"), **UNSAID}
 
     def texts(separator=None, whole=False, lines=False):
         args = argparse.Namespace(**chosen, separator=separator, whole=whole, lines=lines)
@@ -305,7 +306,7 @@ def test_data_as_ids(teacher, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((4, LENGTH), "int64"))
     model = kd.from_preset(teacher)
     args = argparse.Namespace(
-        data=str(tmp_path / "x.npy"), labels=None, separator=None, whole=False, lines=False
+        data=str(tmp_path / "x.npy"), separator=None, whole=False, lines=False, **UNSAID
     )
     rows, labels = inputs.rows(args, model)
     assert labels is None
