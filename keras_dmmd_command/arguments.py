@@ -57,16 +57,21 @@ def parser():
     sub = command("info", "Say what a model is and what was measured, or which presets ship.")
     sub.add_argument("model", nargs="?", metavar="MODEL")
     _train(command("train", "Train a model on your own data, from the start.", "keras_dmmd.cli.train"))
-    _generate(command("generate", "Write samples of a model."))
+    _generate(command("generate", "Write samples of a model.", "keras_dmmd.cli.generate"))
     _distill(command("distill", "Distil a teacher into a student of few network calls."))
     _export(command("export", "Write a model's sampler to a file that runs without Keras."))
     _evaluate(command("evaluate", "Compare models over network calls and temperatures."))
+    command(
+        "doctor",
+        "Say what is installed, and try it: a tiny model trains, distils and samples.",
+        "keras_dmmd_command.doctor",
+    )
     return top
 
 
 def _generate(sub):
     sub.add_argument("model", metavar="MODEL")
-    sub.add_argument("-n", type=int, default=4, help="samples [%(default)s]")
+    sub.add_argument("-n", type=int, help="samples, or of each of --prompts [4, or 1]")
     sub.add_argument("--steps", type=int, help="network calls per sample [the model's own]")
     sub.add_argument(
         "--prompt",
@@ -82,6 +87,7 @@ def _generate(sub):
         metavar="TOKENS",
         help="a place of so many tokens for the model to fill, before or after a --prompt",
     )
+    sub.add_argument("--prompts", metavar="FILE", help="prompts, one a line, instead of --prompt")
     sub.add_argument("--length", type=int, help="tokens of a sample [those of the training data]")
     _classes(sub)
     sub.add_argument("--temperature", type=float, default=1.0, help="of the predictions [%(default)s]")
@@ -91,7 +97,15 @@ def _generate(sub):
     sub.add_argument(
         "--separator", type=_unescaped, default="\n", help="what stands between texts [a line break]"
     )
-    sub.add_argument("--out", help="a .npy file for the ids, or another file for texts [the terminal]")
+    sub.add_argument(
+        "--out",
+        help="a .npy file for the ids, a .png for images, or another file for texts [the terminal]",
+    )
+    sub.add_argument(
+        "--trajectory",
+        metavar="FILE",
+        help="how they came to be, call by call: an animation, .gif, or a page, .html",
+    )
 
 
 def _train(sub):

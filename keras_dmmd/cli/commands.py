@@ -9,10 +9,9 @@ import numpy as np
 from keras_dmmd import checks, evaluation, metrics, presets
 from keras_dmmd.cli import cards, inputs
 from keras_dmmd.cli.checkpoint import Checkpoint
-from keras_dmmd.cli.showing import lines
 from keras_dmmd.distillation import DMMDDistiller, annealed_optimizers
 from keras_dmmd.exporting.formats import format_of
-from keras_dmmd.files import check_file, check_folder, replacing
+from keras_dmmd.files import check_file, check_folder
 from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.training import DiffusionModel
 
@@ -50,35 +49,6 @@ def info(args):
         print(json.dumps(card, indent=1))
 
 
-def generate(args):
-    if args.out:
-        check_file(args.out)
-    model = inputs.sampler(args.model)
-    samples = model.generate(
-        args.n,
-        steps=args.steps,
-        seed=args.seed,
-        length=args.length,
-        prompts=inputs.prompts(args.prompt, model, args.model),
-        labels=inputs.label(args.label, inputs.card(args.model)),
-        guidance_scale=args.guidance,
-        temperature=args.temperature,
-        top_p=args.top_p,
-        sampler=args.sampler,
-        batch_size=args.batch_size,
-    )
-    if args.out and args.out.endswith(".npy"):
-        with replacing(args.out) as path:
-            np.save(path, samples)
-        return
-    found = lines(model, samples)
-    if not args.out:
-        print(*found, sep=args.separator)
-        return
-    with replacing(args.out) as path, open(path, "w", encoding="utf-8") as file:
-        print(*found, sep=args.separator, file=file)
-
-
 def distill(args):
     checks.count("--rounds", args.rounds)
     checks.count("--batch-size", args.batch_size)
@@ -100,7 +70,8 @@ def distill(args):
     args.rounds = per_epoch * -(-args.rounds // per_epoch)  # whole epochs: what the card says
     asked = {k: v for k, v in vars(args).items() if k not in ("run", "command", "out", "line")}
     check_folder(args.out)
-    made_from = {"teacher": weights_hash(teacher), "rows": cards.digest(tokens, labels)}
+    teacher_hash = weights_hash(teacher)
+    made_from = {"teacher": teacher_hash, "rows": cards.digest(tokens, labels)}
     checkpoint = Checkpoint(os.path.join(args.out, "checkpoint"), {**asked, **made_from})
     distiller.compile(**annealed_optimizers(args.rounds, args.learning_rate))
     distiller.fit(
@@ -111,7 +82,7 @@ def distill(args):
         epochs=args.rounds // per_epoch,
         callbacks=[checkpoint.callback],
     )
-    made = cards.made_by(args, tokens, labels, **made_from)
+    made = cards.made_by(args, tokens, labels, teacher=teacher_hash)
     inherited = {name: known[name] for name in ("reading", "license") if name in known}
     presets.save_to_preset(distiller.student, args.out, card={**asked, **made, **inherited})
     checkpoint.remove()

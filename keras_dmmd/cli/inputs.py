@@ -7,6 +7,7 @@ import keras
 
 from keras_dmmd import checks, datasets, presets
 from keras_dmmd.cli import sources
+from keras_dmmd.datasets.text import read_text
 from keras_dmmd.distillation import Distiller
 from keras_dmmd.optional import package
 from keras_dmmd.sampling import Gap
@@ -170,11 +171,29 @@ def _images(folder, model, how):
     return images.tokens, images.labels if model.capabilities.num_classes else None
 
 
-def prompts(parts, model, path):
-    """What `generate` takes of the texts and gaps of `--prompt` and `--gap`: one prompt, or `None`."""
-    if parts is None:
-        return None
+def prompts(args, model, samples):
+    """How many samples there are, and what `DiffusionModel.generate` takes as their prompts, or `None`.
+
+    One prompt of `--prompt` and `--gap` for all, or those of the file `--prompts`, each `-n` times.
+    They are ids, so that what comes back are ids.
+
+    Args:
+        samples: how many, where nobody says and there is no file.
+    """
+    each = 1 if args.prompts is not None else samples
+    n = each if args.n is None else checks.count("-n", args.n)
+    if args.prompt is None and args.prompts is None:
+        return n, None
     if model.tokenizer is None:
-        raise ValueError(f"{path} has no tokenizer: it takes no --prompt.")
-    # As ids, so that what comes back are ids.
-    return [[Gap(part) if isinstance(part, int) else model.tokenizer.encode(part) for part in parts]]
+        raise ValueError(f"{args.model} has no tokenizer: it takes no --prompt.")
+    encode = model.tokenizer.encode
+    if args.prompts is None:
+        parts = [Gap(part) if isinstance(part, int) else encode(part) for part in args.prompt]
+        return n, [parts]
+    if args.prompt is not None:
+        raise ValueError("--prompts is a file of whole prompts: leave out --prompt and --gap.")
+    lines = [line for line in read_text(args.prompts).splitlines() if line]
+    if not lines:
+        raise ValueError(f"The file {args.prompts!r} has no prompt: each is a line.")
+    found = [encode(line) for line in lines for _ in range(n)]
+    return len(found), found

@@ -9,6 +9,11 @@ SMALLEST = 96  # pixels of the shorter side of an image, which is enlarged to ab
 MARGIN = 2
 
 
+def channels_of(card):
+    """Channels of a model's images, by its card: 3 where they are in colour, else 1."""
+    return 3 if card.get("reading", {}).get("color") else 1
+
+
 def pixels(samples, model, channels):
     """Ids `(n, length)` as `(n, rows, columns, 3)`, uint8; a mask, which is no level, is blue."""
     rows, columns = model.capabilities.grid

@@ -8,6 +8,7 @@ import keras
 from keras_dmmd import checks, presets
 from keras_dmmd.cli import cards, training_data
 from keras_dmmd.cli.checkpoint import Checkpoint
+from keras_dmmd.cli.pictures import channels_of
 from keras_dmmd.cli.watching import Clock, Watch
 from keras_dmmd.diffusion import MaskedDiffusion, UniformDiffusion
 from keras_dmmd.files import check_folder
@@ -51,8 +52,7 @@ def train(args):
     epochs = -(-updates // per_epoch)
     updates = epochs * per_epoch
     model.compile(optimizer(updates, args.learning_rate))
-    channels = 3 if data.reading.get("color") else 1
-    watch = Watch(updates, per_epoch, args.out, channels)
+    watch = Watch(updates, per_epoch, args.out, channels_of({"reading": data.reading}))
     model.fit(
         data.rows,
         data.labels,

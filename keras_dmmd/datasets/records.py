@@ -4,7 +4,7 @@ import csv
 import io
 
 from keras_dmmd import checks
-from keras_dmmd.datasets.text import read
+from keras_dmmd.datasets.text import read_text
 
 
 def load_smiles(path):
@@ -17,7 +17,7 @@ def load_smiles(path):
         FileNotFoundError: there is no such file.
         ValueError: it is not UTF-8, or has no molecule.
     """
-    lines = read(checks.path("path", path)).splitlines()
+    lines = read_text(checks.path("path", path)).splitlines()
     return _some([line.split()[0] for line in lines if line.strip()], path, "SMILES string")
 
 
@@ -32,7 +32,7 @@ def load_fasta(path):
         ValueError: it is not UTF-8, does not begin with a line `>name`, or has no sequence.
     """
     records = []
-    for line in map(str.strip, read(checks.path("path", path)).splitlines()):
+    for line in map(str.strip, read_text(checks.path("path", path)).splitlines()):
         if line.startswith(">"):
             records.append([])
         elif line and not line.startswith(";"):  # which is a remark
@@ -62,7 +62,7 @@ def load_csv(path, column=None, label=None):
     """
     csv.field_size_limit(checks.MOST)  # no cell is too long
     path = checks.path("path", path)
-    lines, dialect = io.StringIO(read(path), newline=""), "excel"
+    lines, dialect = io.StringIO(read_text(path), newline=""), "excel"
     if path.endswith(".tsv"):
         dialect = "excel-tab"
     try:

@@ -2,9 +2,13 @@
 
 import os
 import shutil
+import tempfile
 
+from keras_dmmd import checks
 from keras_dmmd.optional import package
+from keras_dmmd.presets.model_card import model_card
 
+PAGE = "README.md"
 SCHEMES = ("hf://", "kaggle://", "file://")
 
 
@@ -23,26 +27,43 @@ def download(handle):
     return name
 
 
-def upload_to_hub(handle, folder):
-    """Publish a preset that `save_to_preset` wrote.
+def upload_to_hub(handle, folder, license=None):
+    """Publish a preset that `save_to_preset` wrote, with a page that is made from its card.
+
+    The page, `README.md`, says what the model is: its process, network, sampler, network calls,
+    tokenizer and license, how it was made and what was measured. Where the folder has a `README.md`,
+    that is published instead.
 
     Args:
         handle: `"hf://user/name"` or `"kaggle://user/model/keras/variation"`, which need the package
             `huggingface_hub` or `kagglehub` and its login; or `"file:///path"`, a folder to copy it to.
         folder: the preset.
+        license: its identifier, such as `"apache-2.0"`; by default that under `"license"` in the card.
+
+    Raises:
+        ValueError: the handle is none, the folder is no preset, or the license no identifier.
     """
     scheme, name = _split(handle)
+    folder = checks.path("folder", folder)
     absent = [f for f in ("config.json", "weights.npz") if not os.path.exists(os.path.join(folder, f))]
     if absent:
-        raise ValueError(f"{os.fspath(folder)!r} is no preset: it has no {' and no '.join(absent)}.")
-    if scheme == "hf://":
-        api = _package("huggingface_hub").HfApi()
-        api.create_repo(name, exist_ok=True)
-        api.upload_folder(repo_id=name, folder_path=os.fspath(folder))
-    elif scheme == "kaggle://":
-        _package("kagglehub").model_upload(name, os.fspath(folder))
-    else:
-        shutil.copytree(folder, name, dirs_exist_ok=True)
+        raise ValueError(f"{folder!r} is no preset: it has no {' and no '.join(absent)}.")
+    page = model_card(folder, handle, license)
+    with tempfile.TemporaryDirectory() as place:
+        whole = os.path.join(place, "preset")
+        # What is hidden, and the checkpoint of a run, are no part of a model.
+        shutil.copytree(folder, whole, ignore=shutil.ignore_patterns(".*", "checkpoint"))
+        if not os.path.exists(os.path.join(whole, PAGE)):
+            with open(os.path.join(whole, PAGE), "w", encoding="utf-8") as file:
+                file.write(page)
+        if scheme == "hf://":
+            api = _package("huggingface_hub").HfApi()
+            api.create_repo(name, exist_ok=True)
+            api.upload_folder(repo_id=name, folder_path=whole)
+        elif scheme == "kaggle://":
+            _package("kagglehub").model_upload(name, whole)
+        else:
+            shutil.copytree(whole, name, dirs_exist_ok=True)
 
 
 def _split(handle):

@@ -1,0 +1,63 @@
+"""The last part of `keras-dmmd doctor`: a tiny model trains, distils and samples."""
+
+import time
+
+import keras
+import numpy as np
+
+from keras_dmmd import backend
+from keras_dmmd.diffusion import MaskedDiffusion
+from keras_dmmd.distillation import DMMDDistiller
+from keras_dmmd.models import Denoiser
+from keras_dmmd.training import DiffusionModel
+
+LENGTH, LETTERS = 4, 3  # of rows that repeat one letter
+UPDATES, ROUNDS, SAMPLES = 50, 2, 64
+MOST_BITS = 1.35  # per token, where log2(3) = 1.585 is what knows nothing
+
+
+def backend_and_devices():
+    """The backend that runs, and its devices, two strings."""
+    machine = backend.device_name()
+    return keras.backend.backend(), machine
+
+
+def selftest():
+    """Train, distil and sample; yields a name and an outcome for each, strings.
+
+    Raises:
+        RuntimeError: what came out is not what a model must have learned.
+    """
+    keras.utils.set_random_seed(0)
+    rows = np.repeat(np.arange(60) % LETTERS, LENGTH).reshape(-1, LENGTH).astype("int32")
+    network = Denoiser(LETTERS, hidden_dim=16, num_layers=1, num_heads=2, cond_dim=8)
+    model = DiffusionModel(network, MaskedDiffusion(LETTERS), length=LENGTH, steps=LENGTH)
+    clock = _Clock()
+    model.compile(keras.optimizers.Adam(0.02))
+    model.fit(rows, batch_size=20, steps_per_epoch=UPDATES, verbose=0)
+    bits = model.evaluate(rows, corruptions=8, verbose=0, return_dict=True)["bits_per_dim"]
+    yield "training", clock(f"{bits:.3f} bits per token")
+    if not bits < MOST_BITS:
+        raise RuntimeError(
+            f"Training went wrong: {bits:.3f} bits per token, where at most {MOST_BITS} were expected. "
+            "Try another backend, and report this."
+        )
+    distiller = DMMDDistiller(model, steps=2)
+    distiller.compile()
+    distiller.fit(rows, batch_size=20, steps_per_epoch=ROUNDS, verbose=0)
+    yield "distillation", clock(f"{ROUNDS} rounds")
+    samples = distiller.student.generate(SAMPLES)
+    if samples.shape != (SAMPLES, LENGTH) or not ((samples >= 0) & (samples < LETTERS)).all():
+        raise RuntimeError("Sampling went wrong: some tokens are none. Try another backend.")
+    yield "sampling", clock(f"{SAMPLES} samples in 2 calls")
+
+
+class _Clock:
+    """Seconds since it was asked last."""
+
+    def __init__(self):
+        self.last = time.monotonic()
+
+    def __call__(self, outcome):
+        seconds, self.last = time.monotonic() - self.last, time.monotonic()
+        return f"{outcome}, {seconds:.1f} s"
