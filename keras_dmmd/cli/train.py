@@ -9,7 +9,7 @@ from keras_dmmd import checks, presets
 from keras_dmmd.cli import cards, training_data
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd.cli.pictures import channels_of
-from keras_dmmd.cli.watching import Clock, Watch
+from keras_dmmd.cli.watching import Clock, Run, Watch
 from keras_dmmd.diffusion import MaskedDiffusion, UniformDiffusion
 from keras_dmmd.files import check_folder
 from keras_dmmd.models import BlockDenoiser, Denoiser
@@ -52,7 +52,7 @@ def train(args):
     epochs = -(-updates // per_epoch)
     updates = epochs * per_epoch
     model.compile(optimizer(updates, args.learning_rate))
-    watch = Watch(updates, per_epoch, args.out, channels_of({"reading": data.reading}))
+    watch = Watch(Run(updates, per_epoch, args.out, channels_of({"reading": data.reading})))
     model.fit(
         data.rows,
         data.labels,
@@ -62,11 +62,7 @@ def train(args):
         validation_data=_first(data.held_out, data.held_out_labels, WATCHED),
         validation_batch_size=batch_size,
         verbose=1 if sys.stdout.isatty() else 0,
-        callbacks=[
-            checkpoint.callback,
-            keras.callbacks.CSVLogger(os.path.join(args.out, "training.csv"), append=True),
-            watch,
-        ],
+        callbacks=[watch, checkpoint.callback],
     )
     figures = {
         name: bits(model, part, batch_size)
