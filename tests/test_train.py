@@ -13,7 +13,7 @@ from keras_dmmd.cli import inputs, sources, training_data, watching
 from keras_dmmd.cli import train as training
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd_command.arguments import SIZES, parser
-from tests.builders import SMALL
+from tests.builders import ON_TORCH, SMALL
 
 ALPHABET = "abc"
 
@@ -156,10 +156,39 @@ def test_minutes_become_updates_once(tmp_path, monkeypatch):
         assert checkpoint.remember("updates", lambda number=number: number) == 7
 
 
-@pytest.mark.long_compilation
-def test_a_table_becomes_a_model(table, tmp_path, monkeypatch, capsys):
-    """Interrupted and gone on with; the model reads other tables as it read this one."""
+@pytest.fixture
+def command(table, tmp_path, monkeypatch):
+    """Trains a small network on the table into `tmp_path / "out"`, in two epochs of two updates."""
     monkeypatch.setitem(kd.Denoiser.sizes, "nano", SMALL)
+    words = ["train", table, "--column", "word", "--label-column", "kind", "--size", "nano"]
+    words += ["--updates", 4, "--every", 2, "--license", "mit", "--out", tmp_path / "out"]
+    return list(map(str, words))
+
+
+def log_of(folder):
+    with open(folder / "training.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.long_compilation
+def test_a_table_becomes_a_model(command, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(command) == 0
+    shown = capsys.readouterr().out
+    assert "update 4 of 4" in shown and "bits per token on held-out data" in shown
+    model, card = kd.from_preset(str(out)), kd.presets.read_card(str(out))
+    assert model.capabilities.num_classes == 2 and model.tokenizer.decode([[0, 1, 2]]) == ["abc"]
+    assert card["command"].startswith("keras-dmmd train ") and card["updates"] == 4
+    assert card["license"] == "mit" and card["machine"]["versions"]["keras"] == keras.__version__
+    held_out, error = card["nelbo_bits_per_token"]["held_out"]
+    assert 0 < held_out < 10 and 0 < error
+    assert [row["update"] for row in log_of(out)] == ["2", "4"]
+    assert not (out / "checkpoint").exists() and (out / "samples.txt").exists()
+
+
+@ON_TORCH
+def test_a_run_goes_on(command, tmp_path, monkeypatch, capsys):
+    """After an interruption from the last look, and with the same options alone."""
     begun, fit, out = [], kd.DiffusionModel.fit, tmp_path / "out"
 
     class Interrupt(keras.callbacks.Callback):
@@ -172,39 +201,41 @@ def test_a_table_becomes_a_model(table, tmp_path, monkeypatch, capsys):
         return fit(model, *args, callbacks=[*callbacks, Interrupt()], **kwargs)
 
     monkeypatch.setattr(kd.DiffusionModel, "fit", interrupted)
-    command = ["train", table, "--column", "word", "--label-column", "kind", "--size", "nano"]
-    command += ["--updates", 4, "--every", 2, "--license", "mit", "--out", out]
-    command = list(map(str, command))
     assert cli.main(command) == 130 and not (out / "config.json").exists()
     assert cli.main([*command, "--seed", "1"]) == 2
     assert "a run with other rows, seed" in capsys.readouterr().err
     assert cli.main(command) == 0 and begun == [0, 1, 1]
-    shown = capsys.readouterr().out
-    assert "update 4 of 4" in shown and "bits per token on held-out data" in shown
-    model, card = kd.from_preset(str(out)), kd.presets.read_card(str(out))
-    assert model.capabilities.num_classes == 2 and model.tokenizer.decode([[0, 1, 2]]) == ["abc"]
-    assert card["command"].startswith("keras-dmmd train ") and card["updates"] == 4
-    assert card["license"] == "mit" and card["machine"]["versions"]["keras"] == keras.__version__
-    held_out, error = card["nelbo_bits_per_token"]["held_out"]
-    assert 0 < held_out < 10 and 0 < error
-    with open(out / "training.csv", newline="") as file:
-        log = list(csv.DictReader(file))
+    log = log_of(out)
     assert [row["update"] for row in log] == ["2", "4"] and float(log[1]["bits"]) > 0
     assert 0 < float(log[0]["seconds"]) < float(log[1]["seconds"])
-    assert not (out / "checkpoint").exists() and (out / "samples.txt").exists()
-    # The same columns and classes, without a word; another class is refused.
-    (tmp_path / "other.csv").write_text("kind,word\nshort,ab\nlong,bcab\n")
-    args = parser().parse_args(
-        ["distill", str(out), "--data", str(tmp_path / "other.csv"), "--out", "o"]
-    )
+    first = kd.from_preset(str(out)).get_weights()
+    assert cli.main([*command[:-1], str(tmp_path / "whole")]) == 0  # without interruption
+    for a, b in zip(first, kd.from_preset(str(tmp_path / "whole")).get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.plain
+def test_a_model_reads_as_its_data_were_read(tmp_path):
+    """The same columns and classes, without a word; another class is refused."""
+    tokenizer = kd.tokenizers.CharacterTokenizer(ALPHABET, end=True)
+    denoiser = kd.Denoiser(4, num_classes=2, **SMALL)
+    model = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(4), 4, tokenizer=tokenizer)
+    known = {"kind": "table", "column": "word", "label_column": "kind", "classes": ["long", "short"]}
+    card = {"reading": known}
+    (tmp_path / "t.csv").write_text("kind,word\nshort,ab\nlong,abcab\nlong,bcab\n")
+    args = parser().parse_args(["distill", "m", "--data", str(tmp_path / "t.csv"), "--out", "o"])
     rows, labels = inputs.rows(args, model, card)
-    assert model.tokenizer.decode(rows) == ["ab", "bcab"] and labels.tolist() == [1, 0]
-    (tmp_path / "other.csv").write_text("kind,word\nmiddling,ab\n")
+    assert tokenizer.decode(rows) == ["ab", "bcab"] and labels.tolist() == [1, 0]
+    (tmp_path / "t.csv").write_text("kind,word\nmiddling,ab\n")
     with pytest.raises(ValueError, match="'middling'.*none of the model's classes"):
         inputs.rows(args, model, card)
     assert inputs.label("short", card) == 1 and inputs.label("0", card) == 0
     with pytest.raises(ValueError, match="--label must be a number, or one of"):
         inputs.label("middling", card)
+    (tmp_path / "t.smi").write_text("ab\ncc\n")  # of another kind: as such data are read
+    args.data = str(tmp_path / "t.smi")
+    rows, labels = inputs.rows(args, model, card)
+    assert tokenizer.decode(rows) == ["ab", "cc"] and labels is None
 
 
 @pytest.mark.plain
