@@ -2,6 +2,9 @@
 
 import csv
 import json
+import pathlib
+import re
+import shlex
 
 import keras
 import numpy as np
@@ -236,6 +239,29 @@ def test_a_model_reads_as_its_data_were_read(tmp_path):
     args.data = str(tmp_path / "t.smi")
     rows, labels = inputs.rows(args, model, card)
     assert tokenizer.decode(rows) == ["ab", "cc"] and labels is None
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    "reading",
+    [[], "text", {"classes": "ab"}, {"classes": [1]}, {"column": 3}, {"whole": "no"}, {"kind": []}],
+)
+def test_cards_of_strangers(reading):
+    with pytest.raises(ValueError, match="odd `reading`"):
+        sources.remembered({"reading": reading})
+
+
+@pytest.mark.plain
+def test_commands_of_the_docs_are_such():
+    docs = pathlib.Path(__file__).parent.parent / "docs"
+    commands = re.findall(r"^(?:KERAS_BACKEND=\w+ )?keras-dmmd (.*)$", _pages(docs), re.M)
+    assert len(commands) > 15
+    for command in commands:
+        parser().parse_args(shlex.split(command, comments=True))
+
+
+def _pages(folder):
+    return "\n".join((folder / page).read_text() for page in ("command.md", "exporting.md"))
 
 
 @pytest.mark.plain

@@ -93,7 +93,7 @@ def label(name, known):
     """
     if name is None:
         return None
-    classes = known.get("reading", {}).get("classes") or []
+    classes = sources.remembered(known).get("classes") or []
     if name in classes:
         return classes.index(name)
     if not name.isdecimal():
@@ -110,7 +110,7 @@ def rows(args, model, known=None):
     Args:
         known: the model's card, which may say how the data of its training were read.
     """
-    how = sources.reading(args, (known or {}).get("reading"))
+    how = sources.reading(args, sources.remembered(known or {}))
     if how["kind"] == "ids":
         return _ids(args, model)
     if how["kind"] == "images":

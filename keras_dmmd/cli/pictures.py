@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_dmmd.cli.sources import remembered
 from keras_dmmd.files import replacing
 from keras_dmmd.optional import package
 
@@ -11,7 +12,7 @@ MARGIN = 2
 
 def channels_of(card):
     """Channels of a model's images, by its card: 3 where they are in colour, else 1."""
-    return 3 if card.get("reading", {}).get("color") else 1
+    return 3 if remembered(card).get("color") else 1
 
 
 def pixels(samples, model, channels):
@@ -20,7 +21,7 @@ def pixels(samples, model, channels):
     levels = model.process.vocabulary_size
     masked = samples >= levels
     values = (np.minimum(samples, levels - 1) * 255 // (levels - 1)).astype("uint8")
-    if channels == 3:
+    if channels == 3 and columns % 3 == 0:
         values[masked] = 128
         return values.reshape(-1, rows, columns // 3, 3)
     colors = np.repeat(values[..., None], 3, axis=-1)

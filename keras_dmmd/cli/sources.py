@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from keras_dmmd import datasets
+from keras_dmmd import checks, datasets
 from keras_dmmd.datasets.pictures import image_files
 
 ENDINGS = {
@@ -37,12 +37,39 @@ def kind_of(path):
     return ENDINGS.get(os.path.splitext(path)[1].lower(), "text")
 
 
+def remembered(card):
+    """How the data of a model's training were read, by its card, which anybody may have written.
+
+    Returns:
+        A dict; it is empty where the card says nothing.
+
+    Raises:
+        ValueError: what it says is nothing that `keras-dmmd train` wrote.
+    """
+    found = card.get("reading", {})
+    if isinstance(found, dict):
+        classes = found.get("classes")
+        texts = [found.get(name) for name in ("kind", "separator", "column", "label_column")]
+        flags = [found.get(name, False) for name in ("whole", "color")]
+        if (
+            all(text is None or isinstance(text, str) for text in texts)
+            and all(isinstance(flag, bool) for flag in flags)
+            and (classes is None or (isinstance(classes, list) and all(map(_is_text, classes))))
+        ):
+            return found
+    raise ValueError(f"The card of this model has an odd `reading`: {checks.shown(found)}")
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
 def reading(args, known=None):
     """How `args.data` is read, a dict for a card.
 
     Args:
-        known: how the data of a model's training were, from its card: that holds where the command line
-            says nothing and data are of the same kind.
+        known: how the data of a model's training were, from `remembered`: that holds where the command
+            line says nothing and data are of the same kind.
 
     Raises:
         ValueError: an option is for data of another kind.
@@ -65,8 +92,9 @@ def reading(args, known=None):
             option = "lines" if args.lines else option.replace("_", "-")
             raise ValueError(f"--{option} is for {owner}, not for {name}, which {args.data!r} is.")
     found = {"kind": kind, **{option: given[option] for option in fitting if option != "labels"}}
-    if known and known["kind"] == kind:
-        found = {**known, **{option: value for option, value in found.items() if value}}
+    if known and known.get("kind") == kind:
+        said = {option: value for option, value in found.items() if value}
+        found = {**found, **known, **said}
     return found
 
 
