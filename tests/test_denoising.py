@@ -134,7 +134,6 @@ def test_a_picture_of_samples(folders, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-@pytest.mark.long_compilation
 def test_doctor(capsys):
     assert cli.main(["doctor"]) == 0
     shown = capsys.readouterr().out

@@ -85,5 +85,8 @@ distiller.fit(teacher.generate(16, steps=2, verbose=0), batch_size=8, verbose=0)
 images = distiller.student.generate(4, steps=2, verbose=0)
 print(images.shape, [importlib.util.find_spec(name) for name in ("tensorflow", "torch")], kd.__file__)
 """
+    command = [python.parent / "keras-dmmd", "--help"]
+    helped = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "keras-dmmd train" in helped.stdout
     printed = " ".join(run(code, python, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""}))
     assert printed.startswith(f"(4, 64) [None, None] {tmp_path}")

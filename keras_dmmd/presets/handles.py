@@ -2,11 +2,11 @@
 
 import os
 import shutil
-import tempfile
 
 from keras_dmmd import checks
+from keras_dmmd.files import replacing
 from keras_dmmd.optional import package
-from keras_dmmd.presets.model_card import model_card
+from keras_dmmd.presets.model_card import MADE, model_card
 
 PAGE = "README.md"
 SCHEMES = ("hf://", "kaggle://", "file://")
@@ -31,8 +31,8 @@ def upload_to_hub(handle, folder, license=None):
     """Publish a preset that `save_to_preset` wrote, with a page that is made from its card.
 
     The page, `README.md`, says what the model is: its process, network, sampler, network calls,
-    tokenizer and license, how it was made and what was measured. Where the folder has a `README.md`,
-    that is published instead.
+    tokenizer and license, how it was made and what was measured. It is written into the folder, unless
+    a `README.md` of somebody's own is there.
 
     Args:
         handle: `"hf://user/name"` or `"kaggle://user/model/keras/variation"`, which need the package
@@ -48,22 +48,25 @@ def upload_to_hub(handle, folder, license=None):
     absent = [f for f in ("config.json", "weights.npz") if not os.path.exists(os.path.join(folder, f))]
     if absent:
         raise ValueError(f"{folder!r} is no preset: it has no {' and no '.join(absent)}.")
-    page = model_card(folder, handle, license)
-    with tempfile.TemporaryDirectory() as place:
-        whole = os.path.join(place, "preset")
-        # What is hidden, and the checkpoint of a run, are no part of a model.
-        shutil.copytree(folder, whole, ignore=shutil.ignore_patterns(".*", "checkpoint"))
-        if not os.path.exists(os.path.join(whole, PAGE)):
-            with open(os.path.join(whole, PAGE), "w", encoding="utf-8") as file:
-                file.write(page)
-        if scheme == "hf://":
-            api = _package("huggingface_hub").HfApi()
-            api.create_repo(name, exist_ok=True)
-            api.upload_folder(repo_id=name, folder_path=whole)
-        elif scheme == "kaggle://":
-            _package("kagglehub").model_upload(name, whole)
-        else:
-            shutil.copytree(whole, name, dirs_exist_ok=True)
+    _write_page(os.path.join(folder, PAGE), model_card(folder, handle, license))
+    if scheme == "hf://":
+        api = _package("huggingface_hub").HfApi()
+        api.create_repo(name, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=folder)
+    elif scheme == "kaggle://":
+        _package("kagglehub").model_upload(name, folder)
+    else:
+        shutil.copytree(folder, name, dirs_exist_ok=True)
+
+
+def _write_page(path, page):
+    """Write a page, unless the one that is there is somebody's own."""
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            if MADE not in file.read():
+                return
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        file.write(page)
 
 
 def _split(handle):

@@ -7,6 +7,7 @@ import re
 from keras_dmmd import checks
 from keras_dmmd.files import read_json
 
+MADE = "<!-- made from card.json by keras_dmmd -->"  # in a page that may be made again
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 
 
@@ -45,6 +46,7 @@ def model_card(folder, name, license=None):
         use += f"{texts or 'model.generate(4)  # ids (4, length)'}\n"
     parts = [
         _header(license, config if samples else {}),
+        MADE,
         f"# {name.rstrip('/').rsplit('/', 1)[-1]}",
         *([str(card["task"])] if "task" in card else []),
         f"```\npip install keras-dmmd\n```\n\n```python\n{use}```",

@@ -54,12 +54,12 @@ def test_a_page_of_a_preset_without_a_card(preset):
 
 
 def test_an_upload_has_the_page(preset, tmp_path):
-    (preset / "checkpoint").mkdir()
-    kd.presets.upload_to_hub(f"file://{tmp_path}/hub", preset, license="cc0-1.0")
-    assert "license: cc0-1.0" in (tmp_path / "hub" / "README.md").read_text()
-    assert not (tmp_path / "hub" / "checkpoint").exists()
-    assert not (preset / "README.md").exists()
+    """It is made again for another license; what somebody wrote is left."""
+    page = tmp_path / "hub" / "README.md"
+    for license in ("cc0-1.0", "apache-2.0"):
+        kd.presets.upload_to_hub(f"file://{tmp_path}/hub", preset, license=license)
+        assert f"license: {license}" in page.read_text()
     assert kd.from_preset(f"file://{tmp_path}/hub").steps == 5
     (preset / "README.md").write_text("my own")
     kd.presets.upload_to_hub(f"file://{tmp_path}/hub", preset)
-    assert (tmp_path / "hub" / "README.md").read_text() == "my own"
+    assert page.read_text() == "my own"
