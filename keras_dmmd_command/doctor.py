@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+import shutil
 
 BACKENDS = ("jax", "tensorflow", "torch")
 # What each part that not everybody needs is, and what `pip install` calls it.
@@ -51,6 +52,8 @@ def doctor(args):
     backend, devices = backend_and_devices()
     _print("backend", f"{backend} (KERAS_BACKEND={os.environ.get('KERAS_BACKEND', 'not set')})")
     _print("devices", devices)
+    if devices == "cpu" and shutil.which("nvidia-smi"):
+        _print("", f"There is an NVIDIA driver, but {backend} sees no GPU: install its build for CUDA.")
     for name, outcome in selftest():
         _print(name, outcome)
     print(f"All is well on {backend}.")

@@ -73,9 +73,12 @@ def test_an_animation_of_text(writer, tmp_path):
             picture.seek(i)
             frames.append(np.asarray(picture.convert("L")))
     assert len(frames) == 2 and frames[0].shape == frames[1].shape
-    # Masks are grey, letters nearly black; nothing is drawn right of either.
+    # Masks are grey, letters nearly black, with white around and between the two samples.
     assert frames[0].min() > 150 and frames[1].min() < 60
-    assert (frames[1][:, frames[1].shape[1] // 2 :] == 255).all()
+    for frame in frames:
+        assert (frame[:, :4] == 255).all() and (frame[:, -4:] == 255).all()
+        drawn = (frame < 255).any(axis=1)  # of every line of pixels
+        assert (np.diff(drawn.astype(int)) == 1).sum() == 2 and frame.shape[1] < 100
 
 
 @pytest.mark.plain
@@ -134,9 +137,13 @@ def test_a_picture_of_samples(folders, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_doctor(capsys):
+def test_doctor(monkeypatch, capsys):
+    """Where there is a driver, and the tests run on a CPU all the same."""
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(selftest, "backend_and_devices", lambda: ("this one", "cpu"))
     assert cli.main(["doctor"]) == 0
     shown = capsys.readouterr().out
+    assert "but this one sees no GPU" in shown
     for name in ("keras", "devices", "training", "distillation", "sampling", "All is well on"):
         assert re.search(f"^{name} ", shown, re.M)
 

@@ -93,7 +93,8 @@ def _drawn(texts):
     # Of each sample as many lines as it ever takes, and one between two.
     lines = [max(len(canvas[i]) for canvas in laid) for i in range(len(laid[0]))]
     tops = np.cumsum([0, *(n + 1 for n in lines)])
-    size = (round(width * (ACROSS + 2)), int(height * (tops[-1] + 1)))
+    across = max(len(row) for canvas in laid for rows in canvas for row in rows)
+    size = (round(width * (across + 2)), int(height * (tops[-1] + 1)))
     frames = []
     for canvas in laid:
         image = Image.new("RGB", size, "white")

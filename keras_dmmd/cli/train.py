@@ -1,6 +1,7 @@
 """`keras-dmmd train`: a model of one's own data, from the start."""
 
 import os
+import shlex
 import sys
 
 import keras
@@ -92,7 +93,8 @@ def train(args):
     checkpoint.remove()
     for name, (mean, error) in figures.items():
         print(f"{name.replace('_', '-')} data: {mean:.4g} ± {error:.2g} bits per token")
-    print(f"The model is in {args.out}: keras-dmmd distill {args.out} --data {args.data} --out STUDENT")
+    following = shlex.join(["keras-dmmd", "distill", args.out, "--data", args.data, "--out", "STUDENT"])
+    print(f"The model is in {args.out}: {following}")
 
 
 def build(args, data):
