@@ -49,7 +49,8 @@ def train(args):
     updates = args.updates or UPDATES
     if args.minutes is not None:
         updates = checkpoint.remember("updates", lambda: updates_in(args, data, batch_size))
-    per_epoch = args.every or min(updates, max(EPOCH[0], min(updates // LOOKS, EPOCH[1])))
+    least, most = EPOCH
+    per_epoch = min(updates, args.every or max(least, min(updates // LOOKS, most)))
     epochs = -(-updates // per_epoch)
     updates = epochs * per_epoch
     model.compile(optimizer(updates, args.learning_rate))
