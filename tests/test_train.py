@@ -285,6 +285,7 @@ def test_models_of_every_kind(tmp_path):
     assert float(training.optimizer(1, 0.5).learning_rate) == 0.5
 
 
+@pytest.mark.plain
 def test_cards_are_json(table):
     data = read(table, "--column", "word")
     args = parsed(table)
