@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import pathlib
+import subprocess
 import sys
 import warnings
 
@@ -12,9 +14,12 @@ import pytest
 import keras_dmmd as kd
 from keras_dmmd import cli
 from keras_dmmd.backend.writers import WRITERS
+from keras_dmmd.cli import commands, inputs
 from keras_dmmd.exporting.formats import SUFFIXES
 
 LENGTH = 8
+UNSAID = {"labels": None, "column": None, "label_column": None, "color": False}
+ROOT = pathlib.Path(__file__).parent.parent
 FORMAT = next(format for format in WRITERS if format != "onnx")
 
 
@@ -151,11 +156,11 @@ def test_what_divides_texts(teacher, tmp_path):
     """As `load_text` and `pack` take it; the end token closes a text."""
     model = kd.from_preset(teacher)
     (tmp_path / "t.txt").write_text("abc\ncab\n\nbb\n\nc")
-    chosen = {"data": str(tmp_path / "t.txt"), "labels": None}
+    chosen = {"data": str(tmp_path / "t.txt"), **UNSAID}
 
     def texts(separator=None, whole=False, lines=False):
         args = argparse.Namespace(**chosen, separator=separator, whole=whole, lines=lines)
-        return [row.tolist() for row in cli.inputs.rows(args, model)[0]]
+        return [row.tolist() for row in inputs.rows(args, model)[0]]
 
     with pytest.raises(ValueError, match="symbol"):  # a line break, which this vocabulary lacks
         texts("\n\n")
@@ -236,7 +241,7 @@ def test_where_nothing_can_be_written_no_work_is_done(teacher, text, tmp_path, m
 @pytest.mark.long_compilation
 def test_a_distillation_goes_on(teacher, text, tmp_path, monkeypatch, capsys):
     """After Ctrl-C from the last epoch, after a full disk with nothing left but to save."""
-    monkeypatch.setattr(cli.commands, "ROUNDS_PER_EPOCH", 2)
+    monkeypatch.setattr(commands, "ROUNDS_PER_EPOCH", 2)
     begun, trained, out = [], [], tmp_path / "out"
     command = ["distill", teacher, "--data", text, "--lines", "--rounds", 6, "--batch-size", 4]
     command = list(map(str, [*command, "--out", out]))
@@ -301,9 +306,9 @@ def test_data_as_ids(teacher, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((4, LENGTH), "int64"))
     model = kd.from_preset(teacher)
     args = argparse.Namespace(
-        data=str(tmp_path / "x.npy"), labels=None, separator=None, whole=False, lines=False
+        data=str(tmp_path / "x.npy"), separator=None, whole=False, lines=False, **UNSAID
     )
-    rows, labels = cli.inputs.rows(args, model)
+    rows, labels = inputs.rows(args, model)
     assert labels is None
     assert rows.shape == (4, LENGTH) and rows.dtype == np.int32
 
@@ -340,6 +345,23 @@ def test_help_teaches(capsys):
             cli.main(arguments)
         assert stop.value.code == 0
         assert "examples:" in capsys.readouterr().out
+
+
+@pytest.mark.plain
+def test_help_needs_no_keras():
+    """So that it is there at once; and what is mistyped is one line."""
+    code = (
+        "import sys\nfrom keras_dmmd_command import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    heavy = {'keras', 'numpy', 'keras_dmmd'} & set(sys.modules)\n"
+        "    print('heavy:', *heavy)"
+    )
+    for arguments, status in ((["--help"], 0), (["evaluate", "--help"], 0), (["generate"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT
+        )
+        assert done.returncode == status and done.stdout.endswith("heavy:\n"), done.stdout
+        assert len(done.stderr.splitlines()) == (status > 0), done.stderr
 
 
 def test_export(teacher, tmp_path, capsys):

@@ -15,7 +15,11 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+FILES = {
+    module_name(path): path
+    for package in (PACKAGE, ROOT / "keras_dmmd_command")
+    for path in sorted(package.rglob("*.py"))
+}
 
 
 def imports(path):

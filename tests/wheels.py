@@ -65,6 +65,7 @@ def try_wheel(wheel, python, backend, folder, pins=()):
 
     run(python, "-m", "venv", place)
     run(bin_folder / "python", "-m", "pip", "install", "-q", f"{wheel}[{backend}]", *pins)
+    assert "keras-dmmd train" in run(bin_folder / "keras-dmmd", "--help")
     run(bin_folder / "keras-dmmd", "info", "digits_masked_student")
     return run(bin_folder / "python", "-c", CODE)
 

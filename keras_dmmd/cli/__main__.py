@@ -2,6 +2,6 @@
 
 import sys
 
-from keras_dmmd.cli import main
+from keras_dmmd_command import main
 
 sys.exit(main())

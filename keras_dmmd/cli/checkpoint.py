@@ -1,15 +1,15 @@
-"""What `keras-dmmd distill` keeps on the way: a checkpoint, and what it is one of."""
+"""What `keras-dmmd train` and `distill` keep on the way: a checkpoint, and what it is one of."""
 
 import json
 import os
 import shutil
 
 from keras_dmmd.callbacks import BackupAndResume
-from keras_dmmd.files import replacing
+from keras_dmmd.files import read_json, replacing
 
 
 class Checkpoint:
-    """The folder of a distillation that is not finished yet.
+    """The folder of a run that is not finished yet.
 
     Args:
         folder: made with its first file, and removed by `remove`.
@@ -29,7 +29,7 @@ class Checkpoint:
             changed = sorted(k for k in settings.keys() | known if known.get(k) != settings.get(k))
             if changed:
                 raise ValueError(
-                    f"{folder!r} is the checkpoint of a distillation with other {', '.join(changed)}: "
+                    f"{folder!r} is the checkpoint of a run with other {', '.join(changed)}: "
                     "repeat that command to go on, or remove the folder, or take another --out."
                 )
         with replacing(path) as partial, open(partial, "w") as file:
@@ -40,6 +40,14 @@ class Checkpoint:
         """What goes on from here, and writes after every epoch."""
         # The folder stays until the student is saved.
         return BackupAndResume(os.path.join(self.folder, "state"), delete_checkpoint=False)
+
+    def remember(self, name, make):
+        """What `make()` returned the first time, JSON: a run that goes on has it from its file."""
+        path = os.path.join(self.folder, f"{name}.json")
+        if not os.path.exists(path):
+            with replacing(path) as partial, open(partial, "w") as file:
+                json.dump({name: make()}, file)
+        return read_json(path)[name]
 
     def remove(self):
         shutil.rmtree(self.folder)

@@ -7,12 +7,12 @@ import keras
 import numpy as np
 
 from keras_dmmd import checks, evaluation, metrics, presets
-from keras_dmmd.cli import inputs
+from keras_dmmd.cli import cards, inputs
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd.distillation import DMMDDistiller, annealed_optimizers
 from keras_dmmd.exporting.formats import format_of
-from keras_dmmd.files import check_file, check_folder, replacing
-from keras_dmmd.fingerprints import array_hash, weights_hash
+from keras_dmmd.files import check_file, check_folder
+from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.training import DiffusionModel
 
 ROUNDS_PER_EPOCH = 50  # of a distillation: a line of logs, and a checkpoint
@@ -44,49 +44,9 @@ def info(args):
     for name, fact in facts.items():
         if fact is not None:
             print(f"{name:26}{fact}")
-    card = _card(args.model)
+    card = inputs.card(args.model)
     if card:
         print(json.dumps(card, indent=1))
-
-
-def _card(path):
-    """What a preset says of itself; nothing where nobody wrote a card."""
-    try:
-        return {} if inputs.is_keras(path) else presets.read_card(path)
-    except FileNotFoundError:
-        return {}
-
-
-def generate(args):
-    if args.out:
-        check_file(args.out)
-    model = inputs.sampler(args.model)
-    samples = model.generate(
-        args.n,
-        steps=args.steps,
-        seed=args.seed,
-        length=args.length,
-        prompts=inputs.prompts(args.prompt, model, args.model),
-        labels=args.label,
-        guidance_scale=args.guidance,
-        temperature=args.temperature,
-        top_p=args.top_p,
-        sampler=args.sampler,
-        batch_size=args.batch_size,
-    )
-    if args.out and args.out.endswith(".npy"):
-        with replacing(args.out) as path:
-            np.save(path, samples)
-        return
-    if model.tokenizer is not None:
-        lines = model.tokenizer.decode(samples)
-    else:
-        lines = [" ".join(map(str, ids)) for ids in samples]
-    if not args.out:
-        print(*lines, sep=args.separator)
-        return
-    with replacing(args.out) as path, open(path, "w", encoding="utf-8") as file:
-        print(*lines, sep=args.separator, file=file)
 
 
 def distill(args):
@@ -94,7 +54,8 @@ def distill(args):
     checks.count("--batch-size", args.batch_size)
     keras.utils.set_random_seed(args.seed)
     teacher = inputs.sampler(args.model)
-    tokens, labels = inputs.rows(args, teacher)
+    known = inputs.card(args.model)
+    tokens, labels = inputs.rows(args, teacher, known)
     if args.guidance is not None and labels is None:
         raise ValueError("--guidance strengthens classes: give --labels, too.")
     distiller = DMMDDistiller(
@@ -107,10 +68,10 @@ def distill(args):
     )
     per_epoch = min(args.rounds, ROUNDS_PER_EPOCH)
     args.rounds = per_epoch * -(-args.rounds // per_epoch)  # whole epochs: what the card says
-    asked = {k: v for k, v in vars(args).items() if k not in ("run", "command", "out")}
+    asked = {k: v for k, v in vars(args).items() if k not in ("run", "command", "out", "line")}
     check_folder(args.out)
-    data = [array_hash(part) for part in (tokens, labels) if part is not None]
-    made_from = {"teacher": weights_hash(teacher), "rows": data}
+    teacher_hash = weights_hash(teacher)
+    made_from = {"teacher": teacher_hash, "rows": cards.digest(tokens, labels)}
     checkpoint = Checkpoint(os.path.join(args.out, "checkpoint"), {**asked, **made_from})
     distiller.compile(**annealed_optimizers(args.rounds, args.learning_rate))
     distiller.fit(
@@ -121,7 +82,9 @@ def distill(args):
         epochs=args.rounds // per_epoch,
         callbacks=[checkpoint.callback],
     )
-    presets.save_to_preset(distiller.student, args.out, card=asked)
+    made = cards.made_by(args, tokens, labels, teacher=teacher_hash)
+    inherited = {name: known[name] for name in ("reading", "license") if name in known}
+    presets.save_to_preset(distiller.student, args.out, card={**asked, **made, **inherited})
     checkpoint.remove()
     print(f"The student is in {args.out}: keras-dmmd generate {args.out}")
 
@@ -151,7 +114,11 @@ def export(args):
 def evaluate(args):
     names = _names(args.models)
     models = {name: inputs.sampler(path) for name, path in zip(names, args.models, strict=True)}
-    data, known = (None, False) if args.data is None else _data_of_label(args, models[names[0]])
+    card = inputs.card(args.models[0])
+    label = inputs.label(args.label, card)
+    data, known = (
+        (None, False) if args.data is None else _data_of_label(args, models[names[0]], card, label)
+    )
     asked, data = evaluation.default_metrics(
         models,
         args.samples,
@@ -159,7 +126,7 @@ def evaluate(args):
         features=args.features and metrics.ImageFeatures.from_preset(args.features),
         reference=args.reference and metrics.CausalReference.from_folder(args.reference),
     )
-    options = {"labels": args.label, "guidance_scale": args.guidance, "top_p": args.top_p}
+    options = {"labels": label, "guidance_scale": args.guidance, "top_p": args.top_p}
     report = evaluation.evaluate(
         models,
         args.steps,
@@ -167,7 +134,7 @@ def evaluate(args):
         temperatures=args.temperatures,
         samplers=args.samplers,
         reference_data=data,
-        reference_labels=np.full(len(data), args.label) if known else None,
+        reference_labels=np.full(len(data), label) if known else None,
         samples=args.samples,
         seeds=args.seeds,
         folder=args.out,
@@ -187,11 +154,13 @@ def _names(paths):
     return names
 
 
-def _data_of_label(args, model):
-    """Rows of `--data`, and whether they are known to be of the class of `--label`: by `--labels`."""
-    tokens, labels = inputs.rows(args, model)
+def _data_of_label(args, model, card, label):
+    """Rows of `--data`, and whether they are known to be of the class of `--label`."""
+    tokens, labels = inputs.rows(args, model, card)
     if labels is None:
         return tokens, False
-    if args.label is None:
-        raise ValueError("--labels say which rows are of the --label: give that, too.")
-    return tokens[labels == args.label], True
+    if label is None:
+        if args.labels or args.label_column:
+            raise ValueError("--labels say which rows are of the --label: give that, too.")
+        return tokens, False
+    return tokens[labels == label], True

@@ -4,11 +4,13 @@ import os
 import zipfile
 
 import keras
-import numpy as np
 
 from keras_dmmd import checks, datasets, presets
+from keras_dmmd.cli import sources
+from keras_dmmd.datasets.text import read_text
 from keras_dmmd.distillation import Distiller
 from keras_dmmd.optional import package
+from keras_dmmd.sampling import Gap
 from keras_dmmd.training import DiffusionModel
 from keras_dmmd.weight_files import check_declared, short
 
@@ -72,53 +74,126 @@ def sampler(path):
     return model
 
 
-def rows(args, model):
-    """Ids `(n, length)` of `--data`, and the classes of `--labels`, `(n,)`, or `None`."""
-    if not args.data.endswith(".npy"):
-        if args.labels:
-            raise ValueError("--labels are those of the rows of a .npy file of ids.")
-        return _texts(args, model), None
-    if args.separator or args.lines or args.whole:
-        raise ValueError("--separator, --whole and --lines are for texts, not for a .npy file.")
-    tokens = _array(args.data)
+def card(path):
+    """What a preset says of itself; nothing where nobody wrote a card."""
+    try:
+        return {} if is_keras(path) else presets.read_card(path)
+    except FileNotFoundError:
+        return {}
+
+
+def label(name, known):
+    """The number of a class, from `--label`: its number, or its name in the data of training.
+
+    Args:
+        known: the model's card.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if name is None:
+        return None
+    classes = sources.remembered(known).get("classes") or []
+    if name in classes:
+        return classes.index(name)
+    if not name.isdecimal():
+        raise ValueError(
+            f"--label must be a number{', or one of ' * bool(classes)}{classes[:20] or ''}. "
+            f"Received: {name!r}"
+        )
+    return int(name)
+
+
+def rows(args, model, known=None):
+    """Ids `(n, length)` of `--data`, and their classes `(n,)`, or `None`.
+
+    Args:
+        known: the model's card, which may say how the data of its training were read.
+    """
+    how = sources.reading(args, sources.remembered(known or {}))
+    if how["kind"] == "ids":
+        return _ids(args, model)
+    if how["kind"] == "images":
+        return _images(args.data, model, how)
+    if model.tokenizer is None:
+        raise ValueError(f"This model has no tokenizer: {args.data} must be a .npy file of ids.")
+    if how["kind"] == "text":
+        texts, _ = datasets.load_text(args.data, held_out=0, separator=how["separator"])
+        return datasets.pack(texts, model.tokenizer, model.length, whole=how["whole"]), None
+    texts, names = sources.texts_of(args.data, how)
+    tokens, fits = sources.encoded(texts, model.tokenizer, model.length)
+    if names is None or not _takes_labels(model, args.label_column, "--label-column"):
+        return tokens, None
+    if not how.get("classes"):
+        raise ValueError("The card of this model does not say what its classes are called.")
+    return tokens, sources.numbered(names, how["classes"])[fits]
+
+
+def _ids(args, model):
+    tokens = sources.array(args.data)
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or tokens.shape[1] != model.length:
         raise ValueError(
             f"{args.data} must be ids of shape (n, {model.length}). "
             f"Received: shape {tokens.shape} of {tokens.dtype}"
         )
     tokens = checks.ids(args.data, tokens, model.process.vocabulary_size).astype("int32")
-    if not args.labels:
+    if not args.labels or not _takes_labels(model, args.labels, "--labels"):
         return tokens, None
-    if not model.capabilities.num_classes:
-        raise ValueError("This model takes no --labels: it has no classes.")
-    labels = checks.ids(args.labels, _array(args.labels), model.capabilities.num_classes, ndim=1)
-    if len(labels) != len(tokens):
-        raise ValueError(f"{args.labels} has {len(labels)} labels for {len(tokens)} rows.")
-    return tokens, labels.astype("int32")
+    return tokens, labels_of(args.labels, len(tokens), model.capabilities.num_classes)
 
 
-def _texts(args, model):
+def labels_of(path, n, num_classes):
+    """The classes in a .npy file, int32 `(n,)`."""
+    labels = checks.ids(path, sources.array(path), num_classes, ndim=1)
+    if len(labels) != n:
+        raise ValueError(f"{path} has {len(labels)} labels for {n} rows.")
+    return labels.astype("int32")
+
+
+def _takes_labels(model, asked, option):
+    """Whether a model has classes; where it has none, it must not have been asked to take them."""
+    if asked and not model.capabilities.num_classes:
+        raise ValueError(f"This model takes no {option}: it has no classes.")
+    return bool(model.capabilities.num_classes)
+
+
+def _images(folder, model, how):
+    if model.capabilities.grid is None:
+        raise ValueError(f"This model has no grid of pixels: {folder} must be a .npy file of ids.")
+    rows, columns = model.capabilities.grid
+    images = datasets.load_images(
+        folder,
+        size=(rows, columns // (3 if how["color"] else 1)),
+        levels=model.process.vocabulary_size,
+        color=how["color"],
+        classes=how.get("classes"),
+    )
+    return images.tokens, images.labels if model.capabilities.num_classes else None
+
+
+def prompts(args, model, samples):
+    """How many samples there are, and what `DiffusionModel.generate` takes as their prompts, or `None`.
+
+    One prompt of `--prompt` and `--gap` for all, or those of the file `--prompts`, each `-n` times.
+    They are ids, so that what comes back are ids.
+
+    Args:
+        samples: how many, where nobody says and there is no file.
+    """
+    each = 1 if args.prompts is not None else samples
+    n = each if args.n is None else checks.count("-n", args.n)
+    if args.prompt is None and args.prompts is None:
+        return n, None
     if model.tokenizer is None:
-        raise ValueError(f"This model has no tokenizer: {args.data} must be a .npy file of ids.")
-    if args.lines and (args.separator or args.whole):
-        raise ValueError(r"--lines is --separator '\n' --whole: give one or the other.")
-    separator = "\n" if args.lines else args.separator
-    texts, _ = datasets.load_text(args.data, held_out=0, separator=separator)
-    return datasets.pack(texts, model.tokenizer, model.length, whole=args.lines or args.whole)
-
-
-def _array(path):
-    array = np.load(path)
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path} must hold one array.")
-    return array
-
-
-def prompts(parts, model, path):
-    """What `generate` takes of the texts and gaps of `--prompt` and `--gap`: one prompt, or `None`."""
-    if parts is None:
-        return None
-    if model.tokenizer is None:
-        raise ValueError(f"{path} has no tokenizer: it takes no --prompt.")
-    # As ids, so that what comes back are ids.
-    return [[model.tokenizer.encode(part) if isinstance(part, str) else part for part in parts]]
+        raise ValueError(f"{args.model} has no tokenizer: it takes no --prompt.")
+    encode = model.tokenizer.encode
+    if args.prompts is None:
+        parts = [Gap(part) if isinstance(part, int) else encode(part) for part in args.prompt]
+        return n, [parts]
+    if args.prompt is not None:
+        raise ValueError("--prompts is a file of whole prompts: leave out --prompt and --gap.")
+    lines = [line for line in read_text(args.prompts).splitlines() if line]
+    if not lines:
+        raise ValueError(f"The file {args.prompts!r} has no prompt: each is a line.")
+    found = [encode(line) for line in lines for _ in range(n)]
+    return len(found), found

@@ -162,6 +162,10 @@ def _tokens(splits, shape, levels):
             images.size and not 0 <= images.min() <= images.max() < 256
         ):
             raise ValueError(f"Images must be integers in 0..255. Received: dtype {images.dtype}")
-        tokens = images.reshape(len(images), -1).astype("int32") * levels // 256
-        result.append((tokens, labels.astype("int32")))
+        result.append((quantised(images, levels), labels.astype("int32")))
     return tuple(result)
+
+
+def quantised(images, levels):
+    """Images `(n, …)` of values 0..255 to ids `(n, length)` of a number of levels, int32."""
+    return images.reshape(len(images), -1).astype("int32") * levels // 256

@@ -129,7 +129,7 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
         files = sorted(glob.glob(os.path.join(files[0], "**", "*.txt"), recursive=True))
     if not files:
         raise FileNotFoundError(f"There are no .txt files in path={path!r}.")
-    documents = [_read(file) for file in files]
+    documents = [read_text(file) for file in files]
     if separator is not None:
         documents = [part for document in documents for part in document.split(separator)]
     documents = [document for document in documents if document.strip()]
@@ -155,8 +155,8 @@ def _starts_and_ends(documents, share):
     return tuple([part for part in side if part.strip()] for side in zip(*parts, strict=True))
 
 
-def _read(path):
-    """The text of a file, without the mark of byte order that some editors put before it."""
+def read_text(path):
+    """The text of a file of UTF-8, without the mark of byte order that some editors put before it."""
     try:
         with open(path, encoding="utf-8-sig") as file:
             return file.read()
@@ -169,7 +169,7 @@ def _read(path):
 def _read_folder(folder):
     inner = os.path.join(folder, "data")
     folder = inner if os.path.isdir(inner) else folder
-    return {os.path.basename(p): _read(p) for p in glob.glob(os.path.join(folder, "*.txt"))}
+    return {os.path.basename(p): read_text(p) for p in glob.glob(os.path.join(folder, "*.txt"))}
 
 
 def _read_archive(path, folder=""):

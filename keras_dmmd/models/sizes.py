@@ -5,6 +5,7 @@ from keras_dmmd import checks
 # None is known that is deeper, and more only take long to be built.
 MOST_LAYERS = 1000
 SIZES = {
+    "nano": {"hidden_dim": 32, "num_layers": 2, "num_heads": 2, "cond_dim": 32},
     "tiny": {"hidden_dim": 128, "num_layers": 4, "num_heads": 4, "cond_dim": 64},
     "small": {"hidden_dim": 384, "num_layers": 8, "num_heads": 6, "cond_dim": 128},
     "base": {"hidden_dim": 768, "num_layers": 12, "num_heads": 12, "cond_dim": 128},

@@ -3,8 +3,12 @@
 import os
 import shutil
 
+from keras_dmmd import checks
+from keras_dmmd.files import replacing
 from keras_dmmd.optional import package
+from keras_dmmd.presets.model_card import MADE, model_card
 
+PAGE = "README.md"
 SCHEMES = ("hf://", "kaggle://", "file://")
 
 
@@ -23,26 +27,46 @@ def download(handle):
     return name
 
 
-def upload_to_hub(handle, folder):
-    """Publish a preset that `save_to_preset` wrote.
+def upload_to_hub(handle, folder, license=None):
+    """Publish a preset that `save_to_preset` wrote, with a page that is made from its card.
+
+    The page, `README.md`, says what the model is: its process, network, sampler, network calls,
+    tokenizer and license, how it was made and what was measured. It is written into the folder, unless
+    a `README.md` of somebody's own is there.
 
     Args:
         handle: `"hf://user/name"` or `"kaggle://user/model/keras/variation"`, which need the package
             `huggingface_hub` or `kagglehub` and its login; or `"file:///path"`, a folder to copy it to.
         folder: the preset.
+        license: its identifier, such as `"apache-2.0"`; by default that under `"license"` in the card.
+
+    Raises:
+        ValueError: the handle is none, the folder is no preset, or the license no identifier.
     """
     scheme, name = _split(handle)
+    folder = checks.path("folder", folder)
     absent = [f for f in ("config.json", "weights.npz") if not os.path.exists(os.path.join(folder, f))]
     if absent:
-        raise ValueError(f"{os.fspath(folder)!r} is no preset: it has no {' and no '.join(absent)}.")
+        raise ValueError(f"{folder!r} is no preset: it has no {' and no '.join(absent)}.")
+    _write_page(os.path.join(folder, PAGE), model_card(folder, handle, license))
     if scheme == "hf://":
         api = _package("huggingface_hub").HfApi()
         api.create_repo(name, exist_ok=True)
-        api.upload_folder(repo_id=name, folder_path=os.fspath(folder))
+        api.upload_folder(repo_id=name, folder_path=folder)
     elif scheme == "kaggle://":
-        _package("kagglehub").model_upload(name, os.fspath(folder))
+        _package("kagglehub").model_upload(name, folder)
     else:
         shutil.copytree(folder, name, dirs_exist_ok=True)
+
+
+def _write_page(path, page):
+    """Write a page, unless the one that is there is somebody's own."""
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            if MADE not in file.read():
+                return
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        file.write(page)
 
 
 def _split(handle):

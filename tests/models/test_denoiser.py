@@ -185,7 +185,7 @@ def test_a_whole_model_is_saved_and_loaded(tmp_path):
     assert again.process.get_config() == model.process.get_config()
 
 
-@pytest.mark.parametrize("name", ["tiny", "small", "base"])
+@pytest.mark.parametrize("name", ["nano", "tiny", "small", "base"])
 def test_sizes_pass_the_checks(name):
     size = kd.Denoiser.sizes[name]
     assert size["hidden_dim"] % size["num_heads"] == 0

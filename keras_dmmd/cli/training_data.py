@@ -1,0 +1,161 @@
+"""From DATA to what a new model is trained on: rows, a tokenizer or a grid, classes."""
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+
+from keras_dmmd import checks, datasets, tokenizers
+from keras_dmmd.cli import inputs, sources
+
+TEXT_LENGTH = 128  # of rows of running text
+LONGEST = 256  # of rows of one text each, where nobody says
+TOKENIZERS = ("characters", "bytes", "bpe", "smiles")
+
+
+@dataclasses.dataclass
+class TrainingData:
+    """Rows for training, and those that are held out.
+
+    Attributes:
+        rows, held_out: ids `(n, length)`; the second may be empty.
+        labels, held_out_labels: classes `(n,)`, or `None`.
+        vocabulary_size: K.
+        num_classes: of them, or `None`.
+        tokenizer: of texts, else `None`.
+        grid: of images, else `None`.
+        reading: how other data for this model are read, a dict for its card.
+    """
+
+    rows: np.ndarray
+    held_out: np.ndarray
+    labels: Any
+    held_out_labels: Any
+    vocabulary_size: int
+    num_classes: Any
+    tokenizer: Any
+    grid: Any
+    reading: dict
+
+
+def read(args):
+    """The `TrainingData` of a command line.
+
+    Raises:
+        ValueError: data are not what they should be, or options do not fit them.
+        OSError: there are none.
+    """
+    how = sources.reading(args)
+    checks.number("--held-out", args.held_out, below=1.0)
+    if args.length is not None:
+        checks.count("--length", args.length)
+    kind, _ = sources.KINDS[how["kind"]]
+    are_texts, are_images = how["kind"] not in ("ids", "images"), how["kind"] == "images"
+    for option, given, fitting in (
+        ("--tokenizer", args.tokenizer, are_texts),
+        ("--vocabulary", args.vocabulary, args.tokenizer == "bpe"),
+        ("--length", args.length, are_texts),
+        ("--image-size", args.image_size, are_images),
+        ("--levels", args.levels, are_images),
+    ):
+        if given is not None and not fitting:
+            needed = "--tokenizer bpe" if option == "--vocabulary" else "other data"
+            raise ValueError(f"{option} is for {needed}, not for {kind} as it is read here.")
+    if how["kind"] == "text":
+        return _text(args, how)
+    if are_images:
+        return _images(args, how)
+    return _ids(args, how) if how["kind"] == "ids" else _records(args, how)
+
+
+def _text(args, how):
+    """Running text, packed; documents are held out, or their ends."""
+    parts = datasets.load_text(args.data, args.held_out, seed=args.seed, separator=how["separator"])
+    tokenizer = _tokenizer(args, how, parts)
+    length = _whole_blocks(args.length or TEXT_LENGTH, args)
+    rows, held_out = (
+        datasets.pack(part, tokenizer, length, whole=how["whole"])
+        if part
+        else np.zeros((0, length), "int32")
+        for part in parts
+    )
+    size = tokenizer.vocabulary_size
+    return TrainingData(rows, held_out, None, None, size, None, tokenizer, None, how)
+
+
+def _records(args, how):
+    """Texts of which each has a row of its own."""
+    texts, names = sources.texts_of(args.data, how)
+    tokenizer = _tokenizer(args, how, (texts, []))
+    length = args.length or min(LONGEST, max(len(tokenizer.encode(text)) for text in texts))
+    rows, fits = sources.encoded(texts, tokenizer, _whole_blocks(length, args))
+    labels = None
+    if names is not None:
+        how["classes"] = sources.classes_of(names)
+        labels = sources.numbered(names, how["classes"])[fits]
+    return _divided(args, how, rows, labels, tokenizer=tokenizer)
+
+
+def _ids(args, how):
+    rows = checks.rows(args.data, sources.array(args.data))
+    rows = checks.ids(args.data, rows, int(rows.max()) + 1).astype("int32")
+    labels = None
+    if args.labels:
+        labels = sources.array(args.labels)
+        most = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "iu" else 1
+        labels = inputs.labels_of(args.labels, len(rows), most)
+    return _divided(args, how, rows, labels)
+
+
+def _images(args, how):
+    found = datasets.load_images(
+        args.data, size=args.image_size, levels=args.levels or 16, color=how["color"]
+    )
+    how["classes"] = found.classes
+    return _divided(args, how, found.tokens, found.labels, grid=found.grid, size=args.levels or 16)
+
+
+def _divided(args, how, rows, labels, tokenizer=None, grid=None, size=None):
+    """Rows in two, equal ones on the same side."""
+    if size is None:
+        size = int(rows.max()) + 1 if tokenizer is None else tokenizer.vocabulary_size
+    held = np.zeros(len(rows), bool)
+    if args.held_out:
+        held = datasets.split_rows(rows, args.held_out, args.seed)
+        if held.all() or not held.any():
+            raise ValueError(
+                f"{len(rows)} rows are too few to hold out {args.held_out:.0%} of them: give more, or "
+                "another --held-out; 0 is none."
+            )
+    sides = (None, None) if labels is None else (labels[~held], labels[held])
+    num_classes = None if labels is None else int(labels.max()) + 1
+    return TrainingData(rows[~held], rows[held], *sides, size, num_classes, tokenizer, grid, how)
+
+
+def _tokenizer(args, how, parts):
+    """What `--tokenizer` names, learned from the texts where it is learned: not from held-out ones, but
+    for the symbols themselves, without which those could not be read."""
+    name = args.tokenizer or ("smiles" if how["kind"] == "smiles" else "characters")
+    train, held_out = parts
+    if name == "characters":
+        return tokenizers.CharacterTokenizer(sorted(set().union(*train, *held_out)), end=True)
+    if name == "smiles":
+        return tokenizers.SmilesTokenizer.learn([*train, *held_out])
+    if name == "bytes":
+        return tokenizers.ByteTokenizer()
+    if name == "bpe":
+        return tokenizers.BytePairTokenizer.train(train, args.vocabulary or 2048)
+    if not os.path.isfile(name):
+        raise ValueError(
+            f"--tokenizer must be {', '.join(TOKENIZERS)}, or the path of a tokenizer.json. "
+            f"Received: {name!r}"
+        )
+    options = {} if args.end_token is None else {"end": args.end_token}
+    return tokenizers.BytePairTokenizer.from_file(name, **options)
+
+
+def _whole_blocks(length, args):
+    """A length, or the next one that blocks divide."""
+    size = checks.count("--blocks", args.blocks) if args.blocks is not None else 1
+    return -(-length // size) * size

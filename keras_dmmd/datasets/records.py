@@ -1,0 +1,97 @@
+"""Files of which each record is an example of its own: SMILES, FASTA, tables."""
+
+import csv
+import io
+
+from keras_dmmd import checks
+from keras_dmmd.datasets.text import read_text
+
+
+def load_smiles(path):
+    """The molecules of a file of SMILES, one a line: what stands before the first space, as in `.smi`.
+
+    Returns:
+        A list of strings, in the order of the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not UTF-8, or has no molecule.
+    """
+    lines = read_text(checks.path("path", path)).splitlines()
+    return _some([line.split()[0] for line in lines if line.strip()], path, "SMILES string")
+
+
+def load_fasta(path):
+    """The sequences of a FASTA file, without their names; an asterisk that ends one is left out.
+
+    Returns:
+        A list of strings, in the order of the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not UTF-8, does not begin with a line `>name`, or has no sequence.
+    """
+    records = []
+    for line in map(str.strip, read_text(checks.path("path", path)).splitlines()):
+        if line.startswith(">"):
+            records.append([])
+        elif line and not line.startswith(";"):  # which is a remark
+            if not records:
+                raise ValueError(f"The file {path!r} is no FASTA: its first line is {line[:40]!r}.")
+            records[-1].append("".join(line.split()))
+    sequences = ["".join(parts).removesuffix("*") for parts in records]
+    return _some([sequence for sequence in sequences if sequence], path, "sequence")
+
+
+def load_csv(path, column=None, label=None):
+    """Texts, and their classes, from a table with a header: commas, or tabs where it is a `.tsv`.
+
+    Rows whose text is empty are left out.
+
+    Args:
+        path: of the file.
+        column: the header of the texts; by default `"text"`, or the one column beside `label`.
+        label: the header of the classes, or `None`.
+
+    Returns:
+        `(texts, labels)`: lists of strings, of one length; `labels` is `None` without `label`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not UTF-8, has no such column, or a row has other cells than the header.
+    """
+    csv.field_size_limit(checks.MOST)  # no cell is too long
+    path = checks.path("path", path)
+    lines, dialect = io.StringIO(read_text(path), newline=""), "excel"
+    if path.endswith(".tsv"):
+        dialect = "excel-tab"
+    try:
+        rows = [row for row in csv.reader(lines, dialect) if row]
+    except csv.Error as error:
+        raise ValueError(f"The file {path!r} is no table: {error}") from error
+    header, *rows = rows or [[]]
+    if column is None:
+        others = [name for name in header if name != label]
+        column = others[0] if len(others) == 1 else "text"
+    places = []
+    for name, what in ((column, "column"), (label, "label")):
+        if name is not None and header.count(name) != 1:
+            raise ValueError(
+                f"`{what}` must be one of the columns {header} of {path!r}. Received: {name!r}"
+            )
+        places.append(None if name is None else header.index(name))
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            raise ValueError(
+                f"Row {number} of {path!r} has {len(row)} cells, and the header {len(header)}: "
+                f"{checks.shown(row)}"
+            )
+    text, kind = places
+    rows = _some([row for row in rows if row[text]], path, f"text in the column {column!r}")
+    return [row[text] for row in rows], None if kind is None else [row[kind] for row in rows]
+
+
+def _some(found, path, what):
+    if not found:
+        raise ValueError(f"The file {path!r} has no {what}.")
+    return found

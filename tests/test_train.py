@@ -1,0 +1,297 @@
+"""`keras-dmmd train`: what it reads, what it writes, how it goes on."""
+
+import csv
+import json
+import pathlib
+import re
+import shlex
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dmmd as kd
+from keras_dmmd import cli
+from keras_dmmd.cli import inputs, sources, training_data, watching
+from keras_dmmd.cli import train as training
+from keras_dmmd.cli.checkpoint import Checkpoint
+from keras_dmmd_command.arguments import SIZES, parser
+from tests.builders import ON_TORCH, SMALL
+
+ALPHABET = "abc"
+
+
+def parsed(*words):
+    return parser().parse_args(["train", *map(str, words), "--out", "o"])
+
+
+def read(*words):
+    return training_data.read(parsed(*words))
+
+
+def texts(n, longest=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return ["".join(rng.choice(list(ALPHABET), rng.integers(1, longest + 1))) for _ in range(n)]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table of 200 texts of 1 to 6 letters, and whether they are long."""
+    rows = [f"{text},{'long' if len(text) > 3 else 'short'}" for text in texts(200)]
+    (tmp_path / "t.csv").write_text("word,kind\n" + "\n".join(rows))
+    return tmp_path / "t.csv"
+
+
+@pytest.mark.plain
+def test_running_text(tmp_path):
+    (tmp_path / "t.txt").write_text("one two. " * 400)
+    data = read(tmp_path / "t.txt", "--length", 30, "--blocks", 16, "--held-out", 0.2)
+    assert data.rows.shape == (90, 32) and data.held_out.shape == (22, 32)  # 2,880 of 3,600, 720
+    assert data.tokenizer.decode(data.rows[0]) == ("one two. " * 4)[:32]
+    assert data.vocabulary_size == len(set("one two. ")) + 1
+    assert read(tmp_path / "t.txt", "--tokenizer", "bytes").vocabulary_size == 257
+    assert len(read(tmp_path / "t.txt", "--held-out", 0).held_out) == 0
+    learned = read(tmp_path / "t.txt", "--tokenizer", "bpe", "--vocabulary", 259)
+    assert learned.vocabulary_size == 259
+
+
+@pytest.mark.plain
+def test_tables_have_classes(table, capsys):
+    data = read(table, "--column", "word", "--label-column", "kind", "--length", 5)
+    words = texts(200)
+    kept = [word for word in words if len(word) <= 5]
+    left_out = len(words) - len(kept)
+    assert f"{left_out} of 200 texts have more than 5 tokens" in capsys.readouterr().out
+    found = [
+        (word, data.reading["classes"][label])
+        for rows, labels in ((data.rows, data.labels), (data.held_out, data.held_out_labels))
+        for word, label in zip(data.tokenizer.decode(rows), labels, strict=True)
+    ]
+    assert sorted(found) == sorted((word, "long" if len(word) > 3 else "short") for word in kept)
+    sides = [set(data.tokenizer.decode(rows)) for rows in (data.rows, data.held_out)]
+    assert not sides[0] & sides[1] and all(sides)
+    assert data.num_classes == 2 and data.rows.shape[1] == 5
+
+
+@pytest.mark.plain
+def test_molecules_sequences_and_ids(tmp_path):
+    (tmp_path / "m.smi").write_text("\n".join(f"{'C' * i}[nH]Cl a" for i in range(40)))
+    data = read(tmp_path / "m.smi")
+    assert data.tokenizer.symbols == ["C", "Cl", "[nH]"] and data.rows.shape[1] == 41
+    (tmp_path / "p.fa").write_text("".join(f">{i}\n{text}\n" for i, text in enumerate(texts(60))))
+    assert read(tmp_path / "p.fa").tokenizer.symbols == list(ALPHABET)
+    ids = np.random.default_rng(0).integers(0, 7, (60, 4))
+    np.save(tmp_path / "x.npy", ids)
+    np.save(tmp_path / "y.npy", ids[:, 0])
+    data = read(tmp_path / "x.npy", "--labels", tmp_path / "y.npy")
+    assert data.vocabulary_size == data.num_classes == 7 and data.tokenizer is None
+    assert (data.rows[:, 0] == data.labels).all()
+    assert (data.held_out[:, 0] == data.held_out_labels).all()
+    assert len(data.rows) + len(data.held_out) == 60
+
+
+@pytest.mark.plain
+def test_pictures(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for i in range(40):
+        place = tmp_path / "pictures" / str(10 if i % 2 else 9)
+        place.mkdir(parents=True, exist_ok=True)
+        image.new("RGB", (4, 4), (i * 6, 0, 255 if i % 2 else 0)).save(place / f"{i}.png")
+    options = ["--color", "--levels", 4, "--image-size", "2x3"]
+    data = read(tmp_path / "pictures", *options)
+    assert data.grid == (2, 9) and data.vocabulary_size == 4 and data.num_classes == 2
+    blue = {"10": 3, "9": 0}
+    classes = data.reading["classes"]
+    assert all(
+        row[2] == blue[classes[label]] for row, label in zip(data.rows, data.labels, strict=True)
+    )
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["t.txt", "--labels", "y.npy"], "--labels is for a .npy file, not for text"),
+        (["t.csv", "--lines"], "--lines is for text, not for a table"),
+        (["x.npy", "--column", "a"], "--column is for a table, not for a .npy file"),
+        (["x.npy", "--tokenizer", "bytes"], "--tokenizer is for other data"),
+        (["t.txt", "--vocabulary", "300"], "--vocabulary is for --tokenizer bpe"),
+        (["t.txt", "--levels", "4"], "--levels is for other data, not for text"),
+        (["t.txt", "--held-out", "1"], "`--held-out` must be a number in [0, 1)"),
+        (["t.txt", "--tokenizer", "words"], "or the path of a tokenizer.json. Received: 'words'"),
+        (["t.txt", "--length", "0"], "`--length` must be"),
+        (["t.txt", "--updates", "0"], "`--updates` must be"),
+        (["t.txt", "--minutes", "-1"], "`--minutes` must be"),
+        (["nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_what_is_refused(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.txt").write_text("abc " * 400)
+    (tmp_path / "t.csv").write_text("text\na\n")
+    np.save("x.npy", np.zeros((4, 3), int))
+    assert cli.main(["train", *words, "--out", "o"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("keras-dmmd train: ") and message in line
+
+
+@pytest.mark.plain
+def test_sizes_are_those_of_the_networks():
+    assert SIZES.keys() == kd.Denoiser.sizes.keys()
+    for name, size in kd.Denoiser.sizes.items():
+        assert f"{size['num_layers']} layers of {size['hidden_dim']} features" in SIZES[name]
+
+
+@pytest.mark.plain
+def test_minutes_become_updates_once(tmp_path, monkeypatch):
+    """Measured without what compiles, and remembered by a run that goes on."""
+    now = iter([100.0, 101.0, 103.5])
+    monkeypatch.setattr(watching.time, "monotonic", lambda: next(now))
+    clock = watching.Clock(per_epoch=5)
+    clock.set_model(type("Model", (), {"stop_training": False})())
+    stopped = []
+    for epoch in range(3):
+        clock.on_epoch_end(epoch)
+        stopped.append(clock.model.stop_training)
+    assert clock.seconds == 0.35 and stopped == [False, False, True]
+    for number in (7, 8):
+        checkpoint = Checkpoint(str(tmp_path / "c"), {"minutes": 1})
+        assert checkpoint.remember("updates", lambda number=number: number) == 7
+
+
+@pytest.fixture
+def command(table, tmp_path, monkeypatch):
+    """Trains a small network on the table into `tmp_path / "out"`, in two epochs of two updates."""
+    monkeypatch.setitem(kd.Denoiser.sizes, "nano", SMALL)
+    words = ["train", table, "--column", "word", "--label-column", "kind", "--size", "nano"]
+    words += ["--updates", 4, "--every", 2, "--license", "mit", "--out", tmp_path / "out"]
+    return list(map(str, words))
+
+
+def log_of(folder):
+    with open(folder / "training.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.long_compilation
+def test_a_table_becomes_a_model(command, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(command) == 0
+    shown = capsys.readouterr().out
+    assert "update 4 of 4" in shown and "bits per token on held-out data" in shown
+    model, card = kd.from_preset(str(out)), kd.presets.read_card(str(out))
+    assert model.capabilities.num_classes == 2 and model.tokenizer.decode([[0, 1, 2]]) == ["abc"]
+    assert card["command"].startswith("keras-dmmd train ") and card["updates"] == 4
+    assert card["license"] == "mit" and card["machine"]["versions"]["keras"] == keras.__version__
+    held_out, error = card["nelbo_bits_per_token"]["held_out"]
+    assert 0 < held_out < 10 and 0 < error
+    assert [row["update"] for row in log_of(out)] == ["2", "4"]
+    assert not (out / "checkpoint").exists() and (out / "samples.txt").exists()
+
+
+@ON_TORCH
+def test_a_run_goes_on(command, tmp_path, monkeypatch, capsys):
+    """After an interruption from the last look, and with the same options alone."""
+    begun, fit, out = [], kd.DiffusionModel.fit, tmp_path / "out"
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            begun.append(epoch)
+            if len(begun) == 2:
+                raise KeyboardInterrupt
+
+    def interrupted(model, *args, callbacks, **kwargs):
+        return fit(model, *args, callbacks=[*callbacks, Interrupt()], **kwargs)
+
+    monkeypatch.setattr(kd.DiffusionModel, "fit", interrupted)
+    assert cli.main(command) == 130 and not (out / "config.json").exists()
+    assert cli.main([*command, "--seed", "1"]) == 2
+    assert "a run with other rows, seed" in capsys.readouterr().err
+    assert cli.main(command) == 0 and begun == [0, 1, 1]
+    log = log_of(out)
+    assert [row["update"] for row in log] == ["2", "4"] and float(log[1]["bits"]) > 0
+    assert 0 < float(log[0]["seconds"]) < float(log[1]["seconds"])
+    first = kd.from_preset(str(out)).get_weights()
+    assert cli.main([*command[:-1], str(tmp_path / "whole")]) == 0  # without interruption
+    for a, b in zip(first, kd.from_preset(str(tmp_path / "whole")).get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.plain
+def test_a_model_reads_as_its_data_were_read(tmp_path):
+    """The same columns and classes, without a word; another class is refused."""
+    tokenizer = kd.tokenizers.CharacterTokenizer(ALPHABET, end=True)
+    denoiser = kd.Denoiser(4, num_classes=2, **SMALL)
+    model = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(4), 4, tokenizer=tokenizer)
+    known = {"kind": "table", "column": "word", "label_column": "kind", "classes": ["long", "short"]}
+    card = {"reading": known}
+    (tmp_path / "t.csv").write_text("kind,word\nshort,ab\nlong,abcab\nlong,bcab\n")
+    args = parser().parse_args(["distill", "m", "--data", str(tmp_path / "t.csv"), "--out", "o"])
+    rows, labels = inputs.rows(args, model, card)
+    assert tokenizer.decode(rows) == ["ab", "bcab"] and labels.tolist() == [1, 0]
+    (tmp_path / "t.csv").write_text("kind,word\nmiddling,ab\n")
+    with pytest.raises(ValueError, match="'middling'.*none of the model's classes"):
+        inputs.rows(args, model, card)
+    assert inputs.label("short", card) == 1 and inputs.label("0", card) == 0
+    with pytest.raises(ValueError, match="--label must be a number, or one of"):
+        inputs.label("middling", card)
+    (tmp_path / "t.smi").write_text("ab\ncc\n")  # of another kind: as such data are read
+    args.data = str(tmp_path / "t.smi")
+    rows, labels = inputs.rows(args, model, card)
+    assert tokenizer.decode(rows) == ["ab", "cc"] and labels is None
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize(
+    "reading",
+    [[], "text", {"classes": "ab"}, {"classes": [1]}, {"column": 3}, {"whole": "no"}, {"kind": []}],
+)
+def test_cards_of_strangers(reading):
+    with pytest.raises(ValueError, match="odd `reading`"):
+        sources.remembered({"reading": reading})
+
+
+@pytest.mark.plain
+def test_commands_of_the_docs_are_such():
+    docs = pathlib.Path(__file__).parent.parent / "docs"
+    commands = re.findall(r"^(?:KERAS_BACKEND=\w+ )?keras-dmmd (.*)$", _pages(docs), re.M)
+    assert len(commands) > 15
+    for command in commands:
+        parser().parse_args(shlex.split(command, comments=True))
+
+
+def _pages(folder):
+    return "\n".join((folder / page).read_text() for page in ("command.md", "exporting.md"))
+
+
+@pytest.mark.plain
+def test_numbers_as_classes_are_in_their_order():
+    assert sources.classes_of(["10", "9", "1"]) == ["1", "9", "10"]
+    assert sources.classes_of(["b", "10", "a"]) == ["10", "a", "b"]
+
+
+@pytest.mark.plain
+def test_models_of_every_kind(tmp_path):
+    """What the options make of data, without training."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 5, (60, 8)))
+    args = parsed(tmp_path / "x.npy", "--process", "uniform", "--blocks", 4, "--size", "nano")
+    model = training.build(args, training_data.read(args))
+    assert isinstance(model.process, kd.UniformDiffusion) and model.capabilities.block_size == 4
+    assert model.steps == 4 and model.denoiser.hidden_dim == kd.Denoiser.sizes["nano"]["hidden_dim"]
+    rate = training.optimizer(100, 0.5).learning_rate
+    assert float(rate) == 0.0
+    schedule = training.optimizer(100, 0.5).get_config()["learning_rate"]["config"]
+    assert schedule["warmup_steps"] == 5 and schedule["decay_steps"] == 95
+    assert float(training.optimizer(1, 0.5).learning_rate) == 0.5
+
+
+@pytest.mark.plain
+def test_cards_are_json(table):
+    data = read(table, "--column", "word")
+    args = parsed(table)
+    args.line = "keras-dmmd train t.csv"
+    card = training.cards.made_by(args, data.rows, None, data.held_out, empty=None, process="masked")
+    assert json.loads(json.dumps(card)) == card and "empty" not in card
+    assert len(card["data"]["digest"]) == 2 and card["data"]["rows"] == len(data.rows)
+    again = training.cards.made_by(args, data.rows[::-1], None, data.held_out)
+    assert again["data"]["digest"] != card["data"]["digest"]
