@@ -21,7 +21,8 @@ from keras_dmmd.training.remembering import (
 NAME = re.compile(r"epoch_(\d+)_step_(\d+)\.weights\.h5")
 KEPT = 2  # files in a folder: should the last one be damaged, there is one before it
 # Callbacks of Keras that a list of them has anyway; the history is kept apart.
-UNREMEMBERED = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
+# A CSVLogger looks for itself whether its file has a header.
+UNREMEMBERED = (keras.callbacks.History, keras.callbacks.ProgbarLogger, keras.callbacks.CSVLogger)
 
 
 class BackupAndResume(keras.callbacks.Callback):

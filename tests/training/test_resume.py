@@ -1,5 +1,6 @@
 """Killed at any moment, a run goes on to the same bits as one that was not."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd.training import batches, checkpointing, sealed
-from tests.builders import ON_TORCH, small_model, tiny_model
+from tests.builders import ON_TORCH, small_model, tiny_model, tokens
 from tests.oracles import toy
 
 EPOCHS = 4
@@ -474,3 +475,22 @@ def test_facts_of_files_of_before(tmp_path):
         file[sealed.GROUP].attrs["facts"] = np.void(b'{"epoch": 4}')
     with pytest.raises(OSError, match="do not agree with their digest"):
         model.load_sealed(path)
+
+
+def test_a_log_has_one_header(tmp_path):
+    """Of Keras's `CSVLogger`, when a run that was interrupted goes on."""
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    for others in ([Interrupt()], []):
+        log = keras.callbacks.CSVLogger(tmp_path / "log.csv", append=True)
+        backup = kd.callbacks.BackupAndResume(tmp_path / "run")
+        model = tiny_model()
+        model.compile("sgd")
+        with contextlib.suppress(KeyboardInterrupt):
+            model.fit(tokens(8), epochs=3, verbose=0, callbacks=[log, backup, *others])
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "0", "1", "2"]
