@@ -148,6 +148,7 @@ GOOD = {
     "every": ["1", "2"],
     "race": ["table"],
     "rank": ["1", "2"],
+    "recipe": ["'default'", "'paper'"],
     "reference_labels": ["None"],
     "size": ["3", "5000"],
     "target_layer_names": ["None", "['head']"],

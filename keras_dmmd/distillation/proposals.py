@@ -1,5 +1,6 @@
 """What a student proposes: data corrupted, its sample of them, and that corrupted again."""
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -34,24 +35,55 @@ class Draw(NamedTuple):
     conditions: Conditions
 
 
+def together(draws):
+    """One `Draw` of the rows of several, which share their conditions and their student's `Logits`."""
+    number = len(draws)
+    logits = draws[0].logits
+    features = tuple(ops.concatenate([x] * number) for x in logits.features)
+    conditions = [None if x is None else ops.concatenate([x] * number) for x in draws[0].conditions]
+    rows = [
+        None if parts[0] is None else ops.concatenate(parts)
+        for parts in zip(*(draw[1:-1] for draw in draws), strict=True)
+    ]
+    return Draw(dataclasses.replace(logits, features=features), *rows, Conditions(*conditions))
+
+
 class Proposals:
     """Mixin of a distiller with the settings `steps` and `renoise`: one `Draw` of its student."""
 
-    def draw(self, inputs, key, with_entropy=True):
-        """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`: a `Draw`."""
+    def draw(self, inputs, key, with_entropy=True, samples=1):
+        """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`: a `Draw`.
+
+        Args:
+            inputs: clean ids, or a dict with them.
+            key: of all draws.
+            with_entropy: whether to measure the entropy of the student's predictions.
+            samples: of how many `x`, each with its own `z_s`, the prediction at one `z_t` is the law:
+                a `Draw` of `samples · batch` rows, all first ones, then all second ones, and so on.
+        """
         s_key, gap_key, corrupt_key, noise_key, x_key, renoise_key = random.split(key, 6)
-        batch_size = batch_size_of(inputs)
-        s = self.process.training_times(batch_size, s_key)
-        step_size, gap_key = self._draw_step_size(batch_size, gap_key)
-        t = ops.minimum(s + random.uniform((batch_size,), gap_key) * step_size, 1.0)
+        s, t, step_size = self.draw_times(batch_size_of(inputs), s_key, gap_key)
         _, z_t, _, conditions = corrupt_batch(self.teacher, inputs, t, corrupt_key)
         conditions = conditions._replace(step_size=step_size)
         shown, noise_key = self.student.self_condition(z_t, t, conditions, noise_key)
         logits = self.student.deferred_logits(z_t, t, shown, seed=noise_key)
-        x, entropy = self._sample(logits, z_t, t, x_key, with_entropy)
-        x = conditions.place(x)
-        z_s = conditions.place(self.renoised(x, z_t, s, t, renoise_key))
-        return Draw(logits, x, entropy, z_t, z_s, t, s, conditions)
+        keys = [(x_key, renoise_key)]
+        if samples > 1:
+            keys = zip(random.split(x_key, samples), random.split(renoise_key, samples), strict=True)
+        found = []
+        for x_key, renoise_key in keys:
+            x, entropy = self._sample(logits, z_t, t, x_key, with_entropy)
+            x = conditions.place(x)
+            z_s = conditions.place(self.renoised(x, z_t, s, t, renoise_key))
+            found.append(Draw(logits, x, entropy, z_t, z_s, t, s, conditions))
+        return found[0] if samples == 1 else together(found)
+
+    def draw_times(self, batch_size, s_key, gap_key):
+        """`s` and `t`, and how far one of the student's steps goes, `(batch,)` each."""
+        s = self.process.training_times(batch_size, s_key)
+        step_size, gap_key = self._draw_step_size(batch_size, gap_key)
+        t = ops.minimum(s + random.uniform((batch_size,), gap_key) * step_size, 1.0)
+        return s, t, step_size
 
     def _sample(self, logits, z_t, t, key, with_entropy):
         """A token of every position, and the entropies that they are drawn with, `(batch, length)`."""
