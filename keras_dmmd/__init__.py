@@ -16,6 +16,7 @@ from keras_dmmd.diffusion import MaskedDiffusion as MaskedDiffusion
 from keras_dmmd.diffusion import UniformDiffusion as UniformDiffusion
 from keras_dmmd.distillation import Distiller as Distiller
 from keras_dmmd.distillation import DMMDDistiller as DMMDDistiller
+from keras_dmmd.distillation import SDTTDistiller as SDTTDistiller
 from keras_dmmd.distillation import annealed_optimizers as annealed_optimizers
 from keras_dmmd.evaluation import evaluate as evaluate
 from keras_dmmd.metrics import ImageFeatures as ImageFeatures

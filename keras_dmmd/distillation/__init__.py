@@ -3,3 +3,4 @@
 from keras_dmmd.distillation.distiller import Distiller as Distiller
 from keras_dmmd.distillation.dmmd import DMMDDistiller as DMMDDistiller
 from keras_dmmd.distillation.optimizer import annealed_optimizers as annealed_optimizers
+from keras_dmmd.distillation.sdtt import SDTTDistiller as SDTTDistiller

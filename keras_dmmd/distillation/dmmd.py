@@ -129,7 +129,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         seed=0,
         **kwargs,
     ):
-        check_models(teacher, student, critic)
+        check_models(teacher, student, critic=critic)
         given = {"renoise": renoise, "teacher_weight": teacher_weight}
         given |= {"time_weighting": time_weighting, "max_log_ratio": max_log_ratio, "noise": noise}
         given = recipes.resolved(recipe, given, teacher, copies=student is None)
@@ -163,16 +163,6 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         self.teacher_weight, self.max_log_ratio = teacher_weight, max_log_ratio
         self.temperature, self.top_p, self.top_p_penalty = temperature, top_p, top_p_penalty
         self.guidance_scale = guidance_scale
-
-    def default_optimizer(self, role):
-        """Adam with β1 = 0, β2 = 0.99, as in moment matching (arXiv 2406.04103), clipped.
-
-        Its rate, `1e-3 / (1 + rounds / 1000)`, is high at first, to find lost modes, and low in the
-        end, to come to rest. The student's keeps an EMA over about 200 rounds.
-        """
-        rate = keras.optimizers.schedules.InverseTimeDecay(1e-3, decay_steps=1000, decay_rate=1.0)
-        ema = {"use_ema": True, "ema_momentum": 0.995} if role == "student" else {}
-        return keras.optimizers.Adam(rate, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **ema)
 
     def get_config(self):
         return {

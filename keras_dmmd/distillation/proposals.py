@@ -35,6 +35,31 @@ class Draw(NamedTuple):
     conditions: Conditions
 
 
+def drawn_tokens(process, logits, z_t, t, key, with_entropy=False):
+    """A token of every position, `(batch, length)`, and the entropies that they are drawn with.
+
+    Args:
+        process: the `DiffusionProcess`.
+        logits: a network's `Logits` at `z_t`, which no gradient goes through.
+        z_t, t: ids `(batch, length)` and times `(batch,)`.
+        key: of the draw.
+        with_entropy: whether the second result is `(batch, length)` nats, or `None`.
+    """
+
+    def draw(logits, z_t, t, race):
+        log_probs = process.log_mean(ops.stop_gradient(logits), z_t, t)
+        x = random.winner(log_probs, race)
+        return (x, entropies(log_probs)) if with_entropy else (x,)
+
+    race = random.race(ops.shape(z_t), process.vocabulary_size, key)
+    with backend.no_gradient():
+        where = process.where_open(z_t)
+        x, *entropy = logits.each(draw, z_t, t, race, where=where)
+    x = ops.cast(x, "int32")
+    x = x if where is None else ops.where(where, x, z_t)
+    return x, entropy[0] if with_entropy else None
+
+
 def together(draws):
     """One `Draw` of the rows of several, which share their conditions and their student's `Logits`."""
     number = len(draws)
@@ -72,7 +97,7 @@ class Proposals:
             keys = zip(random.split(x_key, samples), random.split(renoise_key, samples), strict=True)
         found = []
         for x_key, renoise_key in keys:
-            x, entropy = self._sample(logits, z_t, t, x_key, with_entropy)
+            x, entropy = drawn_tokens(self.process, logits, z_t, t, x_key, with_entropy)
             x = conditions.place(x)
             z_s = conditions.place(self.renoised(x, z_t, s, t, renoise_key))
             found.append(Draw(logits, x, entropy, z_t, z_s, t, s, conditions))
@@ -84,22 +109,6 @@ class Proposals:
         step_size, gap_key = self._draw_step_size(batch_size, gap_key)
         t = ops.minimum(s + random.uniform((batch_size,), gap_key) * step_size, 1.0)
         return s, t, step_size
-
-    def _sample(self, logits, z_t, t, key, with_entropy):
-        """A token of every position, and the entropies that they are drawn with, `(batch, length)`."""
-
-        def draw(logits, z_t, t, race):
-            log_probs = self.process.log_mean(ops.stop_gradient(logits), z_t, t)
-            x = random.winner(log_probs, race)
-            return (x, entropies(log_probs)) if with_entropy else (x,)
-
-        race = random.race(ops.shape(z_t), self.process.vocabulary_size, key)
-        with backend.no_gradient():
-            where = self.process.where_open(z_t)
-            x, *entropy = logits.each(draw, z_t, t, race, where=where)
-        x = ops.cast(x, "int32")
-        x = x if where is None else ops.where(where, x, z_t)
-        return x, entropy[0] if with_entropy else None
 
     def _draw_step_size(self, batch_size, key):
         """`1/k`, `(batch,)`, of each example its own where there are several k; a key to go on with."""

@@ -1,4 +1,5 @@
 """Pure loss functions, one result per example."""
 
+from keras_dmmd.losses.divergences import divergence_loss as divergence_loss
 from keras_dmmd.losses.moment_matching import critic_loss as critic_loss
 from keras_dmmd.losses.moment_matching import student_loss as student_loss
