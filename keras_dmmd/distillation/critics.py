@@ -6,6 +6,8 @@ from keras_dmmd import backend
 from keras_dmmd.losses.moment_matching import critic_token_loss
 from keras_dmmd.tensors import mean_where, total
 
+TIME_WEIGHTING = ("constant", "nelbo")
+
 
 class CriticLosses:
     """Mixin of a distiller that draws proposals: the critic follows what the student makes.
@@ -17,18 +19,24 @@ class CriticLosses:
         teacher_weight: λ, the pull of the critic to the teacher.
         time_weighting: `"constant"`, `"nelbo"`, or a function of `s`.
         critic_steps: critic updates per student update.
+        label_smoothing: the share of the critic's target that all tokens have alike.
+        samples: how many samples of each prediction a student's update draws.
+        measured: names of what `statistics_of` returns.
     """
 
+    measured = ("student_entropy", "log_ratio_mean", "log_ratio_std")
     target = "hard"
     teacher_weight = 0.0
     time_weighting = "constant"
     critic_steps = 1
+    label_smoothing = 0.0
+    samples = 1
 
     def student_losses(self, draw, critic):
         """The student's losses, `(batch,)` in nats per token, and a dict of scalars.
 
         Args:
-            draw: a `Draw`.
+            draw: a `Draw` of `samples · batch` rows.
             critic: the critic's `Logits` at its `z_s`, which no gradient goes through.
         """
         raise NotImplementedError
@@ -38,7 +46,7 @@ class CriticLosses:
 
     def role_losses(self, role, inputs, key):
         if role == "student":
-            draw = self.draw(inputs, key)
+            draw = self.draw(inputs, key, samples=self.samples)
             with backend.no_gradient():
                 critic = self.critic_logits(draw)
             return self.student_losses(draw, critic)
@@ -71,7 +79,13 @@ class CriticLosses:
                 probs = None if teacher is None else ops.exp(self.process.log_mean(teacher, z_s, s))
             target = ops.stop_gradient(target)
             cost = self.cost(critic, z_s, s)
-            return critic_token_loss(target, cost, probs, self.teacher_weight)
+            losses = critic_token_loss(target, cost, probs, self.teacher_weight)
+            if not self.label_smoothing:
+                return losses
+            everywhere = ops.mean(cost, axis=-1)
+            return losses + self.label_smoothing * (
+                everywhere - critic_token_loss(target, cost, None, 0.0)
+            )
 
         places = (draw.x, draw.z_t, draw.t, draw.z_s, draw.s)
         losses = critic.each(values, student, teacher, *places, where=self.where(draw))
@@ -88,6 +102,12 @@ class CriticLosses:
     def where(self, draw):
         """The positions of `z_s` that carry loss."""
         return self.process.where_open(draw.z_s, draw.conditions.unknown)
+
+    def of_examples(self, values):
+        """Means over samples, `(batch,)`, of what `samples · batch` rows have."""
+        if self.samples == 1:
+            return values
+        return ops.mean(ops.reshape(values, (self.samples, -1)), axis=0)
 
     def weighted(self, values, draw):
         """Weight losses by time; from nats per sequence to nats per token."""

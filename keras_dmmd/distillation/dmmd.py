@@ -11,6 +11,7 @@ from keras_dmmd.distillation.checks import (
     check_time_weighting,
     read_steps,
 )
+from keras_dmmd.distillation.critics import TIME_WEIGHTING
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.distillation.moments import MomentLosses
 from keras_dmmd.distillation.proposals import Proposals
@@ -19,7 +20,6 @@ from keras_dmmd.sampling import truncation
 
 RENOISE = ("posterior", "forward", "mixed")
 TARGET = ("hard", "soft")
-TIME_WEIGHTING = ("constant", "nelbo")
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")

@@ -15,7 +15,7 @@ class MomentLosses(CriticLosses):
         max_log_ratio: bound on the difference of costs, or `None`.
     """
 
-    statistics = ("student_entropy", "log_ratio_mean", "log_ratio_std")
+    statistics = CriticLosses.measured
     max_log_ratio = None
 
     def joint_losses(self, inputs, key):

@@ -161,7 +161,7 @@ class SDTTDistiller(Distiller):
             self.rounds < self.stages * self.rounds_per_stage,
         )
         for own, other in zip(self.tutor.weights, self.student.weights, strict=True):
-            own.assign(ops.where(is_end, other, own))
+            own.assign(ops.where(is_end, other.value, own.value))
 
     def get_config(self):
         return {

@@ -9,10 +9,13 @@ from tests.builders import QUICKLY, small_model, tokens
 
 # Each with settings that are not its defaults, and the logs that are its own.
 SDTT = kd.SDTTDistiller, {"steps": 2, "stages": 2, "rounds_per_stage": 2, "divergence": "forward"}
+RATIOS = {"student_entropy", "log_ratio_mean", "log_ratio_std"}
 METHODS = {
     "SDTT": (*SDTT, {"stage"}),
+    "MPDC": (kd.MPDCDistiller, {"steps": 2, "momentum": 0.5}, set()),
+    "DiMO": (kd.DiMODistiller, {"beta": -0.2, "critic_steps": 2, "label_smoothing": 0.1}, RATIOS),
 }
-MASKED_ONLY = ["SDTT"]
+MASKED_ONLY = ["SDTT", "DiMO"]
 BOTH = [name for name in METHODS if name not in MASKED_ONLY]
 CASES = [(name, kd.MaskedDiffusion(3)) for name in METHODS]
 CASES += [(name, kd.UniformDiffusion(3)) for name in BOTH]
