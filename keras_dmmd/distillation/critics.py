@@ -103,12 +103,6 @@ class CriticLosses:
         """The positions of `z_s` that carry loss."""
         return self.process.where_open(draw.z_s, draw.conditions.unknown)
 
-    def of_examples(self, values):
-        """Means over samples, `(batch,)`, of what `samples · batch` rows have."""
-        if self.samples == 1:
-            return values
-        return ops.mean(ops.reshape(values, (self.samples, -1)), axis=0)
-
     def weighted(self, values, draw):
         """Weight losses by time; from nats per sequence to nats per token."""
         if self.time_weighting == "nelbo":

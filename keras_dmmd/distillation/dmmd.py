@@ -14,11 +14,10 @@ from keras_dmmd.distillation.checks import (
 from keras_dmmd.distillation.critics import TIME_WEIGHTING
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.distillation.moments import MomentLosses
-from keras_dmmd.distillation.proposals import Proposals
+from keras_dmmd.distillation.proposals import RENOISE, Proposals
 from keras_dmmd.distillation.sharpened import SharpenedTeacher
 from keras_dmmd.sampling import truncation
 
-RENOISE = ("posterior", "forward", "mixed")
 TARGET = ("hard", "soft")
 
 

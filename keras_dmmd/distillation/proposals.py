@@ -11,6 +11,8 @@ from keras_dmmd.conditions import Conditions
 from keras_dmmd.tensors import entropies
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 
+RENOISE = ("posterior", "forward", "mixed")
+
 
 class Draw(NamedTuple):
     """What the student made of a batch.
@@ -71,6 +73,15 @@ def together(draws):
         for parts in zip(*(draw[1:-1] for draw in draws), strict=True)
     ]
     return Draw(dataclasses.replace(logits, features=features), *rows, Conditions(*conditions))
+
+
+def first_rows(draw, samples):
+    """The `Draw` of the first of `samples` samples, of one that `together` made."""
+    rows = ops.shape(draw.z_t)[0] // samples
+    features = tuple(x[:rows] for x in draw.logits.features)
+    conditions = [None if x is None else x[:rows] for x in draw.conditions]
+    own = [None if x is None else x[:rows] for x in draw[1:-1]]
+    return Draw(dataclasses.replace(draw.logits, features=features), *own, Conditions(*conditions))
 
 
 class Proposals:

@@ -14,6 +14,9 @@ METHODS = {
     "SDTT": (*SDTT, {"stage"}),
     "MPDC": (kd.MPDCDistiller, {"steps": 2, "momentum": 0.5}, set()),
     "DiMO": (kd.DiMODistiller, {"beta": -0.2, "critic_steps": 2, "label_smoothing": 0.1}, RATIOS),
+    "Di4C": (kd.Di4CDistiller, {"steps": 1, "teacher_steps": 8, "mixture": 2}, {"correlation"}),
+    "IDLM": (kd.IDLMDistiller, {"steps": 2, "critic_steps": 2, "samples": 3}, RATIOS),
+    "Reinforce": (kd.ReinforceDistiller, {"samples": 3, "critic_steps": 2, "anchor": 0.2}, RATIOS),
 }
 MASKED_ONLY = ["SDTT", "DiMO"]
 BOTH = [name for name in METHODS if name not in MASKED_ONLY]
