@@ -35,7 +35,11 @@ def mixture_loss(log_probs, target, target_log_marginals=None):
     shapes = {name: tuple(values.shape) for name, values in given.items()}
     own = shapes["log_probs"]
     wanted = {"target": own[1:3], "target_log_marginals": own[1:]}
-    if len(own) != 4 or any(shapes[name] != wanted[name] for name in shapes if name in wanted):
+    if (
+        len(own) != 4
+        or 0 in own
+        or any(shapes[name] != wanted[name] for name in shapes if name in wanted)
+    ):
         raise ValueError(
             "`log_probs` must be (N, batch, length, K), `target` (batch, length) and "
             f"`target_log_marginals` (batch, length, K). Received: shapes {shapes}"
