@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from tests.builders import distiller, small_model, tokens
+from tests.builders import ON_TORCH, QUICKLY, distiller, small_model, tokens
 
 OURS = {"renoise": "posterior", "teacher_weight": 0.0, "time_weighting": "constant"}
 OURS |= {"max_log_ratio": 3.0}
@@ -37,9 +37,10 @@ def test_the_papers_random_inputs():
     assert noise_of(kd.DMMDDistiller(images, recipe="paper", noise=None)) is None
 
 
+@ON_TORCH
 def test_it_trains_and_is_kept(tmp_path):
     model = distiller(recipe="paper")
-    model.compile()
+    model.compile(**QUICKLY)
     history = model.fit(tokens(16), batch_size=8, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     model.save(tmp_path / "paper.keras")
