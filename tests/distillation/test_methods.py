@@ -65,6 +65,11 @@ def made(name, process=None, teacher=None, **kwargs):
     return cls(teacher, **{**options, **kwargs})
 
 
+def test_every_public_method_is_here():
+    public = {getattr(kd, name) for name in dir(kd) if name.endswith("Distiller")}
+    assert public == {kd.Distiller, kd.DMMDDistiller, *(cls for cls, *_ in METHODS.values())}
+
+
 @pytest.mark.parametrize(("name", "process"), CASES, ids=str)
 def test_it_trains_and_goes_on_from_a_file(name, process, tmp_path):
     """A saved distiller goes on to the same bits; nothing but its own models has moved."""

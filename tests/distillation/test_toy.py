@@ -6,7 +6,9 @@ One seed each here, short; `benchmarks/toy.py` runs five seeds at full length.
 import keras
 import pytest
 
+import keras_dmmd as kd
 from benchmarks import toy
+from tests.oracles import toy as laws
 
 pytestmark = pytest.mark.heavy
 ON_JAX = pytest.mark.skipif(
@@ -43,3 +45,39 @@ def test_student_comes_close_to_the_data(process, steps, bound):
     result = toy.distil(process, steps, 0, updates=1500, learning_rate=1e-3)
     assert result["student"] <= bound
     assert result["student"] < 0.5 * result["teacher"]
+
+
+def coins_in_one_call(make, rounds):
+    """The total variation of what a method makes of a learned model of two equal coins, in one call."""
+    keras.utils.set_random_seed(0)
+    law = laws.equal_coins()
+    learned = toy.pretrain(kd.MaskedDiffusion(2), *law, updates=300, batch_size=128, seed=0)
+    distiller = make(learned)
+    distiller.compile()
+    distiller.fit(laws.samples(*law, rounds * 128, 1), batch_size=128, verbose=0)
+    draws = distiller.student.generate(5_000, steps=1, seed=0, verbose=0)
+    return kd.metrics.total_variation(draws, *law)
+
+
+@ON_JAX
+def test_two_coins_are_beyond_sdtt():
+    """Its student draws them apart, so no training brings it below √2 - 1; it keeps them fair: 1/2."""
+
+    def make(teacher):
+        return kd.SDTTDistiller(teacher, steps=1, stages=3, rounds_per_stage=50)
+
+    assert coins_in_one_call(make, 200) > 0.45
+
+
+@ON_JAX
+def test_two_coins_need_the_mixture_of_di4c():
+    """With λ it makes them agree; where λ is shut off it is a product again."""
+
+    def make(teacher, is_mixture):
+        options = {"teacher_steps": 4, "data_weight": 0.1, "noise_scale": float(is_mixture)}
+        distiller = kd.Di4CDistiller(teacher, steps=1, **options)
+        distiller.student.denoiser.noise.trainable = is_mixture
+        return distiller
+
+    assert coins_in_one_call(lambda teacher: make(teacher, True), 300) < 0.2
+    assert coins_in_one_call(lambda teacher: make(teacher, False), 50) > 0.414
