@@ -64,7 +64,7 @@ class IDLMDistiller(MomentLosses, Proposals, Distiller):
     an EMA of 0.9999 in float32.
 
     Reference:
-        - [IDLM: Inverse-distilled Diffusion Language Models](https://arxiv.org/abs/2602.19066)
+        - [IDLM](https://arxiv.org/abs/2602.19066)
     """
 
     renoise = "forward"

@@ -57,7 +57,7 @@ class MPDCDistiller(Distiller):
     constant weight of time, the momentum and the optimizer are ours.
 
     Reference:
-        - [Consistency of discrete diffusion by multiple paths](https://arxiv.org/abs/2605.00161)
+        - [MPDC, also CDLM](https://arxiv.org/abs/2605.00161)
     """
 
     roles = ("student",)

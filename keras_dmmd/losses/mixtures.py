@@ -29,8 +29,9 @@ def mixture_loss(log_probs, target, target_log_marginals=None):
             then `correlation + Σ_l KL(target^l ‖ m^l)`: its mean differs by a constant, the marginals'
             entropies, and its gradient has the same mean.
     """
-    given = {"log_probs": log_probs, "target": target, "target_log_marginals": target_log_marginals}
-    given = {name: values for name, values in given.items() if values is not None}
+    given = {"log_probs": log_probs, "target": target}
+    if target_log_marginals is not None:
+        given["target_log_marginals"] = target_log_marginals
     given = {k: v if ops.is_tensor(v) else checks.array(k, v) for k, v in given.items()}
     shapes = {name: tuple(values.shape) for name, values in given.items()}
     own = shapes["log_probs"]
