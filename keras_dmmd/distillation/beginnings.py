@@ -33,7 +33,10 @@ def begin(teacher, student, critic, adapters, steps, noise, noise_scale, seed, h
             f"noise={checks.shown(noise)}, noise_scale={noise_scale} and a student"
         )
     if adapters is not None and student is not None and (critic is not None or not has_critic):
-        raise ValueError("`adapters` are those of copies: models that are given have their own.")
+        own = (
+            "a given student and critic have their own" if has_critic else "a given student has its own"
+        )
+        raise ValueError(f"`adapters` are those of copies: {own}.")
     if student is None:
         noise = default_noise(teacher) if is_default else noise
         student = begin_student(teacher, steps, noise, noise_scale, adapters, seed)
