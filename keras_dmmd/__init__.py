@@ -14,8 +14,14 @@ from keras_dmmd.diffusion import DiffusionProcess as DiffusionProcess
 from keras_dmmd.diffusion import HybridDiffusion as HybridDiffusion
 from keras_dmmd.diffusion import MaskedDiffusion as MaskedDiffusion
 from keras_dmmd.diffusion import UniformDiffusion as UniformDiffusion
+from keras_dmmd.distillation import Di4CDistiller as Di4CDistiller
+from keras_dmmd.distillation import DiMODistiller as DiMODistiller
 from keras_dmmd.distillation import Distiller as Distiller
 from keras_dmmd.distillation import DMMDDistiller as DMMDDistiller
+from keras_dmmd.distillation import IDLMDistiller as IDLMDistiller
+from keras_dmmd.distillation import MPDCDistiller as MPDCDistiller
+from keras_dmmd.distillation import ReinforceDistiller as ReinforceDistiller
+from keras_dmmd.distillation import SDTTDistiller as SDTTDistiller
 from keras_dmmd.distillation import annealed_optimizers as annealed_optimizers
 from keras_dmmd.evaluation import evaluate as evaluate
 from keras_dmmd.metrics import ImageFeatures as ImageFeatures

@@ -80,6 +80,18 @@ def test_handing_a_model_on(tmp_path, monkeypatch):
     assert scope["student"].generate(2, steps=1).shape == (2, 5)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiles eight methods elsewhere")
+def test_every_method_of_the_table_runs():
+    scope = run_blocks("methods.md")
+    assert set(scope["samples"]) == {name for name in dir(kd) if name.endswith("Distiller")} - {
+        "Distiller"
+    }
+    assert all(samples.shape == (2, 64) for samples in scope["samples"].values())
+    text = (DOCS / "methods.md").read_text()
+    assert all(f"`{name}`" in text for name in scope["samples"])
+
+
 @pytest.mark.long_compilation
 def test_rates_and_adapters(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -2,7 +2,49 @@
 
 import math
 
+from keras_dmmd import checks
+from keras_dmmd.distillation.checks import check_told
 from keras_dmmd.models import NoiseConditioning
+
+
+def begin(teacher, student, critic, adapters, steps, noise, noise_scale, seed, has_critic=True):
+    """Student and critic: those that are given, or copies of the teacher.
+
+    Args:
+        teacher, student, critic: models that `check_models` has seen; the last two may be `None`.
+        adapters: a rank, or `None`.
+        steps: what `read_steps` returned.
+        noise: the random input of a student that is copied; `"auto"` is `default_noise`.
+        noise_scale: how strongly it acts at first; `"auto"` is by its kind.
+        seed: of the distiller.
+        has_critic: whether the method has one.
+
+    Raises:
+        ValueError: they do not fit each other.
+    """
+    noise_scale = checks.number("noise_scale", noise_scale, auto=True)
+    if adapters is not None:
+        adapters = checks.count("adapters", adapters)
+    is_default = isinstance(noise, str) and noise == "auto"
+    if student is not None and not (is_default and noise_scale == "auto"):
+        raise ValueError(
+            "`noise` and `noise_scale` describe the random input of a student that is copied from "
+            "the teacher; a given `student` brings its own. Received: "
+            f"noise={checks.shown(noise)}, noise_scale={noise_scale} and a student"
+        )
+    if adapters is not None and student is not None and (critic is not None or not has_critic):
+        own = (
+            "a given student and critic have their own" if has_critic else "a given student has its own"
+        )
+        raise ValueError(f"`adapters` are those of copies: {own}.")
+    if student is None:
+        noise = default_noise(teacher) if is_default else noise
+        student = begin_student(teacher, steps, noise, noise_scale, adapters, seed)
+    check_told(steps, student=student)
+    if has_critic:
+        critic = critic or begin_critic(teacher, steps, adapters, seed)
+        check_told(steps, critic=critic)
+    return student, critic
 
 
 def begin_student(teacher, steps, noise, noise_scale, adapters, seed):

@@ -7,17 +7,54 @@ from keras_dmmd.sampling.grids import MOST_CALLS
 from keras_dmmd.training.diffusion_model import DiffusionModel
 
 
-def check_models(teacher, student=None, critic=None):
-    """Raise a `ValueError` where models are no built `DiffusionModel`s, or do not belong together."""
-    for name, model in (("teacher", teacher), ("student", student), ("critic", critic)):
-        if model is not None or name == "teacher":
+def check_models(teacher, student=None, **others):
+    """Raise a `ValueError` where models are no built `DiffusionModel`s, or do not belong together.
+
+    `others` are a critic, or what else a method has, by name; each of them may be `None`.
+    """
+    check_model("teacher", teacher, teacher)
+    for name, model in {"student": student, **others}.items():
+        if model is not None:
             check_model(name, model, teacher)
-    if student is not None and (student is teacher or student is critic):
-        raise ValueError("Teacher, student and critic must be three models; copy with `.copy()`.")
-    for name, model in (("student", student), ("critic", critic)):
+    given = [model for model in (teacher, student, *others.values()) if model is not None]
+    if len({id(model) for model in given}) < len(given):
+        names = ["Teacher", "student", *others]
+        raise ValueError(
+            f"{', '.join(names[:-1])} and {names[-1]} must be different models; copy with `.copy()`."
+        )
+    for name, model in {"student": student, **others}.items():
         if model is None and not teacher.denoiser.weights:
             raise ValueError(
                 f"The teacher's denoiser has no weights to copy a {name} from: pass `{name}=`."
+            )
+
+
+def check_absorbing(method, process):
+    """Raise a `ValueError` where a method is for masked diffusion, and the process is another one."""
+    if not process.absorbing:
+        raise ValueError(
+            f"{method} is defined for masked diffusion, where open tokens are masks. The teacher has "
+            f"the process {process!r}."
+        )
+
+
+def check_no_noise(method, student):
+    """Raise a `ValueError` where a student has a random input that its method has no use for."""
+    if student.capabilities.noise:
+        raise ValueError(
+            f"The student has a random input, of which {method} would learn the mean alone: copy it "
+            "with `teacher.copy()`."
+        )
+
+
+def check_same_network(student, **others):
+    """Raise a `ValueError` where models whose weights are copied do not have the student's network."""
+    shapes = [tuple(v.shape) for v in student.weights]
+    for name, model in others.items():
+        if [tuple(v.shape) for v in model.weights] != shapes:
+            raise ValueError(
+                f"The {name} takes on the student's weights, so it must have its network: the student "
+                f"has {len(shapes)} weights, and the {name} {len(model.weights)}, of other shapes."
             )
 
 

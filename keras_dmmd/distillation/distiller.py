@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend, random
-from keras_dmmd.distillation.optimizer import AlternatingOptimizer
+from keras_dmmd.distillation.optimizer import AlternatingOptimizer, unending_adam
 from keras_dmmd.training.arguments import check_optimizer
 from keras_dmmd.training.copying import is_shared, share_weights
 from keras_dmmd.training.corruption import batch_size_of
@@ -98,8 +98,8 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         """Called at the end of every round, within the compiled step: for plain `assign`s."""
 
     def default_optimizer(self, role):
-        """The optimizer of a role where none is given."""
-        raise NotImplementedError
+        """The optimizer of a role where none is given: see `optimizer.unending_adam`."""
+        return unending_adam(role)
 
     # What is trained ------------------------------------------------------------------------------
 

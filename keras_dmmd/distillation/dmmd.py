@@ -1,34 +1,28 @@
 """Discrete Moment Matching Distillation (D-MMD, arXiv 2603.20155)."""
 
 import keras
-import numpy as np
 
 from keras_dmmd import checks
-from keras_dmmd.distillation.beginnings import (
-    begin_critic,
-    begin_student,
-    default_noise,
-    default_renoise,
-)
+from keras_dmmd.distillation import recipes
+from keras_dmmd.distillation.beginnings import begin
 from keras_dmmd.distillation.checks import (
     check_models,
     check_teacher,
     check_time_weighting,
-    check_told,
     read_steps,
 )
+from keras_dmmd.distillation.critics import TIME_WEIGHTING
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.distillation.moments import MomentLosses
-from keras_dmmd.distillation.proposals import Proposals
+from keras_dmmd.distillation.proposals import RENOISE, Proposals
+from keras_dmmd.distillation.sharpened import SharpenedTeacher
 from keras_dmmd.sampling import truncation
 
-RENOISE = ("posterior", "forward", "mixed")
 TARGET = ("hard", "soft")
-TIME_WEIGHTING = ("constant", "nelbo")
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
-class DMMDDistiller(MomentLosses, Proposals, Distiller):
+class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
     """Distils a `DiffusionModel` into a student that samples in a few steps.
 
     The student proposes clean tokens at noise level `t`; its proposal is corrupted again to `s < t`,
@@ -57,21 +51,27 @@ class DMMDDistiller(MomentLosses, Proposals, Distiller):
             the posterior carries the noise of `z_t` into `z_s`, where the critic cannot tell it from
             the student's own choices; the forward process shows those alone, but not whether they fit
             the `z_t` that they were made from.
+        recipe: what the arguments that are left at `"auto"` become. `"default"`: what did best in our
+            runs. `"paper"`: what the paper states, `renoise="posterior"`, `teacher_weight=1`,
+            `max_log_ratio=None`, `time_weighting="nelbo"`, for which other values are errors then; and,
+            of the random inputs that it compares, `noise="pyramid"` for images and Gaussian noise for
+            texts. Optimizers and rates, which it does not give, stay ours.
         target: what the critic fits. `"hard"`: the student's sample. `"soft"`: its probabilities, of
             less variance, for masked diffusion only.
         critic_steps: critic updates per student update.
-        teacher_weight: λ, the pull of the critic to the teacher: 1 in the paper. Without it, the
-            default, the critic shows lost modes at their full size.
+        teacher_weight: λ, the pull of the critic to the teacher: 1 in the paper, 0 by default. Without
+            it the critic shows lost modes at their full size.
         temperature: τ: the teacher's log-probabilities are divided by it.
         top_p: nucleus of the teacher, or `None`; tokens outside lose `top_p_penalty` nats.
         top_p_penalty: Δ.
         guidance_scale: w of a teacher under classifier-free guidance (see `DiffusionModel.generate`),
             for data with labels: the student learns to do in one call what takes the teacher two.
-        time_weighting: `"constant"`; `"nelbo"`, the bound's weight of `s`, whose pole (at `s = 0` under
-            masked diffusion, at `s = 1` under others) makes for rare, large updates and in our runs for
-            collapse; or a registered function of `s`, `(batch,)` to `(batch,)`.
-        max_log_ratio: bound on `|log x̂_θ - log x̂_φ|` in the student's loss, in nats, or `None`: without
-            it a confident teacher drives the student into a single mode.
+        time_weighting: `"constant"`, the default; `"nelbo"`, the paper's, the bound's weight of `s`,
+            whose pole (at `s = 0` under masked diffusion, at `s = 1` under others) makes for rare,
+            large updates and in our runs for collapse; or a registered function of `s`, `(batch,)` to
+            `(batch,)`.
+        max_log_ratio: bound on `|log x̂_θ - log x̂_φ|` in the student's loss, in nats, 3 by default, or
+            `None`: without it a confident teacher drives the student into a single mode.
         noise: the student's random input when it is copied: `"gaussian"`, `"pyramid"`, `"token"`,
             `None`, or `"auto"`: random tokens for images and Gaussian noise for sequences under masked
             diffusion, none under uniform diffusion, whose start is random already.
@@ -104,8 +104,6 @@ class DMMDDistiller(MomentLosses, Proposals, Distiller):
         - [Discrete Moment Matching Distillation](https://arxiv.org/abs/2603.20155)
     """
 
-    statistics = ("student_entropy", "log_ratio_mean", "log_ratio_std")
-
     def __init__(
         self,
         teacher,
@@ -116,25 +114,27 @@ class DMMDDistiller(MomentLosses, Proposals, Distiller):
         renoise="auto",
         target="hard",
         critic_steps=1,
-        teacher_weight=0.0,
+        teacher_weight="auto",
         temperature=1.0,
         top_p=None,
         top_p_penalty=2.0,
         guidance_scale=None,
-        time_weighting="constant",
-        max_log_ratio=3.0,
+        time_weighting="auto",
+        max_log_ratio="auto",
         noise="auto",
         noise_scale="auto",
         simultaneous=False,
+        recipe="default",
         seed=0,
         **kwargs,
     ):
-        check_models(teacher, student, critic)
-        renoise = checks.choice("renoise", renoise, ("auto", *RENOISE))
-        if renoise == "auto":
-            renoise = default_renoise(teacher.process)
+        check_models(teacher, student, critic=critic)
+        given = {"renoise": renoise, "teacher_weight": teacher_weight}
+        given |= {"time_weighting": time_weighting, "max_log_ratio": max_log_ratio, "noise": noise}
+        given = recipes.resolved(recipe, given, teacher, copies=student is None)
+        checks.choice("renoise", given["renoise"], RENOISE)
         checks.choice("target", target, TARGET)
-        check_time_weighting(time_weighting, TIME_WEIGHTING)
+        check_time_weighting(given["time_weighting"], TIME_WEIGHTING)
         steps = read_steps(steps)
         critic_steps = checks.count("critic_steps", critic_steps)
         simultaneous = checks.flag("simultaneous", simultaneous)
@@ -145,73 +145,28 @@ class DMMDDistiller(MomentLosses, Proposals, Distiller):
             )
         seed = checks.integer("seed", seed)
         truncation.check(temperature, top_p, greedy=False)
-        teacher_weight = checks.number("teacher_weight", teacher_weight)
+        teacher_weight = checks.number("teacher_weight", given["teacher_weight"])
         # Gradients of an infinite one would explode.
         top_p_penalty = checks.number("top_p_penalty", top_p_penalty, above=0.0)
-        noise_scale = checks.number("noise_scale", noise_scale, auto=True)
-        if adapters is not None:
-            adapters = checks.count("adapters", adapters)
+        max_log_ratio = given["max_log_ratio"]
         if max_log_ratio is not None:
             max_log_ratio = checks.number("max_log_ratio", max_log_ratio, above=0.0)
         check_teacher(teacher, target, guidance_scale)
-        is_default = isinstance(noise, str) and noise == "auto"
-        if student is not None and not (is_default and noise_scale == "auto"):
-            raise ValueError(
-                "`noise` and `noise_scale` describe the random input of a student that is copied from "
-                "the teacher; a given `student` brings its own. Received: "
-                f"noise={checks.shown(noise)}, noise_scale={noise_scale} and a student"
-            )
-        if adapters is not None and student is not None and critic is not None:
-            raise ValueError(
-                "`adapters` are those of copies: a given student and critic have their own."
-            )
-        noise = default_noise(teacher) if is_default else noise
-        if student is None:
-            student = begin_student(teacher, steps, noise, noise_scale, adapters, seed)
-        critic = critic or begin_critic(teacher, steps, adapters, seed)
-        check_told(steps, student=student, critic=critic)
+        student, critic = begin(
+            teacher, student, critic, adapters, steps, given["noise"], noise_scale, seed
+        )
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
-        self.steps, self.renoise, self.target = steps, renoise, target
+        self.recipe, self.steps, self.target = recipe, steps, target
+        self.renoise, self.time_weighting = given["renoise"], given["time_weighting"]
         self.critic_steps, self.simultaneous = critic_steps, simultaneous
-        self.teacher_weight = teacher_weight
+        self.teacher_weight, self.max_log_ratio = teacher_weight, max_log_ratio
         self.temperature, self.top_p, self.top_p_penalty = temperature, top_p, top_p_penalty
         self.guidance_scale = guidance_scale
-        self.time_weighting, self.max_log_ratio = time_weighting, max_log_ratio
-
-    def default_optimizer(self, role):
-        """Adam with β1 = 0, β2 = 0.99, as in moment matching (arXiv 2406.04103), clipped.
-
-        Its rate, `1e-3 / (1 + rounds / 1000)`, is high at first, to find lost modes, and low in the
-        end, to come to rest. The student's keeps an EMA over about 200 rounds.
-        """
-        rate = keras.optimizers.schedules.InverseTimeDecay(1e-3, decay_steps=1000, decay_rate=1.0)
-        ema = {"use_ema": True, "ema_momentum": 0.995} if role == "student" else {}
-        return keras.optimizers.Adam(rate, beta_1=0.0, beta_2=0.99, global_clipnorm=1.0, **ema)
-
-    # The method -----------------------------------------------------------------------------------
-
-    def updates(self, role):
-        return self.critic_steps if role == "critic" else 1
-
-    def _check(self, args, kwargs):
-        """Also refuse arrays without the labels that guidance needs, before anything runs."""
-        super()._check(args, kwargs)
-        x = args[0] if args else kwargs.get("x")
-        if isinstance(x, dict):
-            self._check_labels(x.get("labels"))
-        elif isinstance(x, np.ndarray):
-            self._check_labels(None)
-
-    def _check_labels(self, labels):
-        if self.guidance_scale is not None and labels is None:
-            raise ValueError(
-                "`guidance_scale` strengthens labels, and the data have none: pass "
-                '{"tokens": ids, "labels": classes}.'
-            )
 
     def get_config(self):
         return {
             **super().get_config(),
+            "recipe": self.recipe,
             "critic_steps": self.critic_steps,
             "simultaneous": self.simultaneous,
             "steps": self.steps,

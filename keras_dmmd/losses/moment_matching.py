@@ -12,6 +12,7 @@ process and prediction takes part in the same two lines.
 from keras import ops
 
 from keras_dmmd import checks
+from keras_dmmd.losses.tables import number, tables
 from keras_dmmd.tensors import gather
 
 
@@ -29,10 +30,10 @@ def student_loss(student_probs, teacher_cost, critic_cost, max_advantage=None):
             token `-log 0`; unbounded, one such token outweighs all others and drives the student into
             the mode where it never occurs. At the fixed point the bracket is 0, so a bound is no bias.
     """
-    tables = _tables(student_probs=student_probs, teacher_cost=teacher_cost, critic_cost=critic_cost)
+    given = tables(student_probs=student_probs, teacher_cost=teacher_cost, critic_cost=critic_cost)
     if max_advantage is not None:
-        max_advantage = _number("max_advantage", max_advantage)
-    return ops.sum(student_token_loss(*tables.values(), max_advantage), axis=-1)
+        max_advantage = number("max_advantage", max_advantage)
+    return ops.sum(student_token_loss(*given.values(), max_advantage), axis=-1)
 
 
 def student_token_loss(student_probs, teacher_cost, critic_cost, max_advantage):
@@ -58,12 +59,12 @@ def critic_loss(target, critic_cost, teacher_probs=None, teacher_weight=0.0):
     given = {"critic_cost": critic_cost, **({} if are_ids else {"target": target})}
     if teacher_probs is not None:
         given["teacher_probs"] = teacher_probs
-    tables, teacher_weight = _tables(**given), _number("teacher_weight", teacher_weight)
-    critic_cost = tables["critic_cost"]
+    given, teacher_weight = tables(**given), number("teacher_weight", teacher_weight)
+    critic_cost = given["critic_cost"]
     if are_ids and not ops.is_tensor(target):
         target = checks.ids("target", target, critic_cost.shape[-1])
-    target = target if are_ids else tables["target"]
-    losses = critic_token_loss(target, critic_cost, tables.get("teacher_probs"), teacher_weight)
+    target = target if are_ids else given["target"]
+    losses = critic_token_loss(target, critic_cost, given.get("teacher_probs"), teacher_weight)
     return ops.sum(losses, axis=-1)
 
 
@@ -76,22 +77,3 @@ def critic_token_loss(target, critic_cost, teacher_probs, teacher_weight):
     if teacher_probs is not None:
         losses = losses + teacher_weight * ops.sum(teacher_probs * critic_cost, axis=-1)
     return losses
-
-
-def _number(name, value):
-    """A number of at least 0, which may be a tensor."""
-    return value if ops.is_tensor(value) else checks.number(name, value)
-
-
-def _tables(**tables):
-    """Float32 tensors `(batch, length, K)` of one shape, a dict.
-
-    Raises:
-        ValueError: they are others.
-    """
-    tables = {k: v if ops.is_tensor(v) else checks.array(k, v) for k, v in tables.items()}
-    shapes = {name: tuple(table.shape) for name, table in tables.items()}
-    if len(set(shapes.values())) > 1 or any(len(shape) != 3 for shape in shapes.values()):
-        names = ", ".join(f"`{name}`" for name in shapes)
-        raise ValueError(f"{names} must be (batch, length, K), all alike. Received: shapes {shapes}")
-    return {name: ops.cast(table, "float32") for name, table in tables.items()}

@@ -6,4 +6,5 @@ from keras_dmmd.models.denoiser import Denoiser as Denoiser
 from keras_dmmd.models.noise import GaussianNoise as GaussianNoise
 from keras_dmmd.models.noise import NoiseConditioning as NoiseConditioning
 from keras_dmmd.models.noise import PyramidNoise as PyramidNoise
+from keras_dmmd.models.noise import ScalarNoise as ScalarNoise
 from keras_dmmd.models.noise import TokenNoise as TokenNoise

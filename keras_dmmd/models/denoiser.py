@@ -41,8 +41,8 @@ class Denoiser(layers.Layer):
         num_frequencies: sinusoids of the time.
         norm_scale, norm_epsilon: whether the layer norms have a scale of their own, and what is added
             to their variance.
-        noise: the random input of a student: `None`, `"gaussian"`, `"pyramid"`, `"token"` or a
-            `keras_dmmd.models.NoiseConditioning`.
+        noise: the random input of a student: `None`, `"gaussian"`, `"pyramid"`, `"token"`, `"scalar"`
+            or a `keras_dmmd.models.NoiseConditioning`.
         dropout: rate inside the blocks.
         remat: whether gradients make again what a block did, and keep its input alone: a fraction of
             the memory for a third more time.

@@ -152,8 +152,45 @@ class TokenNoise(NoiseConditioning):
         return {**super().get_config(), "symbols": self.symbols}
 
 
+@keras.saving.register_keras_serializable("keras_dmmd")
+class ScalarNoise(NoiseConditioning):
+    """One uniform number λ for a whole sequence, `(batch, 1, 1)`: which part of a mixture it is of.
+
+    It enters by `features` waves, `√2 cos(π j λ)` for j from 1, each of unit variance.
+    """
+
+    default_scale = 0.2
+
+    def __init__(self, hidden_dim, features=8, **kwargs):
+        super().__init__(hidden_dim, **kwargs)
+        self.features = checks.count("features", features)
+        self.project = layers.Dense(
+            self.hidden_dim,
+            use_bias=False,
+            kernel_initializer="zeros",
+            dtype=self.dtype_policy,
+            name="project",
+        )
+
+    def build(self, input_shape):
+        self.project.build((None, None, self.features))
+
+    def sample(self, batch_size, length, seed):
+        del length
+        return random.uniform((batch_size, 1, 1), seed)
+
+    def call(self, noise):
+        """`(batch, 1, hidden_dim)`, the same for every token."""
+        waves = ops.arange(1, self.features + 1, dtype="float32")
+        noise = ops.cast(noise, "float32")
+        return self.project(math.sqrt(2.0) * ops.cos(math.pi * waves * noise))
+
+    def get_config(self):
+        return {**super().get_config(), "features": self.features}
+
+
 def get(noise, hidden_dim, grid, dtype):
-    """A noise layer from `None`, `"gaussian"`, `"pyramid"`, `"token"` or a `NoiseConditioning`."""
+    """A noise layer from `None`, the name of one of those above, or a `NoiseConditioning`."""
     if noise is None or isinstance(noise, NoiseConditioning):
         return noise
     if isinstance(noise, dict) and "class_name" in noise:
@@ -165,11 +202,13 @@ def get(noise, hidden_dim, grid, dtype):
         return GaussianNoise(hidden_dim, dtype=dtype, name="noise")
     if name == "token":
         return TokenNoise(hidden_dim, dtype=dtype, name="noise")
+    if name == "scalar":
+        return ScalarNoise(hidden_dim, dtype=dtype, name="noise")
     if name == "pyramid" and grid is not None:
         return PyramidNoise(hidden_dim, grid, dtype=dtype, name="noise")
     if name == "pyramid":
         raise ValueError('`noise="pyramid"` is for images: give the denoiser `grid=(rows, columns)`.')
     raise ValueError(
-        "`noise` must be None, 'gaussian', 'pyramid', 'token' or a "
+        "`noise` must be None, 'gaussian', 'pyramid', 'token', 'scalar' or a "
         f"keras_dmmd.models.NoiseConditioning. Received: noise={checks.shown(noise)}"
     )

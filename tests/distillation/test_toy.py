@@ -6,7 +6,9 @@ One seed each here, short; `benchmarks/toy.py` runs five seeds at full length.
 import keras
 import pytest
 
+import keras_dmmd as kd
 from benchmarks import toy
+from tests.oracles import toy as laws
 
 pytestmark = pytest.mark.heavy
 ON_JAX = pytest.mark.skipif(
@@ -37,3 +39,46 @@ def test_student_comes_close_to_the_data(process, steps, bound):
     result = toy.distil(process, steps, 0, updates=1500, learning_rate=1e-3)
     assert result["student"] <= bound
     assert result["student"] < 0.5 * result["teacher"]
+
+
+def coins_by(make, rounds, learning_rate=2e-3):
+    """The student that a method makes of a learned model of two equal coins, for one call."""
+    keras.utils.set_random_seed(0)
+    law = laws.equal_coins()
+    learned = toy.pretrain(kd.MaskedDiffusion(2), *law, updates=300, batch_size=128, seed=0)
+    distiller = make(learned)
+    optimizers = kd.annealed_optimizers(rounds, learning_rate)
+    distiller.compile(optimizers["student_optimizer"])
+    distiller.fit(laws.samples(*law, rounds * 128, 1), batch_size=128, verbose=0)
+    return distiller.student
+
+
+def error_of_coins(student):
+    """Total variation in one call; of two coins that are drawn apart it is √2 - 1 = 0.414 at best."""
+    draws = student.generate(5_000, steps=1, seed=0, verbose=0)
+    return kd.metrics.total_variation(draws, *laws.equal_coins())
+
+
+@ON_JAX
+def test_two_coins_are_beyond_sdtt():
+    """Its student draws them apart, and keeps them fair: 1/2, however it is trained."""
+
+    def make(teacher):
+        return kd.SDTTDistiller(teacher, steps=1, stages=3, rounds_per_stage=50)
+
+    assert error_of_coins(coins_by(make, 200)) > 0.45
+
+
+@ON_JAX
+def test_two_coins_need_the_mixture_of_di4c():
+    """With λ its student does what no product can; where λ is shut off it is one again."""
+
+    def make(teacher):
+        options = {"teacher_steps": 8, "data_weight": 1.0, "noise_scale": 1.0}
+        return kd.Di4CDistiller(teacher, steps=1, **options)
+
+    student = coins_by(make, 300, learning_rate=3e-3)
+    assert error_of_coins(student) < 0.35
+    kernel = student.capabilities.noise_layer.project.kernel
+    kernel.assign(0.0 * kernel)
+    assert error_of_coins(student) > 0.414

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from keras_dmmd.models import GaussianNoise, PyramidNoise, TokenNoise
+from keras_dmmd.models import GaussianNoise, PyramidNoise, ScalarNoise, TokenNoise
 from tests.builders import numpy, randomise, small_model
 
 K, GRID, LENGTH = 5, (2, 3), 6
-every_noise = pytest.mark.parametrize("noise", ["gaussian", "pyramid", "token"])
+every_noise = pytest.mark.parametrize("noise", ["gaussian", "pyramid", "token", "scalar"])
 
 
 def teacher():
@@ -51,6 +51,18 @@ def test_noise_is_a_function_of_its_seed(noise):
     first, again, other = (numpy(denoiser.sample_noise(2, LENGTH, seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_scalar_noise_is_one_number_for_a_sequence():
+    """Its waves have unit variance, so that its projection makes features of a known size."""
+    layer = ScalarNoise(4, features=3)
+    layer.build(None)
+    layer.project.kernel.assign(np.eye(3, 4))
+    noise = layer.sample(4000, 6, seed=1)
+    assert noise.shape == (4000, 1, 1)
+    waves = numpy(layer(noise))[:, 0, :3]
+    np.testing.assert_allclose(np.cov(waves.T), np.eye(3), atol=5 * (2 / 4000) ** 0.5)
+    assert ScalarNoise.from_config(layer.get_config()).features == 3
 
 
 def test_gaussian_noise_is_standard_and_independent():

@@ -1,0 +1,60 @@
+"""What the arguments of D-MMD are where nobody says: by what did best here, or by the paper."""
+
+from keras_dmmd import checks
+from keras_dmmd.distillation.beginnings import default_noise, default_renoise
+
+RECIPES = ("default", "paper")
+# Of arXiv 2603.20155; its random input is chosen apart, since it compares several.
+PAPER = {
+    "renoise": "posterior",
+    "teacher_weight": 1.0,
+    "time_weighting": "nelbo",
+    "max_log_ratio": None,
+}
+
+
+def resolved(recipe, given, teacher, copies):
+    """Arguments in which nothing is `"auto"`, but for the noise of a student that is given.
+
+    Args:
+        recipe: one of `RECIPES`.
+        given: a dict of the arguments in `PAPER`, and `noise`.
+        teacher: the model that is distilled.
+        copies: whether the student is a copy of the teacher.
+
+    Raises:
+        ValueError: an argument contradicts the paper's recipe.
+    """
+    checks.choice("recipe", recipe, RECIPES)
+    if recipe == "paper":
+        wanted = PAPER
+        for name, value in PAPER.items():
+            if not _is_auto(given[name]) and not _same(given[name], value):
+                raise ValueError(
+                    f'`recipe="paper"` has {name}={value!r}: leave `{name}` out, or leave out the '
+                    f"recipe. Received: {name}={checks.shown(given[name])}"
+                )
+    else:
+        wanted = {"teacher_weight": 0.0, "time_weighting": "constant", "max_log_ratio": 3.0}
+        wanted["renoise"] = default_renoise(teacher.process)
+    found = {**given, **{k: v for k, v in wanted.items() if _is_auto(given[k])}}
+    if recipe == "paper" and copies and _is_auto(given["noise"]):
+        found["noise"] = _paper_noise(teacher)
+    return found
+
+
+def _paper_noise(teacher):
+    """A pyramid of Gaussian noise for images, Gaussian noise for text, none where `z_1` is random."""
+    pictures = teacher.capabilities.grid is not None
+    return "pyramid" if pictures and teacher.process.constant_prior else default_noise(teacher)
+
+
+def _is_auto(value):
+    return isinstance(value, str) and value == "auto"
+
+
+def _same(value, wanted):
+    """Whether a value, of any type, is this string, number or `None`; a bool is no number."""
+    if wanted is None or isinstance(wanted, str):
+        return value is wanted or (isinstance(value, str) and value == wanted)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == wanted

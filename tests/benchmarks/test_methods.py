@@ -1,0 +1,24 @@
+import json
+
+import pytest
+
+from benchmarks import methods
+from tests.builders import ON_TORCH
+
+
+@ON_TORCH
+@pytest.mark.slow
+def test_tiny_run_and_its_resumption(tmp_path, monkeypatch):
+    arguments = ["--sets", "coins", "--calls", "1", "2", "--seeds", "2", "--pretrain", "2"]
+    arguments += ["--rounds", "2", "--batch-size", "4", "--samples", "50"]
+    arguments += ["--methods", "D-MMD, as published", "SDTT", "Di[M]O", "Reinforce-DMD"]
+    arguments += ["--folder", str(tmp_path / "runs"), "--path", str(tmp_path)]
+    rows = methods.main(arguments)
+    names = ["teacher", "D-MMD, as published", "SDTT", "Di[M]O", "Reinforce-DMD"]
+    assert [row["method"] for row in rows if row["calls"] == 1] == names
+    assert [row["method"] for row in rows if row["calls"] == 2] == [n for n in names if n != "Di[M]O"]
+    assert all(0 <= row["total_variation"] <= 1 and 0 <= row["possible"] <= 1 for row in rows)
+    (path,) = tmp_path.glob("methods_*.json")
+    kept = json.loads(path.read_text())["results"]
+    monkeypatch.setattr(methods, "student_of", None)  # nothing is trained again
+    assert methods.main(arguments) == rows == kept

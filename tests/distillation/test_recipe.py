@@ -1,0 +1,71 @@
+"""`recipe="paper"`: D-MMD as it was published, and nothing beside it."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dmmd as kd
+from tests.builders import ON_TORCH, QUICKLY, distiller, small_model, tokens
+
+OURS = {"renoise": "posterior", "teacher_weight": 0.0, "time_weighting": "constant"}
+OURS |= {"max_log_ratio": 3.0}
+PAPERS = {"renoise": "posterior", "teacher_weight": 1.0, "time_weighting": "nelbo"}
+PAPERS |= {"max_log_ratio": None}
+
+
+def settings(model):
+    return {name: getattr(model, name) for name in OURS}
+
+
+def noise_of(model):
+    layer = model.student.denoiser.noise
+    return None if layer is None else type(layer).__name__
+
+
+def test_settings_of_both():
+    assert settings(distiller()) == OURS
+    assert settings(distiller(recipe="paper")) == PAPERS
+    # In uniform diffusion, where our default is another renoising, too.
+    uniform = distiller(kd.UniformDiffusion(3), recipe="paper")
+    assert settings(uniform) == PAPERS and noise_of(uniform) is None
+
+
+def test_the_papers_random_inputs():
+    images = small_model(grid=(1, 5))
+    assert noise_of(kd.DMMDDistiller(images, recipe="paper")) == "PyramidNoise"
+    assert noise_of(distiller(recipe="paper")) == "GaussianNoise"
+    assert noise_of(kd.DMMDDistiller(images, recipe="paper", noise=None)) is None
+
+
+@ON_TORCH
+def test_it_trains_and_is_kept(tmp_path):
+    model = distiller(recipe="paper")
+    model.compile(**QUICKLY)
+    history = model.fit(tokens(16), batch_size=8, verbose=0).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    model.save(tmp_path / "paper.keras")
+    loaded = keras.saving.load_model(tmp_path / "paper.keras")
+    assert loaded.recipe == "paper" and settings(loaded) == PAPERS
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"renoise": "forward"},
+        {"teacher_weight": 0.0},
+        {"teacher_weight": True},
+        {"time_weighting": "constant"},
+        {"max_log_ratio": 3.0},
+    ],
+    ids=str,
+)
+def test_what_contradicts_the_paper_is_refused(given):
+    (name,) = given
+    with pytest.raises(ValueError, match=f'`recipe="paper"` has {name}=.*leave `{name}` out'):
+        distiller(recipe="paper", **given)
+
+
+def test_what_agrees_is_taken():
+    assert settings(distiller(recipe="paper", teacher_weight=1, max_log_ratio=None)) == PAPERS
+    with pytest.raises(ValueError, match="`recipe` must be one of"):
+        distiller(recipe="papers")
