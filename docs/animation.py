@@ -19,13 +19,21 @@ FILE = pathlib.Path(__file__).with_name("denoising.gif")
 CALLS = {"teacher": 64, "student": 8}
 COLUMNS, ROWS, PIXEL, GAP = 6, 2, 5, 8  # digits of a panel, and the size of one of their pixels
 LETTERS, LINES = 46, 3
-PAPER, INK, QUIET, MASK, DONE = (255, 255, 255), (20, 24, 40), (110, 116, 134), (196, 206, 236), (22, 122, 72)
+PAPER, INK, QUIET, MASK, DONE = (
+    (255, 255, 255),
+    (20, 24, 40),
+    (110, 116, 134),
+    (196, 206, 236),
+    (22, 122, 72),
+)
 PANEL = COLUMNS * (8 * PIXEL + GAP) - GAP
 WIDTH, HEIGHT, MARGIN = 2 * PANEL + 72, 292, 20
 
 
 def font(size, name="DejaVuSans"):
-    return ImageFont.truetype(str(pathlib.Path(matplotlib.get_data_path(), "fonts/ttf", f"{name}.ttf")), size)
+    return ImageFont.truetype(
+        str(pathlib.Path(matplotlib.get_data_path(), "fonts/ttf", f"{name}.ttf")), size
+    )
 
 
 HEADING, SMALL, CODE = font(17, "DejaVuSans-Bold"), font(13), font(10, "DejaVuSansMono")
@@ -49,7 +57,9 @@ def draw_digits(image, left, top, ids):
     for i, digit in enumerate(ids.reshape(ROWS, COLUMNS, 8, 8).reshape(-1, 8, 8)):
         row, column = divmod(i, COLUMNS)
         grey = 255 - np.minimum(digit, 16) * 255 // 16
-        pixels = np.where((digit == 17)[..., None], MASK, np.repeat(grey[..., None], 3, -1)).astype("uint8")
+        pixels = np.where((digit == 17)[..., None], MASK, np.repeat(grey[..., None], 3, -1)).astype(
+            "uint8"
+        )
         tile = Image.fromarray(pixels).resize((8 * PIXEL, 8 * PIXEL), Image.Resampling.NEAREST)
         image.paste(tile, (left + column * (8 * PIXEL + GAP), top + row * (8 * PIXEL + GAP)))
 
@@ -78,7 +88,9 @@ def frame(found, call):
         canvas.text((left, 38), said, font=SMALL, fill=DONE if done else QUIET)
         canvas.rectangle((left, 60, left + PANEL - 1, 65), fill=(232, 235, 242))
         if made:
-            canvas.rectangle((left, 60, left + PANEL * made / CALLS[role] - 1, 65), fill=DONE if done else QUIET)
+            canvas.rectangle(
+                (left, 60, left + PANEL * made / CALLS[role] - 1, 65), fill=DONE if done else QUIET
+            )
         draw_digits(image, left, 80, digits[made])
         draw_text(canvas, left, 80 + ROWS * (8 * PIXEL + GAP) + 12, speeches[made])
     return image
@@ -93,7 +105,9 @@ def main():
     frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in frames]
     pauses = [350 if call < 9 else 160 for call in calls]
     pauses[0], pauses[-1] = 900, 3500
-    frames[0].save(FILE, save_all=True, append_images=frames[1:], duration=pauses, loop=0, optimize=True)
+    frames[0].save(
+        FILE, save_all=True, append_images=frames[1:], duration=pauses, loop=0, optimize=True
+    )
     print(f"{FILE.name}, {FILE.stat().st_size / 1000:.0f} kB")
 
 

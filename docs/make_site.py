@@ -1,9 +1,10 @@
 """The pages of this folder as a site: `make docs`, or `python docs/make_site.py [folder]`.
 
-The pages are written to be read in the repository, too. They are copied to `build/docs/source`, where formulas
-(`$`x`$` and fences of `math`, as GitHub has them) become MathML, links out of this folder lead to the repository,
-figures of the course are drawn and a reference is written of what the package exports; Zensical then makes
-`build/docs/site` of them and accepts no warning. A reader's browser fetches nothing from elsewhere.
+The pages are written to be read in the repository, too. They are copied to `build/docs/source`, where
+formulas (`$`x`$` and fences of `math`, as GitHub has them) become MathML, links out of this folder lead
+to the repository, figures of the course are drawn and a reference is written of what the package
+exports; Zensical then makes `build/docs/site` of them and accepts no warning. A reader's browser
+fetches nothing from elsewhere.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def source_of(module):
 
 
 def public_names(module):
-    """Names that a module exports by `import x as x`, or defines; of submodules only those not in `MODULES`."""
+    """Names that a module exports by `import x as x`, or defines, but for other `MODULES`."""
     names = []
     for node in ast.parse(source_of(module).read_text()).body:
         if isinstance(node, ast.ImportFrom):

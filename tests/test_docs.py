@@ -1,4 +1,4 @@
-"""Code of docs pages, run as it stands, one block after the other."""
+"""Code of docs pages, run as it stands, one block after the other; what they quote is the library."""
 
 import pathlib
 import re
@@ -93,7 +93,40 @@ def test_rates_and_adapters(tmp_path, monkeypatch):
     assert scope["student"].generate(2, steps=1).shape == (2, 5)
 
 
+@pytest.mark.plain
+@pytest.mark.parametrize("page", ["index.md", "guides.md", "guidance.md", "course/index.md"])
+def test_pages_that_begin(page, capsys):
+    """As they stand, but for few updates in each epoch."""
+    keras.config.set_max_steps_per_epoch(1)
+    try:
+        scope = run_blocks(page)
+    finally:
+        keras.config.set_max_steps_per_epoch(None)
+    if page == "index.md":
+        assert scope["slow"].shape == scope["fast"].shape == (2, 64)
+    elif page == "guides.md":
+        assert scope["sequences"] == ["CASSLGQAYEQYF", "CASSPGTGGNEKLFF"] and len(scope["loops"]) == 2
+        assert scope["tokenizer"].decode(scope["rows"]) == scope["sequences"]
+    elif page == "guidance.md":
+        assert scope["threes"].shape == scope["strong"].shape == (4, 64)
+    else:
+        assert re.findall(r"^(\w+) disagrees: 0\.\d+$", capsys.readouterr().out, flags=re.M)
+
+
+@pytest.mark.plain
+def test_the_course_quotes_the_library():
+    """Blocks with a file in their title stand in that file, line by line."""
+    quoted = 0
+    for page in DOCS.rglob("*.md"):
+        pattern = r'^```python title="([^"]+)"\n(.*?)^```'
+        for path, block in re.findall(pattern, page.read_text(), flags=re.S | re.M):
+            quoted += 1
+            assert block in (DOCS.parent / path).read_text(), f"{page.name} quotes {path}:\n{block}"
+    assert quoted >= 10
+
+
 def test_links_between_pages_lead_somewhere():
-    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+    for page in [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]:
+        # The reference is written where the site is made.
+        for target in re.findall(r"\]\((?!reference/)([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -81,7 +81,9 @@ def test_the_reference_has_every_public_name(make_site, site):
         ids = set(re.findall(r'id="([\w.]+)"', page))
         missing += [f"{module}.{name}" for name in exported(module) if f"{module}.{name}" not in ids]
     assert missing == []
-    generate = (site / "reference" / "keras_dmmd.html").read_text().partition('DiffusionModel.generate"')[2]
+    generate = (
+        (site / "reference" / "keras_dmmd.html").read_text().partition('DiffusionModel.generate"')[2]
+    )
     assert "guidance_scale" in generate and "RuntimeError" in generate
 
 
@@ -92,7 +94,9 @@ def test_a_dead_link_is_an_error(make_site, tmp_path):
     kept = "[a](images.md) [b](https://keras.io) [c](#prompts)\n```\n[d](nothing.md)\n```\n"
     assert make_site.links(kept, page) == kept
     repository = make_site.REPOSITORY
-    assert make_site.links("[s](../SECURITY.md#a)", page) == f"[s]({repository}/blob/main/SECURITY.md#a)"
+    assert (
+        make_site.links("[s](../SECURITY.md#a)", page) == f"[s]({repository}/blob/main/SECURITY.md#a)"
+    )
 
 
 def test_pages_are_in_the_menu(make_site):
@@ -103,7 +107,9 @@ def test_pages_are_in_the_menu(make_site):
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_pages_open_in_a_browser(site, tmp_path):
-    pages = sorted(str(path.relative_to(site)) for path in site.rglob("*.html") if "assets" not in path.parts)
+    pages = sorted(
+        str(path.relative_to(site)) for path in site.rglob("*.html") if "assets" not in path.parts
+    )
     reader = READER.replace("PAGES", json.dumps([f"/{page}" for page in pages]))
 
     def read(path):

@@ -1,4 +1,4 @@
-"""The figures of the course, of what `runs.py` measured: `python docs/course/figures.py` draws them here."""
+"""The figures of the course, of what `runs.py` measured: `python docs/course/figures.py` draws them."""
 
 import hashlib
 import json
@@ -30,11 +30,12 @@ STYLE = {
 
 def measured():
     """What the runs found, or `None` where it is of another version of their script."""
-    file = HERE / "runs.json"
-    if not file.exists():
+    digest = hashlib.sha256(RUNS.read_bytes()).hexdigest()[:16]
+    files = {part: HERE / f"{part}.json" for part in ("coins", "permutations")}
+    if not all(file.exists() for file in files.values()):
         return None
-    found = json.loads(file.read_text())
-    return found if found["digest"] == hashlib.sha256(RUNS.read_bytes()).hexdigest()[:16] else None
+    found = {part: json.loads(file.read_text()) for part, file in files.items()}
+    return found if all(run["digest"] == digest for run in found.values()) else None
 
 
 def noise(found, axis):
@@ -56,15 +57,25 @@ def noise(found, axis):
         label = ("both coins seen", "one masked", "both masked")[number]
         axis.plot(t, formula, color=color, label=label)
         axis.plot(times, [count[number] for count in counts], "o", color=color, markersize=5)
-    axis.set(xlabel="time t", ylabel="share of pairs", title="Lines: the formula. Dots: 4,000 corrupted pairs")
+    axis.set(
+        xlabel="time t",
+        ylabel="share of pairs",
+        title="Lines: the formula. Dots: 4,000 corrupted pairs",
+    )
     axis.legend(loc="upper center")
 
 
 def teacher_loss(found, axis):
     loss = np.array(found["coins"]["loss"])
-    axis.plot(np.arange(1, len(loss) + 1) * 20, loss, color=BLUE, label="training loss, mean of 20 updates")
-    axis.axhline(math.log(2) / 2, color=INK, linestyle=":", label="entropy of the data: ln 2 / 2 per coin")
-    axis.set(xlabel="updates", ylabel="nats per token", ylim=(0.2, 0.8), title="The loss ends at the entropy")
+    axis.plot(
+        np.arange(1, len(loss) + 1) * 20, loss, color=BLUE, label="training loss, mean of 20 updates"
+    )
+    axis.axhline(
+        math.log(2) / 2, color=INK, linestyle=":", label="entropy of the data: ln 2 / 2 per coin"
+    )
+    axis.set(
+        xlabel="updates", ylabel="nats per token", ylim=(0.2, 0.8), title="The loss ends at the entropy"
+    )
     axis.legend()
 
 
@@ -72,7 +83,9 @@ def bars(axis, rows, colors):
     names = ["heads, heads", "heads, tails", "tails, heads", "tails, tails"]
     width = 0.8 / len(rows)
     for i, ((label, shares), color) in enumerate(zip(rows.items(), colors, strict=True)):
-        axis.bar(np.arange(4) + (i - (len(rows) - 1) / 2) * width, shares, width, color=color, label=label)
+        axis.bar(
+            np.arange(4) + (i - (len(rows) - 1) / 2) * width, shares, width, color=color, label=label
+        )
     axis.set_xticks(range(4), names)
     axis.set(ylabel="share of pairs", ylim=(0, 0.75))
     axis.legend(loc="upper center")
@@ -87,7 +100,9 @@ def factorised(found, axis):
 def teacher_calls(found, axis):
     points = {int(k): share for k, share in found["coins"]["disagree"].items()}
     calls = np.linspace(1, 16, 200)
-    axis.plot(calls, 1 / (2 * calls), color=GREY, label="1 / 2k: both opened in the same call, by chance")
+    axis.plot(
+        calls, 1 / (2 * calls), color=GREY, label="1 / 2k: both opened in the same call, by chance"
+    )
     axis.plot(points.keys(), points.values(), "o", color=BLUE, label="teacher, 4,000 pairs")
     axis.set(xlabel="network calls k", ylabel="share of pairs that differ", ylim=(0, 0.55))
     axis.set_title("More calls, fewer mistakes")
@@ -115,37 +130,40 @@ def student_rounds(found, axis):
     curve(axis, students["no noise"], "score", ORANGE, "student without noise")
     curve(axis, students["noise"], "score", GREEN, "student with noise")
     axis.axhline(found["coins"]["disagree"]["1"], color=BLUE, linestyle=":", label="teacher, one call")
-    axis.set(xlabel="rounds", ylabel="share of pairs that differ", ylim=(0, 0.55), title="Learning to agree")
+    axis.set(
+        xlabel="rounds", ylabel="share of pairs that differ", ylim=(0, 0.55), title="Learning to agree"
+    )
     axis.legend()
-
-
-NAMES = {
-    "random tokens, 1 call": ("student for 1 call, random tokens", GREEN),
-    "random tokens, 2 calls": ("student for 2 calls, random tokens", BLUE),
-    "a projection of zeros, 1 call": ("student for 1 call, a projection of zeros", ORANGE),
-}
 
 
 def permutation_calls(found, axis):
     valid = found["permutations"]["valid"]
-    teacher = {int(k): share for k, share in valid["teacher"].items()}
-    axis.plot(teacher.keys(), teacher.values(), "o-", color=INK, label="teacher")
-    for name, (label, color) in NAMES.items():
-        if "2 calls" not in name and "zeros" not in name:
-            axis.plot([1], [valid[name]["1"]], "D", color=color, markersize=9, label=label)
-    points = valid["random tokens, 2 calls"]
-    axis.plot([2], [points["2"]], "D", color=BLUE, markersize=9, label=NAMES["random tokens, 2 calls"][0])
+    for name, label, color in (
+        ("teacher", "teacher", INK),
+        ("random tokens", "student for one call", GREEN),
+    ):
+        points = {int(k): share for k, share in valid[name].items()}
+        axis.plot(points.keys(), points.values(), "o-", color=color, label=label)
     axis.axhline(math.factorial(5) / 5**5, color=GREY, linestyle=":", label="5!/5⁵: five dice")
     axis.set(xlabel="network calls", ylabel="share of valid permutations", ylim=(0, 1))
     axis.set_title("Five symbols, each exactly once")
-    axis.legend(loc="center right")
+    axis.legend(loc="lower right")
 
 
 def permutation_rounds(found, axis):
-    for name, (label, color) in NAMES.items():
-        curve(axis, found["permutations"]["students"][name], "score", color, label)
-    axis.set(xlabel="rounds", ylabel="share of valid permutations", ylim=(0, 1))
-    axis.set_title("Noise that acts from the first round breaks the symmetry")
+    students = found["permutations"]["students"]
+    curve(
+        axis, students["random tokens"], "score", GREEN, "random tokens that act from the first round"
+    )
+    curve(
+        axis,
+        students["a projection of zeros"],
+        "score",
+        ORANGE,
+        "Gaussian noise, a projection of zeros",
+    )
+    axis.set(xlabel="rounds", ylabel="share of valid permutations, one call", ylim=(0, 1))
+    axis.set_title("Noise has to break the symmetry")
     axis.legend(loc="upper left")
 
 
@@ -161,8 +179,8 @@ def collapse(found, axes):
         ),
         strict=True,
     ):
-        curve(axis, students["random tokens, 2 calls"], name, BLUE, "the defaults")
-        curve(axis, students["without bounds, 2 calls"], name, ORANGE, "the bounds taken away")
+        curve(axis, students["random tokens"], name, BLUE, "the defaults")
+        curve(axis, students["without bounds"], name, ORANGE, "the bounds taken away")
         axis.set_title(title)
         axis.set_xlabel("rounds")
     axes[0].legend()
