@@ -27,7 +27,7 @@ PAPER, INK, QUIET, MASK, DONE = (
     (22, 122, 72),
 )
 PANEL = COLUMNS * (8 * PIXEL + GAP) - GAP
-WIDTH, HEIGHT, MARGIN = 2 * PANEL + 72, 292, 20
+WIDTH, HEIGHT, MARGIN = 2 * PANEL + 72, 250, 20
 
 
 def font(size, name="DejaVuSans"):
@@ -101,7 +101,10 @@ def main():
     found = trajectories()
     calls = [*range(9), *range(10, 32, 2), *range(32, 65, 4)]
     frames = [frame(found, call) for call in calls]
-    palette = frames[-1].quantize(32)
+    both = Image.new("RGB", (WIDTH, 2 * HEIGHT))  # one palette, of masks and of what replaces them
+    both.paste(frames[4], (0, 0))
+    both.paste(frames[-1], (0, HEIGHT))
+    palette = both.quantize(48)
     frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in frames]
     pauses = [350 if call < 9 else 160 for call in calls]
     pauses[0], pauses[-1] = 900, 3500

@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
 import keras_dmmd as kd
 
-SYMBOLS, SAMPLES, BATCH_SIZE = 5, 4000, 128
+SYMBOLS, SAMPLES, BATCH_SIZE = 5, 4000, 64
 
 
 def digest():
@@ -114,8 +114,8 @@ WITHOUT_BOUNDS = {"teacher_weight": 1.0, "time_weighting": "nelbo", "max_log_rat
 
 def run_permutations():
     data = permutations(80_000, seed=0)
-    size = {"hidden_dim": 64, "num_layers": 3, "num_heads": 4}
-    teacher, found = train(data, SYMBOLS, updates=1500, epochs=15, **size)
+    size = {"hidden_dim": 64, "num_layers": 2, "num_heads": 4}
+    teacher, found = train(data, SYMBOLS, updates=2000, epochs=20, **size)
     found["valid"] = {"teacher": measure(teacher, valid, (1, 2, 3, 4, 5, 10))}
     print("permutations", found["valid"], found["bits_per_dim"], flush=True)
     found["students"] = {}
