@@ -167,23 +167,41 @@ def permutation_rounds(found, axis):
     axis.legend(loc="upper left")
 
 
-def collapse(found, axes):
-    students = found["permutations"]["students"]
-    for axis, (name, title) in zip(
-        axes,
-        (
-            ("score", "valid samples"),
-            ("student_entropy", "student_entropy, nats"),
-            ("log_ratio_mean", "log_ratio_mean, nats"),
-            ("log_ratio_std", "log_ratio_std, nats"),
-        ),
-        strict=True,
-    ):
-        curve(axis, students["random tokens"], name, BLUE, "the defaults")
-        curve(axis, students["without bounds"], name, ORANGE, "the bounds taken away")
-        axis.set_title(title)
-        axis.set_xlabel("rounds")
+def logs(axes, runs, names):
+    """What `fit` logged of several runs, a panel for each name."""
+    for axis, (name, title) in zip(axes, names.items(), strict=True):
+        for label, (run, color) in runs.items():
+            curve(axis, run, name, color, label)
+        axis.set(title=title, xlabel="rounds")
     axes[0].legend()
+
+
+def collapse(found, axes):
+    students = found["coins"]["students"]
+    names = {
+        "score": "share of pairs that differ",
+        "student_entropy": "student_entropy, nats",
+        "log_ratio_mean": "log_ratio_mean, nats",
+        "critic_loss": "critic_loss, nats per token",
+    }
+    runs = {"with noise": (students["noise"], GREEN), "without noise": (students["no noise"], ORANGE)}
+    logs(axes, runs, names)
+
+
+def stuck(found, axes):
+    students = found["permutations"]["students"]
+    names = {
+        "score": "share of valid permutations",
+        "student_entropy": "student_entropy, nats",
+        "log_ratio_mean": "log_ratio_mean, nats",
+        "log_ratio_std": "log_ratio_std, nats",
+    }
+    runs = {
+        "random tokens": (students["random tokens"], GREEN),
+        "a projection of zeros": (students["a projection of zeros"], ORANGE),
+        "random tokens, no bounds": (students["without bounds"], GREY),
+    }
+    logs(axes, runs, names)
 
 
 FIGURES = {
@@ -196,6 +214,7 @@ FIGURES = {
     "permutation_calls": permutation_calls,
     "permutation_rounds": permutation_rounds,
 }
+PANELS = {"collapse": collapse, "stuck": stuck}  # of four panels each
 
 
 def draw(found, folder):
@@ -210,10 +229,11 @@ def draw(found, folder):
             function(found, axis)
             figure.savefig(pathlib.Path(folder, f"{name}.svg"), metadata={"Date": None})
             pyplot.close(figure)
-        figure, axes = pyplot.subplots(2, 2, figsize=(8, 5), layout="constrained", sharex=True)
-        collapse(found, axes.flat)
-        figure.savefig(pathlib.Path(folder, "collapse.svg"), metadata={"Date": None})
-        pyplot.close(figure)
+        for name, function in PANELS.items():
+            figure, axes = pyplot.subplots(2, 2, figsize=(8, 5), layout="constrained", sharex=True)
+            function(found, axes.flat)
+            figure.savefig(pathlib.Path(folder, f"{name}.svg"), metadata={"Date": None})
+            pyplot.close(figure)
 
 
 if __name__ == "__main__":
