@@ -167,13 +167,13 @@ def permutation_rounds(found, axis):
     axis.legend(loc="upper left")
 
 
-def logs(axes, runs, names):
-    """What `fit` logged of several runs, a panel for each name."""
+def logs(axes, runs, names, legend):
+    """What `fit` logged of several runs, a panel for each name; a legend in the second."""
     for axis, (name, title) in zip(axes, names.items(), strict=True):
         for label, (run, color) in runs.items():
             curve(axis, run, name, color, label)
         axis.set(title=title, xlabel="rounds")
-    axes[0].legend()
+    axes[1].legend(loc=legend)
 
 
 def collapse(found, axes):
@@ -185,7 +185,7 @@ def collapse(found, axes):
         "critic_loss": "critic_loss, nats per token",
     }
     runs = {"with noise": (students["noise"], GREEN), "without noise": (students["no noise"], ORANGE)}
-    logs(axes, runs, names)
+    logs(axes, runs, names, "upper right")
 
 
 def stuck(found, axes):
@@ -201,7 +201,7 @@ def stuck(found, axes):
         "a projection of zeros": (students["a projection of zeros"], ORANGE),
         "random tokens, no bounds": (students["without bounds"], GREY),
     }
-    logs(axes, runs, names)
+    logs(axes, runs, names, "center right")
 
 
 FIGURES = {
