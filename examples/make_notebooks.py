@@ -26,12 +26,13 @@ BADGES = (
 )
 INSTALL = """
 # On Colab and Kaggle this installs the library; where it is there already it does nothing.
+# `KERAS_DMMD` may be the address of a wheel.
 import importlib.util
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # or "torch", "tensorflow"
 if importlib.util.find_spec("keras_dmmd") is None:
-    source = os.environ.get("KERAS_DMMD", "git+{repository}")  # or the address of a wheel
+    source = os.environ.get("KERAS_DMMD", "git+{repository}")
     %pip install --quiet "keras-dmmd[{extras}] @ {{source}}"
 """
 

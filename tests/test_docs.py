@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from tests.builders import small_model
+from tests.builders import ON_TORCH, small_model
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 
@@ -94,7 +94,7 @@ def test_rates_and_adapters(tmp_path, monkeypatch):
     assert scope["student"].generate(2, steps=1).shape == (2, 5)
 
 
-@pytest.mark.plain
+@ON_TORCH
 @pytest.mark.parametrize("page", ["index.md", "guides.md", "guidance.md", "course/index.md"])
 def test_pages_that_begin(page, capsys):
     """As they stand, but for few updates in each epoch."""
@@ -114,8 +114,8 @@ def test_pages_that_begin(page, capsys):
         assert re.findall(r"^(\w+) disagrees: 0\.\d+$", capsys.readouterr().out, flags=re.M)
 
 
-@pytest.mark.plain
-def test_examples_of_docstrings_run(monkeypatch):
+@ON_TORCH
+def test_examples_of_docstrings_run():
     """Those that need no other package, no file and no large network."""
     model, rng = small_model(), np.random.default_rng(0)
     texts = ["".join(rng.choice(list("abc "), 40)) for _ in range(20)]
