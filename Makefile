@@ -7,7 +7,7 @@ BIN := .venv/bin
 BACKENDS := jax tensorflow torch
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help quickstart test lint notebooks bench wheels clean
+.PHONY: help quickstart test lint notebooks docs bench wheels clean
 
 help:
 	@echo "make quickstart [BACKEND=jax|tensorflow|torch] [PROCESS=masked|uniform]"
@@ -15,6 +15,7 @@ help:
 	@echo "make test         install all three backends and run the tests on each [WORKERS=auto]"
 	@echo "make lint         ruff"
 	@echo "make notebooks    regenerate examples/*.ipynb from examples/*.py"
+	@echo "make docs         the pages of docs/ as a site, build/docs/site/index.html"
 	@echo "make bench        all benchmarks of speed and memory [BACKENDS='jax torch'], and docs/performance.md"
 	@echo "make wheels       the wheel on Python 3.11 to 3.13, with the newest and oldest backends stated"
 
@@ -51,6 +52,13 @@ test: .venv/test lint
 
 notebooks: .venv/test
 	$(BIN)/python examples/make_notebooks.py
+
+.venv/docs: .venv/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[jax,docs]'
+	@touch $@
+
+docs: .venv/docs
+	KERAS_BACKEND=jax TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python docs/make_site.py
 
 bench: .venv/test
 	$(BIN)/python -m benchmarks.run_all --backends $(BACKENDS)

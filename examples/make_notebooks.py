@@ -1,25 +1,69 @@
-"""Turn the percent scripts of this folder into notebooks: `python examples/make_notebooks.py`."""
+"""Turn the percent scripts of this folder into notebooks: `python examples/make_notebooks.py`.
+
+Each notebook begins with badges that open it on Colab and Kaggle, and with a cell that installs the
+library there. Scripts have neither: who runs them has a copy of the repository.
+"""
 
 import pathlib
 
 import nbformat
 
 FOLDER = pathlib.Path(__file__).parent
+REPOSITORY = "https://github.com/keras-dmmd/keras_dmmd"
+# Extras of pyproject.toml that each needs, and packages that are installed without their own needs.
+NEEDS = {
+    "characters": ("examples", ""),
+    "digits": ("examples", ""),
+    "hub_teacher": ("examples,hub", ""),
+    "molecules": ("examples,molecules", "molsets fcd-torch"),
+    "number_of_steps": ("examples", ""),
+}
+BADGES = (
+    "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+    "(https://colab.research.google.com/github/{place}) "
+    "[![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)]"
+    "(https://kaggle.com/kernels/welcome?src=https://github.com/{place})"
+)
+INSTALL = """
+# On Colab and Kaggle this installs the library; where it is there already it does nothing.
+# `KERAS_DMMD` may be the address of a wheel.
+import importlib.util
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "jax")  # or "torch", "tensorflow"
+if importlib.util.find_spec("keras_dmmd") is None:
+    source = os.environ.get("KERAS_DMMD", "git+{repository}")
+    %pip install --quiet "keras-dmmd[{extras}] @ {{source}}"
+"""
 
 
-def notebook(script):
-    """The notebook of a percent script, as a string that depends on the script alone."""
+def head(name):
+    """The two cells before those of the script: badges, and what installs the library."""
+    extras, alone = NEEDS[name]
+    place = f"{REPOSITORY.removeprefix('https://github.com/')}/blob/main/examples/{name}.ipynb"
+    install = INSTALL.format(repository=REPOSITORY, extras=extras).strip()
+    if alone:
+        install += f"\n    %pip install --quiet --no-deps {alone}"
+    return [
+        nbformat.v4.new_markdown_cell(BADGES.format(place=place)),
+        nbformat.v4.new_code_cell(install),
+    ]
+
+
+def notebook(name, script):
+    """The notebook of a percent script, as a string that depends on the two alone."""
     book = nbformat.v4.new_notebook(metadata={"language_info": {"name": "python"}})
-    for i, part in enumerate(script.split("# %%")[1:]):
+    book.cells = head(name)
+    for part in script.split("# %%")[1:]:
         first, _, body = part.partition("\n")
         body = body.strip("\n")
         if "[markdown]" in first:
             lines = [line.removeprefix("#").removeprefix(" ") for line in body.splitlines()]
-            cell = nbformat.v4.new_markdown_cell("\n".join(lines).strip())
+            book.cells.append(nbformat.v4.new_markdown_cell("\n".join(lines).strip()))
         else:
-            cell = nbformat.v4.new_code_cell(body)
+            book.cells.append(nbformat.v4.new_code_cell(body))
+    for i, cell in enumerate(book.cells):
         cell["id"] = f"cell-{i}"
-        book.cells.append(cell)
     return nbformat.writes(book) + "\n"
 
 
@@ -30,5 +74,5 @@ def percent_scripts():
 
 if __name__ == "__main__":
     for path in percent_scripts():
-        path.with_suffix(".ipynb").write_text(notebook(path.read_text()))
+        path.with_suffix(".ipynb").write_text(notebook(path.stem, path.read_text()))
         print(path.with_suffix(".ipynb").name)

@@ -1,12 +1,8 @@
 """The page with networks inside, in a real browser: onnxruntime-web draws what `generate` draws."""
 
-import functools
-import http.server
-import json
 import pathlib
 import shutil
 import subprocess
-import threading
 
 import keras
 import numpy as np
@@ -14,10 +10,10 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd.tokenizers import CharacterTokenizer
+from tests.browser import BROWSER, visit
 from tests.builders import SMALL, randomise
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="ONNX is written on Torch")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CACHE = pathlib.Path(__file__).parent.parent / ".pytest_cache"
 # What a reader does: twice as many calls, another seed, a prompt; then one that the model cannot take.
 READER = """
@@ -37,55 +33,6 @@ READER = """
 })().catch((problem) => ({ problem: String(problem) })).then((found) =>
   fetch("/found", { method: "POST", body: JSON.stringify(found) }));
 """
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Gives out the page, and takes what its script found."""
-
-    def __init__(self, page, found, *args):
-        self.page, self.found = page, found
-        super().__init__(*args)
-
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.end_headers()
-        self.wfile.write(self.page)
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(204)
-        self.end_headers()
-        self.found.append(json.loads(body))
-        threading.Thread(target=self.server.shutdown).start()
-
-    def log_message(self, *args):
-        pass
-
-
-def visit(page, folder):
-    """What the reader's script found."""
-    found = []
-    handler = functools.partial(Handler, page.encode(), found)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync"
-        flags += " --disable-background-networking --disable-component-update"
-        command = [BROWSER, *flags.split(), f"--user-data-dir={folder}/profile"]
-        browser = subprocess.Popen(
-            [*command, f"http://127.0.0.1:{server.server_port}/"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        timer = threading.Timer(120, server.shutdown)
-        timer.start()
-        try:
-            server.serve_forever(poll_interval=0.05)
-        finally:
-            timer.cancel()
-            browser.terminate()
-            browser.wait(20)
-    assert found, "the page did not answer"
-    return found[0]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +64,8 @@ def test_the_page_draws_what_generate_draws(files, tmp_path):
     }
     page = demo.page({"letters": shown}, title="<Few> {{data}}", files=files, pause=0)
     assert "&lt;Few&gt; {{data}}" in page and "Letters & \\u003cb>" in page
-    found = visit(page.replace("</body>", f"<script>{READER}</script></body>"), tmp_path)
+    page = page.replace("</body>", f"<script>{READER}</script></body>").encode()
+    found = visit(lambda path: (page, "text/html; charset=utf-8"), tmp_path)
     assert "problem" not in found, found
     expected = model.generate(prompts=[tokenizer.encode("ab")] * 2, steps=2, seed=5, verbose=0)
     for role in ("teacher", "student"):

@@ -1,5 +1,6 @@
-"""Code of docs pages, run as it stands, one block after the other."""
+"""Code of docs pages, run as it stands, one block after the other; what they quote is the library."""
 
+import inspect
 import pathlib
 import re
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from tests.builders import small_model
+from tests.builders import ON_TORCH, small_model
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 
@@ -105,7 +106,80 @@ def test_rates_and_adapters(tmp_path, monkeypatch):
     assert scope["student"].generate(2, steps=1).shape == (2, 5)
 
 
+@ON_TORCH
+@pytest.mark.parametrize("page", ["index.md", "guides.md", "guidance.md", "course/index.md"])
+def test_pages_that_begin(page, capsys):
+    """As they stand, but for few updates in each epoch."""
+    keras.config.set_max_steps_per_epoch(1)
+    try:
+        scope = run_blocks(page)
+    finally:
+        keras.config.set_max_steps_per_epoch(None)
+    if page == "index.md":
+        assert scope["slow"].shape == scope["fast"].shape == (2, 64)
+    elif page == "guides.md":
+        assert scope["sequences"] == ["CASSLGQAYEQYF", "CASSPGTGGNEKLFF"] and len(scope["loops"]) == 2
+        assert scope["tokenizer"].decode(scope["rows"]) == scope["sequences"]
+    elif page == "guidance.md":
+        assert scope["threes"].shape == scope["strong"].shape == (4, 64)
+    else:
+        assert re.findall(r"^(\w+) disagrees: 0\.\d+$", capsys.readouterr().out, flags=re.M)
+
+
+@ON_TORCH
+def test_examples_of_docstrings_run():
+    """Those that need no other package, no file and no large network."""
+    model, rng = small_model(), np.random.default_rng(0)
+    texts = ["".join(rng.choice(list("abc "), 40)) for _ in range(20)]
+    given = {
+        "teacher": model,
+        "tokens": np.zeros((4, 5), "int32"),
+        "z_t": np.zeros((2, 64), "int32"),
+        "t": np.full(2, 0.5, "float32"),
+        "molecules": ["CCO", "c1ccccc1"],
+        "text": texts[0],
+        "train_texts": texts,
+        "student": type("Writer", (), {"generate": lambda self, prompts, n: texts[:n]})(),
+        "digits": rng.integers(0, 17, (80, 64)),
+        "support": None,
+        "probabilities": None,
+        "tokenizer": None,
+        "train": None,
+    }
+    examples = (
+        kd.DMMDDistiller,
+        kd.Denoiser,
+        kd.ImageFeatures,
+        kd.metrics.NGramReference,
+        kd.metrics.SampleScore,
+        kd.tokenizers.CharacterTokenizer,
+        kd.tokenizers.SmilesTokenizer,
+    )
+    left = {}
+    for thing in examples:
+        (code,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(thing), flags=re.S)
+        left[thing] = {**vars(kd), **vars(kd.metrics), **vars(kd.tokenizers), **given}
+        exec(compile(code, thing.__name__, "exec"), left[thing])
+    assert left[kd.DMMDDistiller]["images"].shape == (16, 5)
+    assert left[kd.Denoiser]["logits"].shape == (2, 64, 17)
+    assert left[kd.tokenizers.SmilesTokenizer]["tokens"].shape == (2, 56)
+    assert left[kd.metrics.NGramReference]["bits"] > 0
+
+
+@pytest.mark.plain
+def test_the_course_quotes_the_library():
+    """Blocks with a file in their title stand in that file, line by line."""
+    quoted = 0
+    for page in DOCS.rglob("*.md"):
+        pattern = r'^```python title="([^"]+)"\n(.*?)^```'
+        for path, block in re.findall(pattern, page.read_text(), flags=re.S | re.M):
+            quoted += 1
+            assert block in (DOCS.parent / path).read_text(), f"{page.name} quotes {path}:\n{block}"
+    assert quoted >= 10
+
+
 def test_links_between_pages_lead_somewhere():
-    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+    for page in [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]:
+        # The reference is written where the site is made.
+        for target in re.findall(r"\]\((?!reference/)([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

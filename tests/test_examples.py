@@ -1,16 +1,21 @@
 import gzip
+import importlib.util
 import json
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 
 import keras
 import nbclient
 import nbformat
 import numpy as np
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from packaging.requirements import Requirement
 
 import keras_dmmd as kd
 from examples import make_notebooks
@@ -37,7 +42,35 @@ def run_example(name, folder, **settings):
 @pytest.mark.parametrize("path", make_notebooks.percent_scripts(), ids=lambda path: path.stem)
 def test_notebook_is_the_script(path):
     """`make notebooks` after every change of a script."""
-    assert path.with_suffix(".ipynb").read_text() == make_notebooks.notebook(path.read_text())
+    made = make_notebooks.notebook(path.stem, path.read_text())
+    assert path.with_suffix(".ipynb").read_text() == made
+
+
+@pytest.mark.plain
+@pytest.mark.parametrize("path", make_notebooks.percent_scripts(), ids=lambda path: path.stem)
+def test_notebook_installs_what_it_needs(path, monkeypatch):
+    """The first cell of code, where the library is not there: of extras and an address that exist."""
+    settings = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text())["project"]
+    badges, install, *_ = nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells
+    opened = f"keras-dmmd/keras_dmmd/blob/main/examples/{path.stem}.ipynb"
+    assert badges["source"].count(opened) == 2
+    shell, asked = InteractiveShell(), []
+    shell.register_magic_function(asked.append, magic_name="pip")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for source in (None, "file:///wheels/keras_dmmd-0.1.0-py3-none-any.whl"):
+        monkeypatch.delenv("KERAS_DMMD", raising=False)
+        if source:
+            monkeypatch.setenv("KERAS_DMMD", source)
+        shell.run_cell(install["source"]).raise_error()
+    installs = [shlex.split(line)[-1] for line in asked if "--no-deps" not in line]
+    first, second = map(Requirement, installs)
+    assert first.name == second.name == settings["name"]
+    assert first.extras <= set(settings["optional-dependencies"])
+    assert first.url == "git+" + settings["urls"]["Repository"] and second.url == source
+    asked.clear()
+    monkeypatch.undo()
+    shell.run_cell(install["source"]).raise_error()
+    assert asked == []  # where it is there already
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="the script goes on below, on Torch")
