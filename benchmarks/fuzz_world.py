@@ -7,6 +7,7 @@ import decimal
 import fractions
 import importlib
 import inspect
+import os
 
 import keras
 import numpy as np
@@ -395,6 +396,15 @@ GOOD = {
     "load_dit.time_conditioning": ["None", "True"],
     "load_fashion_mnist.levels": ["4", "256"],
     "load_fashion_mnist.path": ["'nowhere'", "(images((28, 28)), images((28, 28)))"],
+    "load_csv.column": ["None", "'text'"],
+    "load_csv.label": ["None", "'class'"],
+    "load_csv.path": ["'table.csv'", "'nowhere'"],
+    "load_fasta.path": ["'loops.fasta'", "'text.txt'"],
+    "load_images.classes": ["None", "['a', 'b']"],
+    "load_images.color": ["True", "False"],
+    "load_images.folder": ["'pictures'", "'nowhere'"],
+    "load_images.levels": ["16", "2"],
+    "load_images.size": ["None", "(4, 4)"],
     "load_moses.path": ["'nowhere'"],
     "load_shakespeare.path": ["'nowhere'"],
     "load_sotu.path": ["'nowhere'"],
@@ -404,6 +414,7 @@ GOOD = {
     "measure.samples": ["x"],
     "mean_and_error.values": ["[1.0, 2.0]", "x[:, 0]"],
     "held_out": ["0.5", "0.1"],
+    "split_rows.rows": ["rows", "x"],
     "save.filepath": ["'a.keras'"],
     "split.n": ["2"],
     "split.documents": ["['a', 'b']"],
@@ -659,6 +670,13 @@ def files(names):
     """Write what paths among the good values name, into the working directory."""
     with open("text.txt", "w") as file:
         file.write("abcd\nabca\nab\ncd\n" * 4)
+    with open("table.csv", "w") as file:
+        file.write("text,class\nabcd,a\nabca,b\n")
+    with open("loops.fasta", "w") as file:
+        file.write(">one\nCASS\n>two\nCASQ\n")
+    for folder in ("a", "b"):
+        os.makedirs(f"pictures/{folder}", exist_ok=True)
+        keras.utils.save_img(f"pictures/{folder}/0.png", np.zeros((6, 6, 3)))
     with open("tokenizer.json", "w") as file:
         file.write(names["byte_pairs"].definition)
     names["model"].save_weights("model.weights.h5")
