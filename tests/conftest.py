@@ -3,6 +3,7 @@
 And compiling costs far more than running: XLA is told to hurry, but where a test is marked `heavy`.
 """
 
+import gc
 import os
 import pathlib
 
@@ -39,6 +40,10 @@ if keras.backend.backend() == "tensorflow":
     cpu = tensorflow.config.list_physical_devices("CPU")[0]
     parts = [tensorflow.config.LogicalDeviceConfiguration()] * 2
     tensorflow.config.set_logical_device_configuration(cpu, parts)
+
+
+# What has been traced is kept as a million small objects, over which Python would go again and again.
+gc.set_threshold(50_000, 20, 100)
 
 
 def pytest_collection_modifyitems(items):

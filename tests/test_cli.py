@@ -16,6 +16,7 @@ from keras_dmmd import cli
 from keras_dmmd.backend.writers import WRITERS
 from keras_dmmd.cli import commands, inputs
 from keras_dmmd.exporting.formats import SUFFIXES
+from tests.builders import ON_TORCH
 
 LENGTH = 8
 UNSAID = {"labels": None, "column": None, "label_column": None, "color": False}
@@ -119,7 +120,7 @@ def test_generate(teacher, tmp_path, capsys):
     assert (tmp_path / "texts.txt").read_text().split("\n")[:-1] == texts
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_distill_and_evaluate(teacher, text, tmp_path, capsys):
     student = tmp_path / "student"
     common = ["--data", text, "--lines"]
@@ -190,7 +191,7 @@ def classes(tmp_path):
     ]
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_classes_and_guidance(classes, tmp_path, monkeypatch, capsys):
     model = keras.saving.load_model(classes[0])
     guided = ["--label", 1, "--guidance", 2.0, "--out", tmp_path / "g.npy"]
@@ -238,7 +239,7 @@ def test_where_nothing_can_be_written_no_work_is_done(teacher, text, tmp_path, m
         assert message in capsys.readouterr().err
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_a_distillation_goes_on(teacher, text, tmp_path, monkeypatch, capsys):
     """After Ctrl-C from the last epoch, after a full disk with nothing left but to save."""
     monkeypatch.setattr(commands, "ROUNDS_PER_EPOCH", 2)
@@ -282,7 +283,7 @@ def test_a_distillation_goes_on(teacher, text, tmp_path, monkeypatch, capsys):
         np.testing.assert_allclose(a, b, atol=1e-3)  # half precision
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 @pytest.mark.slow
 def test_evaluate_with_features_and_with_a_reference(tmp_path, capsys):
     (digits, _), _ = kd.datasets.load_digits()

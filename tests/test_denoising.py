@@ -13,7 +13,7 @@ import keras_dmmd as kd
 from keras_dmmd import cli
 from keras_dmmd.cli import denoising, pictures, selftest
 from keras_dmmd_command import doctor
-from tests.builders import SMALL
+from tests.builders import ON_TORCH, SMALL
 
 LENGTH = 6
 
@@ -101,7 +101,7 @@ def folders(writer, painter, tmp_path_factory):
     return place
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_prompts_of_a_file(folders, tmp_path, capsys):
     (tmp_path / "prompts.txt").write_text("ab\n\nba<\n")
     command = ["generate", folders / "writer", "--prompts", tmp_path / "prompts.txt", "-n", 2]
@@ -118,7 +118,7 @@ def test_prompts_of_a_file(folders, tmp_path, capsys):
     assert "leave out --prompt" in capsys.readouterr().err
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_a_picture_of_samples(folders, tmp_path, capsys):
     image = pytest.importorskip("PIL.Image")
     command = ["generate", folders / "painter", "--out", tmp_path / "p.png"]
@@ -137,6 +137,7 @@ def test_a_picture_of_samples(folders, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
+@ON_TORCH
 def test_doctor(monkeypatch, capsys):
     """Where there is a driver, and the tests run on a CPU all the same."""
     monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")

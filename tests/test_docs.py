@@ -27,7 +27,7 @@ def run_blocks(page, heading=None, **scope):
     return scope
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_the_recipes_of_extending_run():
     text = (DOCS / "extending.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.S | re.M)
@@ -38,7 +38,7 @@ def test_the_recipes_of_extending_run():
     assert scope["report"].notes["brightness"]["text"].startswith("mean grey level")
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_texts_of_different_lengths_with_classes():
     scope = run_blocks("text.md", "Texts of different lengths, with classes")
     rows, names, teacher = scope["rows"], scope["names"], scope["teacher"]
@@ -48,7 +48,7 @@ def test_texts_of_different_lengths_with_classes():
     assert teacher.generate(4, labels=[0, 1, 1, 0], steps=1).shape == (4, 12)
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
@@ -93,7 +93,7 @@ def test_every_method_of_the_table_runs():
     assert all(f"`{name}`" in text for name in scope["samples"])
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_rates_and_adapters(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = np.zeros((4, 5), "int32")

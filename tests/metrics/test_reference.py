@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_dmmd import metrics
 from keras_dmmd.tokenizers import CharacterTokenizer
-from tests.builders import ALPHABET, TABLE, Bigrams, reference
+from tests.builders import ALPHABET, ON_TORCH, TABLE, Bigrams, reference
 
 
 def nats(text, window=10**6):
@@ -84,6 +84,7 @@ def test_bad_input():
         broken.judge(["ab"])
 
 
+@ON_TORCH
 def test_a_causal_model_of_keras_hub():
     """Likelihoods from its own logits, one text at a time."""
     models = pytest.importorskip("keras_hub").models

@@ -228,7 +228,7 @@ def test_the_network_is_told_the_time_by_what_is_open():
     np.testing.assert_allclose(times, [np.arccos(0.4) * 2 / np.pi, 1.0], atol=1e-5)
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_students_take_samplers_too():
     model = distiller()
     model.compile()
