@@ -18,6 +18,7 @@ SMALL = {
 }
 
 
+@pytest.mark.long_compilation
 def test_bytes_of_a_small_backbone():
     pytest.importorskip("keras_hub")
     shared, integers, everything = (

@@ -20,6 +20,7 @@ def test_tiny_run(tmp_path):
     assert ["other_ms_a_block" in row for row in rows] == [True, True, False]
 
 
+@ON_TORCH
 def test_without_the_cache_the_text_has_the_same_shape_and_tokens():
     from keras import ops
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from tests.builders import QUICKLY, SMALL, numpy, randomise, small_model, tokens
+from tests.builders import ON_TORCH, QUICKLY, SMALL, numpy, randomise, small_model, tokens
 
 RANK = 2
 
@@ -182,7 +182,7 @@ def test_a_refused_rank_changes_nothing():
         teacher.fit(tokens(8), verbose=0)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="takes long without compiling")
+@ON_TORCH
 def test_integers_with_adapters_resume_exactly(tmp_path):
     class Break(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

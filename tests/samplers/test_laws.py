@@ -11,6 +11,9 @@ from tests.builders import PROCESSES, exact_model
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
+# Samplers are the same code everywhere; tests/diffusion/test_same_numbers.py compares its numbers.
+pytestmark = pytest.mark.long_compilation
+
 SUPPORT, PROBABILITIES = toy.random_modes(2)
 K, LENGTH = 3, 5
 N = 20_000

@@ -122,6 +122,7 @@ def test_distillation_takes_blocks_to_blocks(process, self_conditioning):
         kd.DMMDDistiller(teacher, student)
 
 
+@pytest.mark.long_compilation
 @pytest.mark.parametrize("self_conditioning", [False, True])
 def test_a_teacher_of_blocks_learns(self_conditioning):
     """Rows of one symbol: the second block has to look at the first, which may be any."""

@@ -14,6 +14,7 @@ from tests.oracles.exact_denoiser import ExactDenoiser
 SUPPORT, PROBABILITIES = toy.random_modes(2)
 
 
+@pytest.mark.long_compilation
 @pytest.mark.heavy
 @pytest.mark.parametrize("process", PROCESSES, ids=repr)
 def test_many_steps_of_the_exact_denoiser_draw_from_the_data(process):

@@ -50,6 +50,7 @@ def test_every_process(process):
     np.testing.assert_array_equal(found, wanted)
 
 
+@pytest.mark.long_compilation
 def test_what_is_told_and_asked():
     known = np.broadcast_to(np.arange(5) == 2, (8, 5))
     options = {"prompts": np.ones((8, 5), int), "known": known, "labels": 1, "guidance_scale": 1.5}
