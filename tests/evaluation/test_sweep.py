@@ -14,6 +14,9 @@ from tests.builders import ON_TORCH, randomise, reference, small_model
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
+# Sweeps call `generate` and count: what depends on the backend has tests of its own.
+pytestmark = ON_TORCH
+
 SUPPORT, PROBABILITIES = toy.random_modes(0)
 
 
@@ -59,7 +62,6 @@ def test_figures_and_files(tmp_path):
     assert report.machine["backend"] and report.settings["seeds"] == [0, 1]
 
 
-@ON_TORCH
 def test_the_same_call_gives_the_same_figures_and_goes_on(tmp_path, monkeypatch):
     """Interrupted after its first cell, it does not do that again; more steps and seeds may follow."""
     model, drawn = exact_model(), []
@@ -88,7 +90,6 @@ def test_the_same_call_gives_the_same_figures_and_goes_on(tmp_path, monkeypatch)
         sweep({"exact": model}, folder=tmp_path, samples=300)
 
 
-@ON_TORCH
 def test_a_folder_knows_its_models(tmp_path):
     arguments = {"metrics": [metrics.UnigramEntropy()], "steps": [1], "samples": 8, "folder": tmp_path}
     sweep({"net": randomise(small_model())}, **arguments)
@@ -233,7 +234,6 @@ def test_what_would_fail_fails_before_anything_is_sampled(monkeypatch):
             sweep({"exact": model}, **options)
 
 
-@ON_TORCH
 def test_prompts_as_an_array_and_a_batch_size():
     prompts = toy.samples(SUPPORT, PROBABILITIES, 20, 5)
     known = np.arange(5) < 2
@@ -322,7 +322,6 @@ def test_samplers_must_suit_every_model():
         sweep({"masked": exact_model(), "uniform": uniform}, samplers=["confidence"])
 
 
-@ON_TORCH
 def test_a_sampler_of_the_same_name_with_other_settings_is_another_one(tmp_path):
     arguments = {"steps": [5], "samples": 100, "seeds": (0,), "folder": tmp_path}
     one, other = (
