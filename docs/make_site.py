@@ -16,12 +16,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 
 from latex2mathml.converter import convert
 
 DOCS = pathlib.Path(__file__).resolve().parent
 ROOT = DOCS.parent
-REPOSITORY = "https://github.com/keras-dmmd/keras_dmmd"
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
 # Modules whose names are public, a page each.
 MODULES = (
     "keras_dmmd",

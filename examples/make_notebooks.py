@@ -5,11 +5,13 @@ library there. Scripts have neither: who runs them has a copy of the repository.
 """
 
 import pathlib
+import tomllib
 
 import nbformat
 
 FOLDER = pathlib.Path(__file__).parent
-REPOSITORY = "https://github.com/keras-dmmd/keras_dmmd"
+PROJECT = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
 # Extras of pyproject.toml that each needs, and packages that are installed without their own needs.
 NEEDS = {
     "characters": ("examples", ""),

@@ -10,6 +10,7 @@ import argparse
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,8 @@ print(images.shape, others, kd.__file__)
 
 def build(folder):
     """The wheel of this checkout, in a folder."""
+    # What an earlier build has left would go into the wheel, files that are no more among it.
+    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
     command = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = pathlib.Path(folder).glob("*.whl")

@@ -56,11 +56,10 @@ class NoiseConditioning(layers.Layer):
         return {**super().get_config(), "hidden_dim": self.hidden_dim}
 
 
-@keras.saving.register_keras_serializable("keras_dmmd")
-class GaussianNoise(NoiseConditioning):
-    """Independent Gaussian noise at every position, `(batch, length, features)`."""
+class FeatureNoise(NoiseConditioning):
+    """Base class of noise that is numbers, which a matrix projects."""
 
-    def __init__(self, hidden_dim, features=16, **kwargs):
+    def __init__(self, hidden_dim, features, **kwargs):
         super().__init__(hidden_dim, **kwargs)
         self.features = checks.count("features", features)
         self.project = layers.Dense(
@@ -74,11 +73,19 @@ class GaussianNoise(NoiseConditioning):
     def build(self, input_shape):
         self.project.build((None, None, self.features))
 
-    def sample(self, batch_size, length, seed):
-        return random.normal((batch_size, length, self.features), seed)
-
     def get_config(self):
         return {**super().get_config(), "features": self.features}
+
+
+@keras.saving.register_keras_serializable("keras_dmmd")
+class GaussianNoise(FeatureNoise):
+    """Independent Gaussian noise at every position, `(batch, length, features)`."""
+
+    def __init__(self, hidden_dim, features=16, **kwargs):
+        super().__init__(hidden_dim, features, **kwargs)
+
+    def sample(self, batch_size, length, seed):
+        return random.normal((batch_size, length, self.features), seed)
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -153,7 +160,7 @@ class TokenNoise(NoiseConditioning):
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
-class ScalarNoise(NoiseConditioning):
+class ScalarNoise(FeatureNoise):
     """One uniform number λ for a whole sequence, `(batch, 1, 1)`: which part of a mixture it is of.
 
     It enters by `features` waves, `√2 cos(π j λ)` for j from 1, each of unit variance.
@@ -162,18 +169,7 @@ class ScalarNoise(NoiseConditioning):
     default_scale = 0.2
 
     def __init__(self, hidden_dim, features=8, **kwargs):
-        super().__init__(hidden_dim, **kwargs)
-        self.features = checks.count("features", features)
-        self.project = layers.Dense(
-            self.hidden_dim,
-            use_bias=False,
-            kernel_initializer="zeros",
-            dtype=self.dtype_policy,
-            name="project",
-        )
-
-    def build(self, input_shape):
-        self.project.build((None, None, self.features))
+        super().__init__(hidden_dim, features, **kwargs)
 
     def sample(self, batch_size, length, seed):
         del length
@@ -184,9 +180,6 @@ class ScalarNoise(NoiseConditioning):
         waves = ops.arange(1, self.features + 1, dtype="float32")
         noise = ops.cast(noise, "float32")
         return self.project(math.sqrt(2.0) * ops.cos(math.pi * waves * noise))
-
-    def get_config(self):
-        return {**super().get_config(), "features": self.features}
 
 
 def get(noise, hidden_dim, grid, dtype):
