@@ -69,6 +69,26 @@ def hurry(request):
         jax.config.update("jax_disable_most_optimizations", not heavy)
 
 
+# Code that XLA has compiled is mapped into memory in many pieces; Linux lets a process have 65,530 of
+# them, and LLVM dies of the next one.
+MAPS = pathlib.Path("/proc/self/maps")
+MOST_MAPS = 30_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_code():
+    yield
+    if keras.backend.backend() == "torch" or not MAPS.exists():
+        return
+    if MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        gc.collect()
+        if keras.backend.backend() == "jax":
+            import jax
+
+            jax.clear_caches()
+            gc.collect()
+
+
 @pytest.fixture(autouse=True)
 def seeds():
     keras.utils.set_random_seed(0)
