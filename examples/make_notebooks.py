@@ -19,6 +19,7 @@ NEEDS = {
     "hub_teacher": ("examples,hub", ""),
     "molecules": ("examples,molecules", "molsets fcd-torch"),
     "number_of_steps": ("examples", ""),
+    "proteins": ("examples", "olga"),
 }
 BADGES = (
     "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
