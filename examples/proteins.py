@@ -36,6 +36,7 @@ LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "1e-3"))
 BATCH_SIZE = int(os.environ.get("BATCH_SIZE", "128"))
 TEACHER = os.environ.get("TEACHER", "proteins_teacher")
 STUDENT = os.environ.get("STUDENT")  # a student to go on from: a preset or a folder of this script
+OPTIONS = json.loads(os.environ.get("OPTIONS", "{}"))  # of DMMDDistiller: {"noise": "token", …}
 TRAINING_SEED = int(os.environ.get("TRAINING_SEED", "0"))
 FOLDER = os.environ.get("FOLDER", "runs/proteins")
 MOST_LETTERS = 23  # of rows of 24, the last of which is an end
@@ -62,11 +63,13 @@ def probabilities(loops):
     """OLGA's probability of every loop, `(n,)`; 0 for a string that no receptor can have."""
     letters = set("ACDEFGHIKLMNPQRSTVWY")
     asked = sorted({loop for loop in loops if loop and set(loop) <= letters})
+    # OLGA would read A, C, G and T alone as nucleotides, but not within brackets, as a pattern.
+    spelled = [f"[{x[0]}]{x[1:]}" if set(x) <= set("ACGT") else x for x in asked]
     with tempfile.NamedTemporaryFile("w", suffix=".tsv") as file:
-        file.write("\n".join(asked) + "\n")
+        file.write("\n".join(spelled) + "\n")
         file.flush()
-        names, values = olga("compute_pgen", "-i", file.name)[:2]
-    known = dict(zip(names, map(float, values), strict=True))
+        values = olga("compute_pgen", "-i", file.name)[1]
+    known = dict(zip(asked, map(float, values), strict=True))
     return np.array([known.get(loop, 0.0) for loop in loops])
 
 
@@ -96,7 +99,7 @@ epochs = -(-ROUNDS // 50)
 rounds = 50 * epochs
 start = time.time()
 if rounds:
-    distiller = kd.DMMDDistiller(teacher, student, steps=steps, seed=TRAINING_SEED)
+    distiller = kd.DMMDDistiller(teacher, student, steps=steps, seed=TRAINING_SEED, **OPTIONS)
     distiller.compile(
         **kd.annealed_optimizers(rounds, LEARNING_RATE, warmup=rounds // 10 if STUDENT else 0),
         # XLA, which Keras on TensorFlow leaves out on a CPU, where it takes a third off every round.
@@ -207,6 +210,7 @@ with open(os.path.join(FOLDER, "proteins.json"), "w") as file:
             "batch_size": BATCH_SIZE,
             "teacher": TEACHER,
             "student": STUDENT,
+            "options": OPTIONS,
             "training_seed": TRAINING_SEED,
             "minutes": round(minutes, 2),
             "samples": SAMPLES,

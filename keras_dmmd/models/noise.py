@@ -134,11 +134,18 @@ class PyramidNoise(GaussianNoise):
 
 @keras.saving.register_keras_serializable("keras_dmmd")
 class TokenNoise(NoiseConditioning):
-    """One random symbol at every position, `(batch, length)`: as a uniform student starts."""
+    """One random symbol at every position, `(batch, length)`: as a uniform student starts.
+
+    Args:
+        hidden_dim: features of a token embedding.
+        symbols: how many there are. From `symbols ** length` combinations a student makes its samples:
+            with few it finds each one's sample sooner (benchmarks/puzzles.py), with too few it has no
+            room for all samples, or for their frequencies.
+    """
 
     default_scale = 0.5
 
-    def __init__(self, hidden_dim, symbols=32, **kwargs):
+    def __init__(self, hidden_dim, symbols=8, **kwargs):
         super().__init__(hidden_dim, **kwargs)
         self.symbols = checks.count("symbols", symbols)
         self.project = layers.Embedding(
