@@ -6,7 +6,7 @@ import numpy as np
 from keras import layers, ops
 
 from keras_dmmd import checks
-from keras_dmmd.models import hub, int8
+from keras_dmmd.models import changes, hub, int8
 from keras_dmmd.models.additions import Additions
 from keras_dmmd.models.plain import plain, plain_policy
 
@@ -107,6 +107,13 @@ class DiffusionGemmaDenoiser(Additions, layers.Layer):
         x = self.model.token_embedding(tokens)
         return x * ops.cast(self.model.hidden_dim**0.5, x.dtype)
 
+    def _table(self):
+        """The vectors of all ids, `(K, hidden_dim)`, without scale."""
+        table = self.model.token_embedding
+        if changes.is_quantized(table):
+            return table(ops.arange(self.vocabulary_size))
+        return ops.convert_to_tensor(table.embeddings)
+
     def _embed_canvas(self, z_t, t, known, prediction, noise):
         """Embeddings of corrupted tokens, with all that the network is told of them."""
         x, part = self._embed(z_t), self.model.diffusion_self_conditioning
@@ -116,7 +123,7 @@ class DiffusionGemmaDenoiser(Additions, layers.Layer):
                     "This denoiser takes no `prediction`: it was made with `self_conditioning=False`."
                 )
             # Zeros go through as zeros: no prediction, as at KerasHub's first call.
-            table = ops.convert_to_tensor(self.model.token_embedding.embeddings)
+            table = self._table()
             soft = ops.matmul(ops.cast(prediction, table.dtype), table) * self.model.hidden_dim**0.5
             soft = part.pre_norm(ops.cast(soft, x.dtype))
             x = x + part.down_proj(_gelu(part.gate_proj(soft)) * part.up_proj(soft))
@@ -142,16 +149,7 @@ class DiffusionGemmaDenoiser(Additions, layers.Layer):
         if cache is None:
             x = self._beside_context(x, context, training)
         else:
-            is_canvas = ops.ones(ops.shape(z_t), "bool")
-            start = ops.cast(start, "int32")
-            for layer, memory in zip(self.model.transformer_layers, cache, strict=True):
-                x, _ = layer(
-                    x,
-                    cache=memory,
-                    cache_update_index=start,
-                    canvas_mask=is_canvas,
-                    return_cache=False,
-                )
+            x = self._beside_cache(x, cache, start, training)
         int8.differentiable(self.model.token_embedding)
         return self.model.layer_norm(x)
 
@@ -162,9 +160,7 @@ class DiffusionGemmaDenoiser(Additions, layers.Layer):
     def _beside_context(self, x, context, training):
         """Every canvas of a sequence through the layers, each beside the clean blocks before it.
 
-        The clean tokens stand before the canvases, in one sequence. KerasHub's layers make masks of
-        their own, for one canvas and a cache, through which TensorFlow has no gradient: so what is in
-        them is called here.
+        The clean tokens stand before the canvases, in one sequence.
         """
         length, size = x.shape[1], self.block_size
         if length % size:
@@ -182,16 +178,34 @@ class DiffusionGemmaDenoiser(Additions, layers.Layer):
         is_clean = np.arange(earlier + length) < earlier
         positions = np.concatenate([np.arange(earlier), np.arange(length)])
         for layer in self.model.transformer_layers:
-            is_local = layer.use_sliding_window_attention and not layer.is_global_attention
-            window = layer.sliding_window_size if is_local else None
-            mask = ops.convert_to_tensor(_mask(is_clean, positions, size, window)[None])
+            mask = ops.convert_to_tensor(_mask(is_clean, positions, size, _window(layer)))
             scalar = ops.where(
                 is_clean[:, None],
                 ops.convert_to_tensor(layer.encoder_layer_scalar),
                 ops.convert_to_tensor(layer.layer_scalar),
             )
-            x = _run(layer, x, mask, positions[None], training) * ops.cast(scalar, x.dtype)
+            x, _ = _run(layer, x, mask, positions, scalar, training)
         return x[:, earlier:]
+
+    def _beside_cache(self, x, cache, start, training):
+        """One canvas through the layers, each beside its keys and values of what is before `start`."""
+        size, start = x.shape[1], ops.cast(start, "int32")
+        for layer, memory in zip(self.model.transformer_layers, cache, strict=True):
+            window, first = _window(layer), 0
+            if window is not None:  # no more of the cache than the layer looks at
+                shape = list(ops.shape(memory))
+                seen, shape[2] = shape[2], min(window - 1 + size, shape[2])
+                first = ops.clip(start - (window - 1), 0, seen - shape[2])
+                memory = ops.slice(memory, (0, 0, first, 0, 0), shape)
+            keys = first + ops.arange(memory.shape[2], dtype="int32")
+            mask = keys < start + size
+            if window is not None:
+                mask = ops.logical_and(mask, keys > start - window)
+            mask = ops.broadcast_to(mask, (size, memory.shape[2]))
+            positions = start + ops.arange(size, dtype="int32")
+            scalar = layer.layer_scalar
+            x, _ = _run(layer, x, mask, positions, scalar, training, memory, start - first)
+        return x
 
     # Block after block ----------------------------------------------------------------------------
 
@@ -207,8 +221,14 @@ class DiffusionGemmaDenoiser(Additions, layers.Layer):
     def extend(self, cache, tokens, start):
         """`cache` with a finished block `(batch, block_size)` that begins at position `start`."""
         x, start, extended = self._embed(tokens), ops.cast(start, "int32"), []
+        positions = start + ops.arange(tokens.shape[1], dtype="int32")
         for layer, memory in zip(self.model.transformer_layers, cache, strict=True):
-            x, memory = layer(x, cache=memory, cache_update_index=start, is_encoder=True)
+            back = positions[:, None] - ops.arange(memory.shape[2], dtype="int32")
+            mask, window = back >= 0, _window(layer)
+            if window is not None:
+                mask = ops.logical_and(mask, back < window)
+            scalar = layer.encoder_layer_scalar
+            x, memory = _run(layer, x, mask, positions, scalar, False, memory, start)
             extended.append(memory)
         return extended
 
@@ -270,10 +290,35 @@ def _mask(is_clean, positions, size, window):
     return before | (~is_clean[:, None] & (block[:, None] == block))
 
 
-def _run(layer, x, mask, positions, training):
-    """What a layer of DiffusionGemma does, under a mask that is given, but for its last scale."""
-    mixed, _ = layer.attention(
-        layer.pre_attention_norm(x), attention_mask=mask, positions=positions, training=training
+def _window(layer):
+    """How many tokens a local layer sees when it reads, the token itself included; `None` for all."""
+    is_local = layer.use_sliding_window_attention and not layer.is_global_attention
+    return layer.sliding_window_size if is_local else None
+
+
+def _run(layer, x, mask, positions, scalar, training, memory=None, start=0):
+    """What a layer of DiffusionGemma does: features, and its cache with those of `x` from `start`.
+
+    KerasHub's layer makes a mask by itself, for one canvas and a cache alone, and TensorFlow has no
+    gradient through that cache. Its feed-forward part reads kernels as they are, integers too.
+
+    Args:
+        layer: a `DiffusionGemmaTransformerLayer`.
+        x: `(batch, tokens, hidden_dim)`.
+        mask: who attends to what, bool `(tokens, keys)`.
+        positions: `(tokens,)`.
+        scalar: by what the layer scales its output.
+        training: whether units are dropped.
+        memory: the layer's cache, `(batch, 2, keys, heads, head_dim)`, or `None`.
+        start: where in it the tokens stand.
+    """
+    mixed, memory = layer.attention(
+        layer.pre_attention_norm(x),
+        attention_mask=ops.expand_dims(mask, 0),
+        cache=memory,
+        cache_update_index=start,
+        positions=ops.expand_dims(positions, 0),
+        training=training,
     )
     mixed = layer.post_attention_norm(mixed)
     x = x + (layer.attention_dropout(mixed, training=training) if layer.dropout else mixed)
@@ -287,7 +332,8 @@ def _run(layer, x, mask, positions, training):
         experts = layer.post_ffw_norm_moe_path(ops.reshape(experts, ops.shape(tokens)))
         hidden = layer.post_ffw_norm_dense(hidden) + experts
     hidden = layer.post_ffw_norm(hidden)
-    return x + (layer.feedforward_dropout(hidden, training=training) if layer.dropout else hidden)
+    x = x + (layer.feedforward_dropout(hidden, training=training) if layer.dropout else hidden)
+    return x * ops.cast(scalar, x.dtype), memory
 
 
 def _gelu(x):

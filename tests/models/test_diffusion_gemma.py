@@ -201,6 +201,17 @@ def test_what_is_added_is_nothing_at_first_and_counts_later():
 
 
 @ON_TORCH
+def test_integers():
+    """All of the network's products are those of rounded weights, at once and block after block."""
+    teacher = kd.DiffusionModel(make(gemma(**EXPERTS)), kd.UniformDiffusion(K), length=LENGTH)
+    rounded = teacher.copy()
+    rounded.quantize("int8")
+    logits = [numpy(m.denoiser(Z, T, context=X, prediction=SHOWN)) for m in (teacher, rounded)]
+    assert 0.99 < np.corrcoef(logits[0].ravel(), logits[1].ravel())[0, 1] < 1.0
+    np.testing.assert_allclose(canvases(rounded.denoiser), logits[1], atol=1e-5)
+
+
+@ON_TORCH
 def test_the_whole_way(tmp_path):
     """A teacher that is trained further, a round of distillation, a student's samples, files."""
     denoiser = make(cond_dim=8)

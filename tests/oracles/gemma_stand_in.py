@@ -4,48 +4,19 @@ It stands for `keras_hub.models.DiffusionGemmaBackbone` as far as `DiffusionGemm
 """
 
 import keras
-from keras import layers, ops
+from keras import layers
 from keras_hub.src.models.gemma4.gemma4_decoder_block import Gemma4TextDecoderBlock
 from keras_hub.src.models.gemma4.gemma4_layers import Gemma4VNorm, RMSNormalization
 
 
 class Block(Gemma4TextDecoderBlock):
-    """A layer of Gemma 4 with another scale for what is read, and a canvas that is read both ways."""
+    """A layer of Gemma 4 with another scale for what is read."""
 
     def build(self, input_shape):
         super().build(input_shape)
         self.encoder_layer_scalar = self.add_weight(
             name="encoder_layer_scalar", shape=(), initializer="ones", trainable=False
         )
-
-    def _compute_attention_mask(self, *args):
-        return self.mask
-
-    def call(
-        self,
-        x,
-        cache,
-        cache_update_index,
-        canvas_mask=None,
-        is_encoder=False,
-        return_cache=True,
-    ):
-        first, keys = cache_update_index, ops.arange(cache.shape[2])
-        last = first + ops.arange(x.shape[1])[:, None]
-        if canvas_mask is not None:
-            last = ops.full_like(last, first - 1)
-        seen = keys <= last
-        if self.use_sliding_window_attention:
-            reach = self.sliding_window_size - (canvas_mask is not None)
-            seen = ops.logical_and(seen, keys > last - reach)
-        if canvas_mask is not None:
-            own = ops.logical_and(keys >= first, keys < first + x.shape[1])
-            seen = ops.logical_or(seen, own)
-        self.mask = seen[None]
-        x, cache = super().call(x, cache=cache, cache_update_index=first)
-        if is_encoder:
-            x = x / ops.cast(self.layer_scalar, x.dtype) * ops.cast(self.encoder_layer_scalar, x.dtype)
-        return x, cache if return_cache else None
 
 
 class SelfConditioning(layers.Layer):
