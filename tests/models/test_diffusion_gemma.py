@@ -86,10 +86,8 @@ def canvases(denoiser):
 
 
 def compiled(denoiser, function):
-    """On JAX in one piece: op by op takes far longer."""
-    if keras.backend.backend() != "jax":
-        return function
-    return backend.compile_inference(function, denoiser.variables, True)
+    """In one piece: op by op takes far longer on JAX and TensorFlow."""
+    return backend.compile_inference(function, denoiser.variables, keras.backend.backend() == "jax")
 
 
 def oracle(model, weights=None, prediction=None):
