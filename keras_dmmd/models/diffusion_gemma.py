@@ -158,10 +158,7 @@ class DiffusionGemmaDenoiser(Additions, layers.Layer):
         return ops.cast(self.model.token_embedding(features, reverse=True), "float32")
 
     def _beside_context(self, x, context, training):
-        """Every canvas of a sequence through the layers, each beside the clean blocks before it.
-
-        The clean tokens stand before the canvases, in one sequence.
-        """
+        """All canvases through the layers, in one sequence behind the clean tokens that they see."""
         length, size = x.shape[1], self.block_size
         if length % size:
             raise ValueError(
@@ -177,14 +174,15 @@ class DiffusionGemmaDenoiser(Additions, layers.Layer):
             x = ops.concatenate([self._embed(context[:, :earlier]), x], axis=1)
         is_clean = np.arange(earlier + length) < earlier
         positions = np.concatenate([np.arange(earlier), np.arange(length)])
+        windows = {_window(layer) for layer in self.model.transformer_layers}
+        masks = {w: ops.convert_to_tensor(_mask(is_clean, positions, size, w)) for w in windows}
         for layer in self.model.transformer_layers:
-            mask = ops.convert_to_tensor(_mask(is_clean, positions, size, _window(layer)))
             scalar = ops.where(
                 is_clean[:, None],
                 ops.convert_to_tensor(layer.encoder_layer_scalar),
                 ops.convert_to_tensor(layer.layer_scalar),
             )
-            x, _ = _run(layer, x, mask, positions, scalar, training)
+            x, _ = _run(layer, x, masks[_window(layer)], positions, scalar, training)
         return x[:, earlier:]
 
     def _beside_cache(self, x, cache, start, training):

@@ -1,4 +1,7 @@
-"""DiffusionGemma as a denoiser: against float64 numpy, against KerasHub's own model, the whole way."""
+"""DiffusionGemma as a denoiser: against float64 numpy, against KerasHub's own model, the whole way.
+
+Where keras-hub-nightly is installed in place of keras-hub, all of it is about KerasHub's class itself.
+"""
 
 import keras
 import numpy as np
