@@ -379,6 +379,8 @@ GOOD = {
     "from_folder.folder": ["'sotu_chars_reference'", "'nowhere'"],
     "generate.batch_size": ["None", "1"],
     "generate.known": ["None"],
+    "generate.max_length": ["None"],  # and not `length`
+    "generate.stop_token_ids": ["'auto'", "None", "[1]", "(0, 2)"],
     "ImageFeatures.from_preset.preset": ["'digits_features'", "'nowhere'"],
     "judge.texts": ["['abcd', 'ab']"],
     "known_words.texts": ["['ab cd ab cd', 'ab cd ef']"],

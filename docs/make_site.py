@@ -34,6 +34,7 @@ MODULES = (
     "keras_dmmd.losses",
     "keras_dmmd.metrics",
     "keras_dmmd.models",
+    "keras_dmmd.models.diffusion_gemma",
     "keras_dmmd.models.hub",
     "keras_dmmd.presets",
     "keras_dmmd.random",

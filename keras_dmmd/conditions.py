@@ -112,6 +112,14 @@ class Conditions(NamedTuple):
             valid=np.broadcast_to(np.arange(size) < length, (n, size)),
         )
 
+    def longer(self, length):
+        """The same with room after it, up to `length` tokens, of which nothing is known."""
+        if self.known is None or self.known.shape[1] == length:
+            return self
+        room = ((0, 0), (0, length - self.known.shape[1]))
+        parts = {name: getattr(self, name) for name in ("known", "given", "no_end")}
+        return self._replace(**{k: np.pad(v, room) for k, v in parts.items() if v is not None})
+
     def columns(self, start, size):
         """Positions from `start`, of what is said of positions."""
         names = ("known", "given", "no_end", "valid")

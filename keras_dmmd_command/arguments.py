@@ -89,6 +89,9 @@ def _generate(sub):
     )
     sub.add_argument("--prompts", metavar="FILE", help="prompts, one a line, instead of --prompt")
     sub.add_argument("--length", type=int, help="tokens of a sample [those of the training data]")
+    sub.add_argument(
+        "--max-length", type=int, help="the same, but that of a model of blocks the last may be cut"
+    )
     _classes(sub)
     sub.add_argument("--temperature", type=float, default=1.0, help="of the predictions [%(default)s]")
     sub.add_argument("--sampler", help="by name, such as confidence [the model's own]")

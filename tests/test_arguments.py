@@ -112,6 +112,8 @@ def test_steps_of_evaluate_and_predict(made):
         "n": COUNTS,
         "steps": COUNTS,
         "length": COUNTS,
+        "max_length": COUNTS,
+        "stop_token_ids": ["a", 1, [-1], [3], [0.5], [NAN], [[0]], ["a"], {}, {0}],
         "batch_size": COUNTS,
         "seed": [None, 1.5, "a", True, [1], np.array([1, 2]), {}, (), object()],
         "temperature": [-1, NAN, INF, 1e300, "a", None, [1.0], True],

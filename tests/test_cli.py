@@ -107,9 +107,11 @@ def test_a_file_with_a_hub_denoiser(tmp_path, monkeypatch, capsys):
 
 
 def test_generate(teacher, tmp_path, capsys):
-    run("generate", teacher, "-n", 3, "--prompt", "ab ", "--seed", 5)
+    run("generate", teacher, "-n", 3, "--prompt", "ab ", "--seed", 5, "--max-length", LENGTH)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and all(line.startswith("ab ") for line in lines)
+    assert cli.main(["generate", str(teacher), "--length", "4", "--max-length", "3"]) == 2
+    assert "both say how many tokens" in capsys.readouterr().err
     run("generate", teacher, "-n", 3, "--seed", 5, "--out", tmp_path / "ids.npy", "--temperature", 0.7)
     expected = kd.from_preset(teacher).generate(3, seed=5, temperature=0.7)
     np.testing.assert_array_equal(np.load(tmp_path / "ids.npy"), expected)

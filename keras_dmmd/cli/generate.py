@@ -27,6 +27,7 @@ def generate(args):
         steps=args.steps,
         seed=args.seed,
         length=args.length,
+        max_length=args.max_length,
         prompts=prompts,
         labels=inputs.label(args.label, card),
         guidance_scale=args.guidance,

@@ -14,7 +14,8 @@ from keras_dmmd.sampling import Gap
 from keras_dmmd.training import DiffusionModel
 from keras_dmmd.weight_files import check_declared, short
 
-HUB = "keras_dmmd.models.hub"  # what a file may name and nothing has imported
+# What a file may name and nothing has imported.
+HUB = "keras_dmmd.models.hub", "keras_dmmd.models.diffusion_gemma"
 
 
 def load(path):
@@ -31,8 +32,10 @@ def load(path):
                 "model.save wrote. A file of weights alone does not say what they are weights of."
             )
         return presets.from_preset(path)
-    if HUB in _keras_config(path):
-        package(HUB, f"The model in {path!r}", "keras-hub")
+    config = _keras_config(path)
+    for module in HUB:
+        if module in config:
+            package(module, f"The model in {path!r}", "keras-hub")
     check_declared(path)
     try:
         model = keras.saving.load_model(path, compile=False)

@@ -7,9 +7,8 @@ import numpy as np
 from keras import layers, ops
 
 from keras_dmmd.models import changes, int8
-from keras_dmmd.models import noise as noise_layers
+from keras_dmmd.models.additions import Additions
 from keras_dmmd.models.plain import plain, plain_policy
-from keras_dmmd.models.transformer import KnownEmbedding, TimeEmbedding
 
 try:
     import keras_hub
@@ -20,7 +19,7 @@ POSITIONS = keras_hub.layers.PositionEmbedding  # learned, of a number of tokens
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
-class HubDenoiser(layers.Layer):
+class HubDenoiser(Additions, layers.Layer):
     """A KerasHub backbone, or a masked language model with its head, as a denoiser.
 
     Tokens are embedded by the backbone's own table. Time, the random input of a student and the mark
@@ -94,9 +93,8 @@ class HubDenoiser(layers.Layer):
         super().__init__(**kwargs)
         if not share:
             model = clone(model)
-        self.model, self.mask_token_id, self.cond_dim = model, mask_token_id, cond_dim
+        self.model, self.mask_token_id = model, mask_token_id
         self.backbone = getattr(model, "backbone", model)
-        self.prompts = bool(prompts)
         self.vocabulary_size = self.backbone.vocabulary_size
         self.num_states = self.vocabulary_size + 1
         tables = [part for part in self.backbone._flatten_layers() if isinstance(part, POSITIONS)]
@@ -107,15 +105,7 @@ class HubDenoiser(layers.Layer):
                 f"`mask_token_id` must be an id of the backbone, 0..{self.vocabulary_size - 1}. "
                 f"Received: {mask_token_id!r}"
             )
-        policy, hidden_dim = self.dtype_policy, self.backbone.hidden_dim
-        self.noise = noise_layers.get(noise, hidden_dim, None, policy)
-        if self.prompts:
-            self.known_embedding = KnownEmbedding(dtype=policy, name="known_embedding")
-        if cond_dim:
-            self.time_embedding = TimeEmbedding(cond_dim, dtype=policy, name="time_embedding")
-            self.time_projection = layers.Dense(
-                hidden_dim, kernel_initializer="zeros", dtype=policy, name="time_projection"
-            )
+        self.make_additions(self.backbone.hidden_dim, cond_dim, prompts, noise)
         self._head = self._make_head()
         # In a closure: as an attribute, the same weights would be kept and saved twice.
         self._encode = _after_embedding(self.backbone)
@@ -150,13 +140,7 @@ class HubDenoiser(layers.Layer):
             self.mask_embedding = self.add_weight(
                 name="mask_embedding", shape=(hidden_dim,), initializer=self._mean_embedding
             )
-        if self.prompts:
-            self.known_embedding.build((None, None, hidden_dim))
-        if self.cond_dim:
-            self.time_embedding.build((None,))
-            self.time_projection.build((None, self.cond_dim))
-        if self.noise is not None and not self.noise.built:
-            self.noise.build((None, None, hidden_dim))
+        self.build_additions(hidden_dim)
         if hasattr(self, "head"):
             self.head.build((None, None, hidden_dim))
         self.built = True
@@ -165,10 +149,6 @@ class HubDenoiser(layers.Layer):
         """An initializer: it asks for the table's values when memory is taken, not before."""
         mean = ops.convert_to_numpy(self.backbone.token_embedding.embeddings).mean(axis=0)
         return ops.convert_to_tensor(mean.reshape(shape), dtype)
-
-    def sample_noise(self, batch_size, length, seed):
-        """The random input of one call, or `None` for a denoiser without one."""
-        return None if self.noise is None else self.noise.sample(batch_size, length, seed)
 
     def call(self, z_t, t, known=None, valid=None, noise=None, training=False):
         return self.logits(self.features(z_t, t, known, valid, noise, training))
@@ -188,14 +168,7 @@ class HubDenoiser(layers.Layer):
             first = self.backbone.token_embedding(ops.zeros((1,), "int32"))[0]
             shift = ops.cast(self.mask_embedding, x.dtype) - ops.cast(first, x.dtype)
             x = x + ops.cast(ops.expand_dims(masked, -1), x.dtype) * shift
-        if known is not None:
-            if not self.prompts:
-                raise ValueError("This denoiser takes no `known`: it was made without `prompts=True`.")
-            x = self.known_embedding(x, known)
-        if self.cond_dim:
-            x = x + ops.cast(ops.expand_dims(self.time_projection(self.time_embedding(t)), 1), x.dtype)
-        if self.noise is not None and noise is not None:
-            x = x + ops.cast(self.noise(noise), x.dtype)
+        x = self.add(x, t, known, noise)
         int8.differentiable(self.backbone.token_embedding)
         return self._encode(x, valid, training)
 

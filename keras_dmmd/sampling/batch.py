@@ -32,7 +32,7 @@ class Batch:
         self.model, self.progress = sampler.model, progress
         self.step = sampler.step(request)
         self.n, self.num_real = len(rows), num_real
-        self.rows = ops.convert_to_tensor(rows, "int32")
+        self.numbers, self.rows = rows, ops.convert_to_tensor(rows, "int32")
         self.given = request.conditions.known
         self.given = None if self.given is None else self.given[rows]
         self.conditions = take_rows(conditions, rows)
@@ -61,13 +61,13 @@ class Batch:
                 own_keys = keys[i * request.calls : (i + 1) * request.calls]
                 z = self._fill(z, own_keys, here, todo, (written, noise[:, start + size :]))
             if ended.any():  # what follows is no text
-                z = ops.where(ended[:, None], model.tokenizer.end_id, z)
+                z = ops.where(ended[:, None], request.ending.fill, z)
             written.append(here.place(z))
             if start + size < request.length:
                 cache = self.sampler.extend(cache, written[-1], here.start)
-                if model.tokenizer is not None and model.tokenizer.end_id is not None:
+                if request.ending.ids:
                     tokens = backend.to_numpy(written[-1])
-                    ended |= (tokens == model.tokenizer.end_id).any(axis=1)
+                    ended |= request.ending.found(tokens, self.numbers, start).any(axis=1)
         if any(bool(backend.to_numpy(nan)) for nan in self.broken):
             raise ValueError(
                 "The network's logits are NaN: its training diverged, or what it is told is not finite."

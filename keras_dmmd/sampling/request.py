@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_dmmd.conditions import NOTHING, Conditions
+from keras_dmmd.sampling.endings import Ending
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Request:
         stepper: a `keras_dmmd.samplers.Stepper`.
         grid: times of the calls, float32 numpy `(calls + 1,)`.
         conditions: numpy `Conditions` of `n` rows.
+        ending: the tokens after which a model of blocks writes no further one.
         temperature, top_p, guidance_scale: see `DiffusionModel.generate`.
         batch_size: samples to draw at once, or `None`.
         max_batch_size: how many are drawn at once where `batch_size` is `None`, at the most.
@@ -33,6 +35,7 @@ class Request:
     stepper: Any
     grid: np.ndarray
     conditions: Conditions = NOTHING
+    ending: Ending = Ending()
     temperature: float = 1.0
     top_p: Any = None
     guidance_scale: Any = None

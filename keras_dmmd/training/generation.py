@@ -1,8 +1,11 @@
 """Sampling from a model: what is asked is checked here, and drawn by a `Sampler`."""
 
+import numpy as np
+
 from keras_dmmd import backend, checks, exporting, random, samplers
 from keras_dmmd.sampling import buckets, truncation
 from keras_dmmd.sampling import prompts as reading
+from keras_dmmd.sampling.endings import Ending, lengths
 from keras_dmmd.sampling.grids import calls_of
 from keras_dmmd.sampling.request import Request
 from keras_dmmd.sampling.sampler import Sampler
@@ -37,6 +40,8 @@ class Generation:
         top_p=None,
         sampler=None,
         times=None,
+        max_length=None,
+        stop_token_ids="auto",
         batch_size=None,
         trajectory=False,
         return_calls=False,
@@ -54,7 +59,8 @@ class Generation:
                 row i depends on the seed and on i alone, not on `n` or the batches, as far as the
                 device's sums do not (another batch size may add up in another order, the more so in
                 half precision).
-            length: tokens per sample; by default that of the training data.
+            length: tokens per sample, of a model of blocks whole blocks; by default that of the
+                training data.
             prompts: a list of one prompt per sample, or of one for all. A prompt is how the sample
                 begins: a string, ids `(m,)`, or a list of such parts with `keras_dmmd.Gap`s between
                 them, `["We, the ", Gap(12), " of the"]`. What is given is never altered.
@@ -69,6 +75,14 @@ class Generation:
                 model's own.
             times: at which the network is called: `"linear"`, the default, `"cosine"`, or a sequence
                 that falls from 1 to 0, with one entry more than there are calls.
+            max_length: instead of `length`, the most tokens per sample, the prompt included, as of a
+                KerasHub `CausalLM`: so many are returned, and of a model of blocks it may be any
+                number, of which the last block is cut.
+            stop_token_ids: a sequence of ids. After the first one that is drawn, and is not followed by
+                given tokens, a sample is filled with the tokenizer's end token, or where there is none
+                with the first of these ids; a text ends with it. `"auto"` is the tokenizer's end token,
+                at which a text ends, and after which a model of blocks makes no calls. `None` is none:
+                a model of blocks fills every block.
             batch_size: samples drawn at once; by default as many as fit a fixed budget, halved if the
                 device still runs out of memory.
             trajectory: whether to return every `z_t` on the way.
@@ -87,11 +101,9 @@ class Generation:
         Raises:
             RuntimeError: another thread trains these weights; in a callback of `fit` they may be read.
         """
-        length = self.length if length is None else length
-        if length is None:
-            raise ValueError("This model has seen no data yet: pass `length` to `generate`.")
+        length, wanted = lengths(length, max_length, self.length, self.capabilities.block_size)
         n = reading.count(n, prompts)
-        for name, value in (("steps", steps), ("length", length), ("batch_size", batch_size)):
+        for name, value in (("steps", steps), ("batch_size", batch_size)):
             if value is not None:
                 checks.count(name, value)
         self.check_length(length)
@@ -106,8 +118,10 @@ class Generation:
         for name, value in {**asked, "return_entropies": return_entropies}.items():
             checks.flag(name, value)
         conditions, are_texts = reading.read_prompts(
-            prompts, known, n, length, self.process.vocabulary_size, self.tokenizer
+            prompts, known, n, wanted, self.process.vocabulary_size, self.tokenizer
         )
+        conditions = conditions.longer(length)
+        ending = Ending.of(stop_token_ids, self.tokenizer, self.process.vocabulary_size, conditions)
         labels = reading.read_labels(labels, n, self.capabilities.num_classes)
         conditions = conditions._replace(labels=labels)
         if self.capabilities.block_size:
@@ -116,7 +130,6 @@ class Generation:
             self.build((None, length))
         seed = random.as_key(seed)
         size = self.capabilities.block_size or length
-        wanted = length
         stepper = self.sampler if sampler is None else samplers.get(sampler)
         grid = self._grid(stepper, steps, times, conditions, size)
         frames = len(grid) * length // size if trajectory else 1
@@ -134,6 +147,7 @@ class Generation:
             stepper=stepper,
             grid=grid,
             conditions=conditions,
+            ending=ending,
             temperature=temperature,
             top_p=top_p,
             guidance_scale=guidance_scale,
@@ -146,9 +160,18 @@ class Generation:
             self._samplers[jit_compile] = Sampler(self, jit_compile)
         with reads(self):
             found = self._samplers[jit_compile](request, seed, verbose)
-        samples = (found.tokens if found.trajectory is None else found.trajectory)[..., :wanted]
-        if are_texts and not trajectory:
-            samples = self.tokenizer.decode(samples)
+        tokens, path = found.tokens[:, :wanted], found.trajectory
+        sizes = [wanted] * n
+        if ending.closes:
+            after = ending.after(tokens)
+            tokens, sizes = np.where(after, ending.fill, tokens), (~after).sum(axis=1)
+        if trajectory:
+            samples = np.concatenate([path[:-1, :, :wanted], tokens[None]])
+        elif are_texts:
+            pairs = zip(tokens, sizes, strict=True)
+            samples = [self.tokenizer.decode(row[:size]) for row, size in pairs]
+        else:
+            samples = tokens
         more = [(return_calls, found.calls), (return_entropies, found.entropies)]
         more = [value for is_asked, value in more if is_asked]
         return (samples, *more) if more else samples
