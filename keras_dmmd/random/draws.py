@@ -11,19 +11,40 @@ GOLDEN = -1640531527  # the golden ratio's fraction in units of 2^-32, as a sign
 
 
 def uniform(shape, seed):
-    """Float32 draws from U[0, 1)."""
+    """Float32 draws from U[0, 1).
+
+    Example:
+
+    ```python
+    kd.random.uniform((2, 3), seed=0)
+    ```
+    """
     shape = shape_of(shape)
     return backend.uniform(by_row(as_key(seed), shape), shape)
 
 
 def normal(shape, seed):
-    """Float32 draws from N(0, 1)."""
+    """Float32 draws from N(0, 1).
+
+    Example:
+
+    ```python
+    kd.random.normal((2, 3), seed=0)
+    ```
+    """
     shape = shape_of(shape)
     return backend.normal(by_row(as_key(seed), shape), shape)
 
 
 def randint(shape, maximum, seed):
-    """Integers in `0 .. maximum - 1`, int32. Bias below `maximum / 2^24` in relative terms."""
+    """Integers in `0 .. maximum - 1`, int32. Bias below `maximum / 2^24` in relative terms.
+
+    Example:
+
+    ```python
+    kd.random.randint((2, 3), 10, seed=0)  # integers from 0 to 9
+    ```
+    """
     maximum = size_of("maximum", maximum, least=1)
     draws = ops.floor(uniform(shape, seed) * ops.cast(maximum, "float32"))
     return ops.minimum(ops.cast(draws, "int32"), maximum - 1)
@@ -35,6 +56,12 @@ def stratified(batch_size, seed):
     All parts share their offset, as in Kingma et al., "Variational Diffusion Models" (2021,
     appendix I.1): each draw is uniform, and their mean varies far less than that of independent ones.
     Of a batch that replicas share the parts are those of the whole.
+
+    Example:
+
+    ```python
+    kd.random.stratified(4, seed=0)  # one number in each quarter of [0, 1)
+    ```
     """
     first, n, total, _ = rows_of(size_of("batch_size", batch_size))
     parts = ops.cast(first + ops.arange(n, dtype="int32"), "float32") / ops.cast(total, "float32")
@@ -54,6 +81,12 @@ def spread(seed, start, n, parts=1):
     evenly as those of `stratified` (a Kronecker sequence: Niederreiter, "Random Number Generation and
     Quasi-Monte Carlo Methods", 1992, §3.1). With `parts`, so many rows that follow one another share
     their number, each in its own part of [0, 1).
+
+    Example:
+
+    ```python
+    kd.random.spread(0, start=0, n=4)  # four numbers in [0, 1), evenly spread
+    ```
     """
     rows = size_of("start", start) + ops.arange(size_of("n", n), dtype="int32")
     parts = size_of("parts", parts, least=1)
@@ -70,6 +103,12 @@ def exponential(shape, seed):
     `E = -log(1 - v)` for uniform `v` is small where `v` is, and there a float32 draw is coarse: a
     multiple of 2^-23. So each draw picks one of 2^23 cells, and a second one, which a row shares, the
     place in it. Two draws of a row share their last bits, then, only where both fall in one cell.
+
+    Example:
+
+    ```python
+    kd.random.exponential((2, 3), seed=0)
+    ```
     """
     if not shape_of(shape):
         raise ValueError("`shape` must have at least one dimension. Received: shape=()")

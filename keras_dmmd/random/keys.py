@@ -10,7 +10,15 @@ from keras_dmmd.random.sizes import holds_integers
 
 
 def as_key(seed):
-    """A stateless key from an integer, a `keras.random.SeedGenerator` or a key."""
+    """A stateless key from an integer, a `keras.random.SeedGenerator` or a key.
+
+    Example:
+
+    ```python
+    key = kd.random.as_key(0)
+    kd.random.uniform((2,), key)  # the same numbers again with the same key
+    ```
+    """
     if isinstance(seed, keras.random.SeedGenerator):
         return backend.key(seed.next())
     if isinstance(seed, numbers.Integral) and not isinstance(seed, bool):
@@ -26,7 +34,15 @@ def as_key(seed):
 
 
 def split(seed, n):
-    """A list of `n` independent keys."""
+    """A list of `n` independent keys.
+
+    Example:
+
+    ```python
+    first, second = kd.random.split(0, 2)
+    kd.random.uniform((2,), first)
+    ```
+    """
     return backend.split(as_key(seed), checks.count("n", n))
 
 
@@ -35,6 +51,13 @@ def row_keys(seed, rows):
 
     A draw of shape `(n, ...)` by it takes each row from the row's own key: what a row gets does not
     depend on the rows that are drawn beside it.
+
+    Example:
+
+    ```python
+    keys = kd.random.row_keys(0, [3, 5])
+    kd.random.uniform((2, 4), keys)  # row 0 is that of key 3, whatever stands beside it
+    ```
     """
     if not ops.is_tensor(rows):
         rows = checks.ids("rows", rows, checks.MOST, ndim=1)
@@ -51,5 +74,12 @@ def seed_keys(seeds):
 
     Row i of it is `as_key(seeds[i])`. `split` splits each, and `row_keys(keys, rows)` takes from each
     the key of one row.
+
+    Example:
+
+    ```python
+    keys = kd.random.seed_keys(keras.ops.convert_to_tensor([7, 8]))
+    kd.random.uniform((2, 4), keys)  # a row of each seed
+    ```
     """
     return backend.seed_keys(seeds)

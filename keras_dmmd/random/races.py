@@ -28,6 +28,13 @@ def categorical(log_probs, seed):
 
     Returns:
         int32 tensor `(...)`.
+
+    Example:
+
+    ```python
+    log_probs = np.log(np.array([[0.1, 0.9], [0.5, 0.5]], "float32"))
+    kd.random.categorical(log_probs, seed=0)  # ids (2,)
+    ```
     """
     if not ops.is_tensor(log_probs):
         log_probs = checks.array("log_probs", log_probs)
@@ -44,6 +51,13 @@ def race(shape, size, seed):
     """What decides a draw among `size` things: exponential numbers `(*shape, n)`, for `winner`.
 
     One for each thing; of many things one for each of √size groups, and one for each place in a group.
+
+    Example:
+
+    ```python
+    race = kd.random.race((2,), 3, seed=0)  # (2, 3)
+    kd.random.winner(np.log(np.full((2, 3), 1 / 3)), race)  # ids (2,)
+    ```
     """
     shape, size = shape_of(shape), checks.count("size", size)
     if size < MANY:
@@ -62,6 +76,13 @@ def winner(log_probs, race):
     Args:
         log_probs: float32 `(..., K)`.
         race: what `race` returned for `(...)` and K.
+
+    Example:
+
+    ```python
+    race = kd.random.race((2,), 3, seed=0)
+    kd.random.winner(np.log(np.full((2, 3), 1 / 3)), race)  # ids (2,)
+    ```
     """
     log_probs, race = (
         ops.cast(x if ops.is_tensor(x) else checks.array(name, x), "float32")
