@@ -107,8 +107,8 @@ def frechet_by_steps(model, statistics_of, reference, steps, samples=2000, seeds
     (real, _), _ = kd.datasets.load_digits()
     features = kd.ImageFeatures.from_preset("digits_features")
     student = kd.from_preset("digits_masked_student")
-    reference = features.statistics(real)
-    kd.metrics.frechet_by_steps(student, features.statistics, reference, [1, 2], samples=64, seeds=[0, 1])
+    measure, reference = features.statistics, features.statistics(real)
+    kd.metrics.frechet_by_steps(student, measure, reference, [1, 2], samples=64, seeds=[0, 1])
     ```
     """
     if not isinstance(model, DiffusionModel):
