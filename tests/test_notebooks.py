@@ -41,14 +41,14 @@ def test_notebook_is_the_script(path):
 
 @every_script
 def test_notebook_teaches(path):
-    """It says where it runs, shows pictures or texts, and ends with exercises and their answers."""
+    """It says where it runs, draws pictures, explains, and ends with exercises and their answers."""
     cells = nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells
     badges, _, title, *_ = (cell["source"] for cell in cells)
     assert badges.count("colab.research.google.com/github/") == badges.count("kaggle.com/kernels/") == 1
     assert title.startswith("# ") and "**Where it runs.**" in title
     assert "T4" in title and "minutes" in title and "KERAS_BACKEND" in title
     explained = [cell for cell in cells if cell["cell_type"] == "markdown"]
-    assert len(explained) >= 5
+    assert len(explained) >= 5 and any("savefig" in cell["source"] for cell in cells)
     exercises, _, answers = explained[-1]["source"].partition("<details><summary>Answers</summary>")
     numbers = [re.findall(r"^(\d)\. ", part, flags=re.M) for part in (exercises, answers)]
     assert exercises.startswith("## Exercises") and numbers[0] == numbers[1] == ["1", "2", "3"]
@@ -202,6 +202,7 @@ def hub_teacher(room, place):
     settings |= {"BACKBONE": str(place / "bert"), "TEXT": str(place / "own.txt")}
     report = room.run("hub_teacher", place, **settings)
     assert report["backbone"] == "BertBackbone"
+    assert (place / "hub_teacher.png").stat().st_size > 5_000
     assert 0 < report["bits_per_token_held_out"][1] < 10
     calls = {"held out", "teacher, 2 calls", "teacher, 16 calls", "student, 2 calls"}
     assert set(report["scores"]) == calls
