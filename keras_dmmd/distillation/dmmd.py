@@ -90,10 +90,12 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
     Example:
 
     ```python
-    distiller = DMMDDistiller(teacher, steps=8)
+    (tokens, _), _ = kd.datasets.load_digits()
+    teacher = kd.from_preset("digits_masked_teacher")
+    distiller = kd.DMMDDistiller(teacher, steps=8)
     distiller.compile()
     distiller.fit(tokens, epochs=5)
-    images = distiller.student.generate(16, steps=8, seed=0)
+    images = distiller.student.generate(16, steps=8, seed=0)  # (16, 64)
     ```
 
     Logs, means over an epoch: `student_loss`, `critic_loss` (nats per token), `student_entropy`
