@@ -58,7 +58,7 @@ def distil(name, steps, seed, coins=False, updates=3000, batch_size=256, samples
         ExactDenoiser(support, probabilities, process), process, length=support.shape[1]
     )
     noise, scale = options.pop("noise", "auto"), options.pop("noise_scale", "auto")
-    noise = beginnings.default_noise(learned) if noise == "auto" else noise
+    noise = beginnings.default_noise(learned, steps) if noise == "auto" else noise
     distiller = kd.DMMDDistiller(
         teacher,
         student=beginnings.begin_student(learned, steps, noise, scale, None, seed),

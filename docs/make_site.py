@@ -42,6 +42,17 @@ MODULES = (
     "keras_dmmd.schedules",
     "keras_dmmd.tokenizers",
 )
+# What stands before every example of a docstring.
+IMPORTS = """
+import pathlib
+
+import keras
+import keras_hub  # where its models take part
+import numpy as np
+
+import keras_dmmd as kd
+import keras_dmmd.models.hub  # where KerasHub's models take part
+"""
 COPIED = {".md", ".png", ".svg", ".gif", ".json", ".html", ".csv", ".css"}
 FENCES = re.compile(r"(^```.*?^```\n?)", flags=re.S | re.M)
 
@@ -70,7 +81,8 @@ def write_reference(folder):
     for module in MODULES:
         docstring = ast.get_docstring(ast.parse(source_of(module).read_text())) or ""
         entries = [f"::: {module}.{name}\n" for name in public_names(module)]
-        text = "\n".join([f"# {module}\n", docstring, "", *entries])
+        before = f"Examples come after these lines:\n\n```python{IMPORTS}```"
+        text = "\n".join([f"# {module}\n", docstring, "", before, "", *entries])
         page = folder / "reference" / f"{module}.md"
         page.write_text(text)
         pages.append(f"reference/{page.name}")

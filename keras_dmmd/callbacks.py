@@ -39,6 +39,20 @@ class SampleAndScore(keras.callbacks.Callback):
         shown: samples that TensorBoard shows.
         channels: of images, whose tokens are then their values, channel innermost: 3 shows colours.
         **generate: further arguments of `DiffusionModel.generate`.
+
+    Example:
+
+    ```python
+    (tokens, _), _ = kd.datasets.load_digits()
+    model = kd.from_preset("digits_masked_teacher")
+    model.compile()
+    features = kd.ImageFeatures.from_preset("digits_features")
+    look = kd.callbacks.SampleAndScore(
+        [kd.metrics.FrechetDistance(features, tokens)], steps=4, samples=64
+    )
+    history = model.fit(tokens, epochs=2, callbacks=[look]).history
+    history["frechet_distance"]  # one number per epoch
+    ```
     """
 
     def __init__(
@@ -121,5 +135,13 @@ class SampleAndScore(keras.callbacks.Callback):
 
 
 def sampled_model(trained):
-    """What is sampled of a model that is trained: a distiller's student, or the model itself."""
+    """What is sampled of a model that is trained: a distiller's student, or the model itself.
+
+    Example:
+
+    ```python
+    distiller = kd.DMMDDistiller(kd.from_preset("digits_masked_teacher"), steps=8)
+    kd.callbacks.sampled_model(distiller) is distiller.student  # True
+    ```
+    """
     return trained.student if isinstance(trained, Distiller) else trained

@@ -29,6 +29,13 @@ class FullySharded(DataParallel):
             default all devices.
         devices: a list of devices, in place of a mesh.
         auto_shard_dataset: see `keras.distribution.DataParallel`.
+
+    Example:
+
+    ```python
+    keras.distribution.set_distribution(kd.distribution.FullySharded())  # before any model is made
+    model = kd.DiffusionModel(kd.Denoiser(17, grid=(8, 8)), kd.MaskedDiffusion(17))
+    ```
     """
 
     def get_variable_layout(self, variable):
@@ -53,6 +60,17 @@ class SplitLayers(ModelParallel):
     Args:
         layout_map: a `keras.distribution.LayoutMap`.
         batch_dim_name, auto_shard_dataset: see `keras.distribution.ModelParallel`.
+
+    Example:
+
+    ```python
+    devices = len(keras.distribution.list_devices())
+    mesh = keras.distribution.DeviceMesh((devices // 2, 2), ["batch", "model"])
+    layout = kd.distribution.layout_map(mesh)
+    distribution = kd.distribution.SplitLayers(layout_map=layout, batch_dim_name="batch")
+    keras.distribution.set_distribution(distribution)  # before any model is made
+    model = kd.DiffusionModel(kd.Denoiser(17, grid=(8, 8)), kd.MaskedDiffusion(17))
+    ```
     """
 
     def get_variable_layout(self, variable):
@@ -84,10 +102,10 @@ def layout_map(device_mesh, model="model", data=None):
     Example:
 
     ```python
-    mesh = keras.distribution.DeviceMesh((2, 4), ["batch", "model"])
+    devices = len(keras.distribution.list_devices())
+    mesh = keras.distribution.DeviceMesh((1, devices), ["batch", "model"])
     layout = kd.distribution.layout_map(mesh, data="batch")
-    distribution = kd.distribution.SplitLayers(layout_map=layout, batch_dim_name="batch")
-    keras.distribution.set_distribution(distribution)
+    layout["denoiser/block_0/qkv/kernel"]  # which axes divide the weights of that name
     ```
     """
     if not isinstance(device_mesh, DeviceMesh):

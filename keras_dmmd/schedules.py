@@ -19,6 +19,13 @@ class SignalLevel(NamedTuple):
     Attributes:
         alpha: the probability that a token is still clean, same shape as `t`.
         derivative: dα/dt, same shape, never positive.
+
+    Example:
+
+    ```python
+    level = kd.schedules.get("linear")(keras.ops.convert_to_tensor([0.0, 0.25]))
+    level.alpha, level.derivative  # [1.0, 0.75], [-1.0, -1.0]
+    ```
     """
 
     alpha: Any
@@ -26,7 +33,22 @@ class SignalLevel(NamedTuple):
 
 
 class Schedule:
-    """Base class: implement `__call__(t) -> SignalLevel` and, with arguments, `get_config`."""
+    """Base class: implement `__call__(t) -> SignalLevel` and, with arguments, `get_config`.
+
+    Example:
+
+    ```python
+    @keras.saving.register_keras_serializable("my_project")
+    class SquareRoot(kd.schedules.Schedule):
+        '''α = (1 - t)^½.'''
+
+        def __call__(self, t):
+            alpha = keras.ops.sqrt(1.0 - t)
+            return kd.schedules.SignalLevel(alpha, -0.5 / keras.ops.maximum(alpha, 1e-3))
+
+    process = kd.MaskedDiffusion(17, schedule=SquareRoot())
+    ```
+    """
 
     def __call__(self, t):
         raise NotImplementedError
@@ -41,7 +63,15 @@ class Schedule:
 
 @keras.saving.register_keras_serializable("keras_dmmd")
 class LinearSchedule(Schedule):
-    """α = 1 - t (MDLM, arXiv 2406.07524; MD4, arXiv 2406.04329)."""
+    """α = 1 - t (MDLM, arXiv 2406.07524; MD4, arXiv 2406.04329).
+
+    Example:
+
+    ```python
+    kd.schedules.LinearSchedule()(keras.ops.convert_to_tensor(0.25)).alpha  # 0.75
+    process = kd.MaskedDiffusion(17, schedule="linear")
+    ```
+    """
 
     def __call__(self, t):
         return SignalLevel(1.0 - t, -ops.ones_like(t))
@@ -49,7 +79,15 @@ class LinearSchedule(Schedule):
 
 @keras.saving.register_keras_serializable("keras_dmmd")
 class CosineSchedule(Schedule):
-    """α = cos(πt/2)."""
+    """α = cos(πt/2).
+
+    Example:
+
+    ```python
+    kd.schedules.CosineSchedule()(keras.ops.convert_to_tensor(0.5)).alpha  # 0.707
+    process = kd.MaskedDiffusion(17, schedule="cosine")
+    ```
+    """
 
     def __call__(self, t):
         angle = t * (math.pi / 2)
@@ -58,7 +96,15 @@ class CosineSchedule(Schedule):
 
 @keras.saving.register_keras_serializable("keras_dmmd")
 class MD4CosineSchedule(Schedule):
-    """α = 1 - cos(π(1 - t)/2), which reveals few tokens at first (MD4, arXiv 2406.04329)."""
+    """α = 1 - cos(π(1 - t)/2), which reveals few tokens at first (MD4, arXiv 2406.04329).
+
+    Example:
+
+    ```python
+    kd.schedules.MD4CosineSchedule()(keras.ops.convert_to_tensor(0.5)).alpha  # 0.293
+    process = kd.MaskedDiffusion(17, schedule="md4_cosine")
+    ```
+    """
 
     def __call__(self, t):
         angle = (1.0 - t) * (math.pi / 2)
@@ -71,6 +117,13 @@ class PolynomialSchedule(Schedule):
 
     Args:
         power: p > 0.
+
+    Example:
+
+    ```python
+    kd.schedules.PolynomialSchedule(power=3.0)(keras.ops.convert_to_tensor(0.5)).alpha  # 0.875
+    process = kd.MaskedDiffusion(17, schedule=kd.schedules.PolynomialSchedule(power=3.0))
+    ```
     """
 
     def __init__(self, power=2.0):
@@ -89,6 +142,13 @@ class LogLinearSchedule(Schedule):
 
     Args:
         epsilon: ε in [0, 1).
+
+    Example:
+
+    ```python
+    kd.schedules.LogLinearSchedule(epsilon=0.01)(keras.ops.convert_to_tensor(1.0)).alpha  # 0.01
+    process = kd.MaskedDiffusion(17, schedule="log_linear")
+    ```
     """
 
     def __init__(self, epsilon=1e-3):
@@ -112,7 +172,14 @@ NAMES = {
 
 
 def name_of(schedule):
-    """The name of a schedule's class, or of a function."""
+    """The name of a schedule's class, or of a function.
+
+    Example:
+
+    ```python
+    kd.schedules.name_of(kd.schedules.get("cosine"))  # "CosineSchedule"
+    ```
+    """
     return getattr(schedule, "__name__", type(schedule).__name__)
 
 
@@ -125,6 +192,13 @@ def get(schedule):
 
     Raises:
         ValueError: it is none of these, or its signal is no probability that falls.
+
+    Example:
+
+    ```python
+    schedule = kd.schedules.get("cosine")
+    schedule(keras.ops.convert_to_tensor(1.0)).alpha  # 0.0
+    ```
     """
     found = schedule
     if isinstance(schedule, str) and schedule in NAMES:

@@ -1,6 +1,5 @@
 """Code of docs pages, run as it stands, one block after the other; what they quote is the library."""
 
-import inspect
 import pathlib
 import re
 
@@ -124,46 +123,6 @@ def test_pages_that_begin(page, capsys):
         assert scope["threes"].shape == scope["strong"].shape == (4, 64)
     else:
         assert re.findall(r"^(\w+) disagrees: 0\.\d+$", capsys.readouterr().out, flags=re.M)
-
-
-@ON_TORCH
-def test_examples_of_docstrings_run():
-    """Those that need no other package, no file and no large network."""
-    model, rng = small_model(), np.random.default_rng(0)
-    texts = ["".join(rng.choice(list("abc "), 40)) for _ in range(20)]
-    given = {
-        "teacher": model,
-        "tokens": np.zeros((4, 5), "int32"),
-        "z_t": np.zeros((2, 64), "int32"),
-        "t": np.full(2, 0.5, "float32"),
-        "molecules": ["CCO", "c1ccccc1"],
-        "text": texts[0],
-        "train_texts": texts,
-        "student": type("Writer", (), {"generate": lambda self, prompts, n: texts[:n]})(),
-        "digits": rng.integers(0, 17, (80, 64)),
-        "support": None,
-        "probabilities": None,
-        "tokenizer": None,
-        "train": None,
-    }
-    examples = (
-        kd.DMMDDistiller,
-        kd.Denoiser,
-        kd.ImageFeatures,
-        kd.metrics.NGramReference,
-        kd.metrics.SampleScore,
-        kd.tokenizers.CharacterTokenizer,
-        kd.tokenizers.SmilesTokenizer,
-    )
-    left = {}
-    for thing in examples:
-        (code,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(thing), flags=re.S)
-        left[thing] = {**vars(kd), **vars(kd.metrics), **vars(kd.tokenizers), **given}
-        exec(compile(code, thing.__name__, "exec"), left[thing])
-    assert left[kd.DMMDDistiller]["images"].shape == (16, 5)
-    assert left[kd.Denoiser]["logits"].shape == (2, 64, 17)
-    assert left[kd.tokenizers.SmilesTokenizer]["tokens"].shape == (2, 56)
-    assert left[kd.metrics.NGramReference]["bits"] > 0
 
 
 @pytest.mark.plain

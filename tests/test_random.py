@@ -16,7 +16,7 @@ few = settings(max_examples=15, deadline=None, derandomize=True)
 def races(request, monkeypatch):
     """Draws as among few things, and as among many."""
     if request.param == "groups":
-        monkeypatch.setattr(random, "MANY", 2)
+        monkeypatch.setattr(random.races, "MANY", 2)
 
 
 def draw(seed, n=64):
@@ -273,7 +273,7 @@ def test_events_too_rare_to_count_keep_their_probability(p, monkeypatch):
         draws = uniform(shape, seed)
         return draws * np.array([1.0, 0.0], "float32") if shape[-1] == 2 else draws
 
-    monkeypatch.setattr(random, "uniform", first_cell)
+    monkeypatch.setattr(random.draws, "uniform", first_cell)
     logits = np.broadcast_to(np.log([1.0, p]).astype("float32"), (n, 2))
     frequency = ops.convert_to_numpy(random.categorical(logits, 8)).mean()
     expected = r * (1.0 - math.exp(-1.0 / r))

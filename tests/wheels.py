@@ -35,10 +35,15 @@ print(images.shape, others, kd.__file__)
 
 def build(folder):
     """The wheel of this checkout, in a folder."""
-    # What an earlier build has left would go into the wheel, files that are no more among it.
-    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT]
-    subprocess.run(command, check=True, capture_output=True)
+    # From a copy: what an earlier build has left would go into it, and two may be built at once.
+    with tempfile.TemporaryDirectory() as copy:
+        for name in ("keras_dmmd", "keras_dmmd_command"):
+            without = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, pathlib.Path(copy, name), ignore=without)
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, copy)
+        command = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, copy]
+        subprocess.run(command, check=True, capture_output=True)
     (wheel,) = pathlib.Path(folder).glob("*.whl")
     return wheel
 

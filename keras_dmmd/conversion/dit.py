@@ -72,6 +72,13 @@ def load_dit(
         ValueError: the file is damaged, or its weights are not those of such a network. Names and
             shapes are compared before memory is taken for them.
         OSError: there is no file, or it cannot be read.
+
+    Example:
+
+    ```python
+    teacher = kd.conversion.load_dit("mdlm.safetensors", process="masked", length=128)
+    tokens = teacher.generate(1, steps=8, seed=0)  # (1, 128)
+    ```
     """
     process = checks.choice("process", process, ("masked", "uniform"))
     with _open(path, ema) as file:

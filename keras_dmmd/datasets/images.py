@@ -26,6 +26,13 @@ def load_digits():
 
     Raises:
         ImportError: scikit-learn is not installed.
+
+    Example:
+
+    ```python
+    (x_train, y_train), (x_test, y_test) = kd.datasets.load_digits()
+    x_train.shape, x_test.shape  # (1500, 64), (297, 64)
+    ```
     """
     datasets = package("sklearn.datasets", "load_digits", "scikit-learn")
     digits = datasets.load_digits()
@@ -51,6 +58,13 @@ def load_fashion_mnist(levels=16, path=None, download=False):
     Raises:
         FileNotFoundError: the files are in none of these folders.
         ValueError: a file or an array is not what it should be.
+
+    Example:
+
+    ```python
+    (x_train, y_train), (x_test, y_test) = kd.datasets.load_fashion_mnist(levels=16, download=True)
+    x_train.shape  # 60,000 images of 784 tokens
+    ```
     """
     levels = checks.count("levels", levels, least=2, most=256)
     if isinstance(path, (tuple, list)):
@@ -95,6 +109,13 @@ def load_cifar10(path=None, download=False):
     Raises:
         FileNotFoundError: the files are in none of these folders.
         ValueError: a file or an array is not what it should be.
+
+    Example:
+
+    ```python
+    (x_train, y_train), (x_test, y_test) = kd.datasets.load_cifar10(download=True)
+    x_train.shape  # 50,000 images of 3,072 tokens
+    ```
     """
     if isinstance(path, (tuple, list)):
         return _tokens(path, (32, 32, 3), 256)

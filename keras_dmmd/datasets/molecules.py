@@ -21,6 +21,13 @@ def load_moses(path=None):
     Raises:
         FileNotFoundError: the files are not there.
         ValueError: a file is damaged.
+
+    Example:
+
+    ```python
+    train, test, test_scaffolds = kd.datasets.load_moses()  # after pip install --no-deps molsets
+    rows = kd.tokenizers.SmilesTokenizer().encode_batch(train[:1000], length=56)
+    ```
     """
     if path is None:
         package = package_folder("moses")

@@ -20,6 +20,14 @@ def pack(documents, tokenizer, length, whole=False):
 
     Raises:
         ValueError: there are fewer tokens than a row needs.
+
+    Example:
+
+    ```python
+    tokenizer = kd.tokenizers.CharacterTokenizer(end=True)
+    rows = kd.datasets.pack(["to be or not to be", "that is the question"], tokenizer, length=8)
+    tokenizer.decode(rows[:2])  # ["to be or", " not to "]
+    ```
     """
     checks.count("length", length)
     checks.iterable("documents", documents, "strings or ids")

@@ -48,6 +48,17 @@ def load_images(folder, size=None, levels=16, color=False, classes=None):
         ImportError: `pillow` is not installed.
         FileNotFoundError: there are no images.
         ValueError: a file is damaged, images differ in size, or a folder is none of `classes`.
+
+    Example:
+
+    ```python
+    for label in ("dark", "light"):
+        pathlib.Path("pictures", label).mkdir(parents=True, exist_ok=True)
+        picture = np.full((8, 8, 1), 255 * (label == "light"), "uint8")
+        keras.utils.save_img(f"pictures/{label}/1.png", picture, scale=False)
+    images = kd.datasets.load_images("pictures", size=(8, 8), levels=16)
+    images.tokens.shape, images.classes  # (2, 64), ["dark", "light"]
+    ```
     """
     folder = checks.path("folder", folder)
     levels = checks.count("levels", levels, least=2, most=256)

@@ -16,6 +16,13 @@ def load_smiles(path):
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not UTF-8, or has no molecule.
+
+    Example:
+
+    ```python
+    pathlib.Path("own.smi").write_text("CCO ethanol\\nc1ccccc1 benzene\\n")
+    kd.datasets.load_smiles("own.smi")  # ["CCO", "c1ccccc1"]
+    ```
     """
     lines = read_text(checks.path("path", path)).splitlines()
     return _some([line.split()[0] for line in lines if line.strip()], path, "SMILES string")
@@ -30,6 +37,13 @@ def load_fasta(path):
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not UTF-8, does not begin with a line `>name`, or has no sequence.
+
+    Example:
+
+    ```python
+    pathlib.Path("loops.fasta").write_text(">first\\nCASSLG\\nQAYEQYF\\n>second\\nCASSPGTGGF\\n")
+    kd.datasets.load_fasta("loops.fasta")  # ["CASSLGQAYEQYF", "CASSPGTGGF"]
+    ```
     """
     records = []
     for line in map(str.strip, read_text(checks.path("path", path)).splitlines()):
@@ -59,6 +73,14 @@ def load_csv(path, column=None, label=None):
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not UTF-8, has no such column, or a row has other cells than the header.
+
+    Example:
+
+    ```python
+    pathlib.Path("reviews.csv").write_text("text,rating\\nI liked it,5\\nnever again,1\\n")
+    texts, ratings = kd.datasets.load_csv("reviews.csv", label="rating")
+    texts, ratings  # ["I liked it", "never again"], ["5", "1"]
+    ```
     """
     csv.field_size_limit(checks.MOST)  # no cell is too long
     path = checks.path("path", path)

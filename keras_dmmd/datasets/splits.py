@@ -20,6 +20,13 @@ def split(documents, held_out=0.1, seed=0):
 
     Returns:
         `(train, held_out)`: lists of strings, in the order given.
+
+    Example:
+
+    ```python
+    documents = [f"document {i}" for i in range(100)]
+    train, held_out = kd.datasets.split(documents, held_out=0.1, seed=0)
+    ```
     """
     held_out = checks.number("held_out", held_out, above=0.0, below=1.0)
     checks.integer("seed", seed)
@@ -41,6 +48,14 @@ def split_rows(rows, held_out=0.1, seed=0):
 
     Returns:
         A bool array `(n,)`.
+
+    Example:
+
+    ```python
+    (rows, _), _ = kd.datasets.load_digits()
+    is_held_out = kd.datasets.split_rows(rows, held_out=0.1, seed=0)
+    train, held_out = rows[~is_held_out], rows[is_held_out]
+    ```
     """
     held_out = checks.number("held_out", held_out, above=0.0, below=1.0)
     checks.integer("seed", seed)

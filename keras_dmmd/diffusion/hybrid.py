@@ -28,6 +28,14 @@ class HybridDiffusion(DiffusionProcess):
         final_uniform_share: u_1, that in `z_1`, from which samples start. 0: all masks.
         prediction: `"mean"` or `"loo"`, see `UniformDiffusion`.
 
+    Example:
+
+    ```python
+    process = kd.HybridDiffusion(vocabulary_size=17, uniform_share=0.5)
+    model = kd.DiffusionModel(kd.Denoiser(17, grid=(8, 8)), process)
+    z_t = process.corrupt(np.arange(17)[None], np.array([0.5]), seed=0)  # masks and random tokens
+    ```
+
     Reference:
         - [Generalized Interpolating Discrete Diffusion](https://arxiv.org/abs/2503.04482), which has
           another proportion: π_t as a quotient of polynomials of t.

@@ -19,6 +19,14 @@ class MaskedDiffusion(DiffusionProcess):
         vocabulary_size: K, clean tokens `0 .. K - 1`; the mask is one id more.
         schedule: a name or a schedule object.
 
+    Example:
+
+    ```python
+    process = kd.MaskedDiffusion(vocabulary_size=17, schedule="cosine")
+    model = kd.DiffusionModel(kd.Denoiser(17, grid=(8, 8)), process)
+    z_t = process.corrupt(np.arange(17)[None], np.array([0.5]), seed=0)  # some are 17, the mask
+    ```
+
     Reference:
         - [Simple and Effective Masked Diffusion Language Models](https://arxiv.org/abs/2406.07524)
         - [Simplified and Generalized Masked Diffusion](https://arxiv.org/abs/2406.04329)

@@ -49,6 +49,20 @@ class DiffusionProcess(abc.ABC):
             token that has it is open, a token that has not is known for certain; samplers and
             distillers ask for nothing else.
         constant_prior: whether `z_1` is the same in every sample.
+
+    Example:
+
+    ```python
+    @keras.saving.register_keras_serializable("my_project")
+    class NoiseOfZeros(kd.DiffusionProcess):
+        '''Half of the noise is token 0, the rest is uniform.'''
+
+        def noise(self, t):
+            zero = keras.ops.one_hot(keras.ops.zeros_like(t, dtype="int32"), self.vocabulary_size)
+            return 0.5 * zero + 0.5 / self.vocabulary_size
+
+    model = kd.DiffusionModel(kd.Denoiser(17), NoiseOfZeros(17), length=64)
+    ```
     """
 
     predictions = ("mean",)

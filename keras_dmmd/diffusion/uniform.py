@@ -27,6 +27,14 @@ class UniformDiffusion(DiffusionProcess):
             `"loo"` (leave-one-out): `E[x^l | z_t without position l]`, trained by the KL between
             posteriors, which is the NELBO. The two are tied by `mean ∝ loo ⊙ q(z_t^l | x^l)`.
 
+    Example:
+
+    ```python
+    process = kd.UniformDiffusion(vocabulary_size=17, prediction="loo")
+    model = kd.DiffusionModel(kd.Denoiser(17, process.num_states, grid=(8, 8)), process)
+    z_t = process.corrupt(np.arange(17)[None], np.array([0.5]), seed=0)  # some are random
+    ```
+
     Reference:
         - [Argmax Flows and Multinomial Diffusion](https://arxiv.org/abs/2102.05379)
         - [Simple Guidance Mechanisms for Discrete Diffusion Models](https://arxiv.org/abs/2412.10193)

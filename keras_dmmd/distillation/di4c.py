@@ -56,10 +56,12 @@ class Di4CDistiller(Distiller):
     Example:
 
     ```python
-    distiller = Di4CDistiller(teacher, steps=4, teacher_steps=16)
+    (tokens, _), _ = kd.datasets.load_digits()
+    teacher = kd.from_preset("digits_masked_teacher")
+    distiller = kd.Di4CDistiller(teacher, steps=4, teacher_steps=16)
     distiller.compile()
     distiller.fit(tokens, epochs=5)
-    samples = distiller.student.generate(16, steps=4, seed=0)
+    images = distiller.student.generate(16, steps=4, seed=0)  # (16, 64)
     ```
 
     Logs: `student_loss` (nats per token); `correlation`, nats per token by which the mixture finds data

@@ -53,10 +53,12 @@ class DiMODistiller(CriticLosses, Proposals, Distiller):
     Example:
 
     ```python
-    distiller = DiMODistiller(teacher)
+    (tokens, _), _ = kd.datasets.load_digits()
+    teacher = kd.from_preset("digits_masked_teacher")
+    distiller = kd.DiMODistiller(teacher)
     distiller.compile()
     distiller.fit(tokens, epochs=5)
-    samples = distiller.student.generate(16, steps=1, seed=0)
+    images = distiller.student.generate(16, steps=1, seed=0)  # (16, 64)
     ```
 
     Logs: those of `DMMDDistiller`; `student_loss` is the divergence.

@@ -37,6 +37,33 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         statistics: names of the scalars that `role_losses` reports beside them; their means stand in
             the logs.
         simultaneous: whether all roles are updated at once, by `joint_losses`.
+
+    Example:
+
+    ```python
+    @keras.saving.register_keras_serializable("my_project")
+    class Imitation(kd.Distiller):
+        '''The student's prediction from nothing but noise follows its teacher's.'''
+
+        roles = ("student",)
+
+        def role_losses(self, role, inputs, key):
+            noise = self.process.prior(keras.ops.shape(inputs), key)
+            t = keras.ops.ones_like(noise[:, 0], dtype="float32")
+            target, logits = (model.logits(noise, t) for model in (self.teacher, self.student))
+            wanted = keras.ops.stop_gradient(keras.ops.softmax(target))
+            cost = self.process.cost(logits, noise, t)
+            return keras.ops.mean(keras.ops.sum(wanted * cost, axis=-1), axis=-1), {}
+
+        def default_optimizer(self, role):
+            return keras.optimizers.Adam(1e-4)
+
+    (tokens, _), _ = kd.datasets.load_digits()
+    teacher = kd.from_preset("digits_masked_teacher")
+    distiller = Imitation(teacher, student=teacher.copy(name="student"))
+    distiller.compile()
+    distiller.fit(tokens)
+    ```
     """
 
     simultaneous = False

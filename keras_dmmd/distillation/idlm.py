@@ -48,10 +48,12 @@ class IDLMDistiller(MomentLosses, Proposals, Distiller):
     Example:
 
     ```python
-    distiller = IDLMDistiller(teacher, steps=8)
+    (tokens, _), _ = kd.datasets.load_digits()
+    teacher = kd.from_preset("digits_masked_teacher")
+    distiller = kd.IDLMDistiller(teacher, steps=8)
     distiller.compile()
     distiller.fit(tokens, epochs=5)
-    samples = distiller.student.generate(16, steps=8, seed=0)
+    images = distiller.student.generate(16, steps=8, seed=0)  # (16, 64)
     ```
 
     Logs: those of `DMMDDistiller`, with the difference of costs in the place of the log-ratio.

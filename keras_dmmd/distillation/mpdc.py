@@ -45,10 +45,12 @@ class MPDCDistiller(Distiller):
     Example:
 
     ```python
-    distiller = MPDCDistiller(teacher, steps=8)
+    (tokens, _), _ = kd.datasets.load_digits()
+    teacher = kd.from_preset("digits_masked_teacher")
+    distiller = kd.MPDCDistiller(teacher, steps=8)
     distiller.compile()
     distiller.fit(tokens, epochs=5)
-    samples = distiller.student.generate(16, steps=8, seed=0)
+    images = distiller.student.generate(16, steps=8, seed=0)  # (16, 64)
     ```
 
     Logs: `student_loss` (nats per token) and `student_grad_norm`.

@@ -82,6 +82,16 @@ def annealed_optimizers(rounds, learning_rate=1e-3, warmup=0, critic_steps=1):
 
     Returns:
         A dict of arguments of `DMMDDistiller.compile`: `distiller.compile(**annealed_optimizers(500))`.
+
+    Example:
+
+    ```python
+    (tokens, _), _ = kd.datasets.load_digits()
+    teacher = kd.from_preset("digits_masked_teacher")
+    distiller = kd.DMMDDistiller(teacher, steps=8)
+    distiller.compile(**kd.annealed_optimizers(rounds=50))
+    distiller.fit(tokens, batch_size=60, epochs=2)  # 25 rounds each
+    ```
     """
     rounds = checks.count("rounds", rounds)
     warmup = checks.count("warmup", warmup, least=0)

@@ -1,7 +1,7 @@
 """What the arguments of D-MMD are where nobody says: by what did best here, or by the paper."""
 
 from keras_dmmd import checks
-from keras_dmmd.distillation.beginnings import default_noise, default_renoise
+from keras_dmmd.distillation.beginnings import default_renoise
 
 RECIPES = ("default", "paper")
 # Of arXiv 2603.20155; its random input is chosen apart, since it compares several.
@@ -46,8 +46,9 @@ def resolved(recipe, given, teacher, copies):
 
 def _paper_noise(teacher):
     """A pyramid of Gaussian noise for images, Gaussian noise for text, none where `z_1` is random."""
-    pictures = teacher.capabilities.grid is not None
-    return "pyramid" if pictures and teacher.process.constant_prior else default_noise(teacher)
+    if not teacher.process.constant_prior:
+        return None
+    return "gaussian" if teacher.capabilities.grid is None else "pyramid"
 
 
 def _is_auto(value):

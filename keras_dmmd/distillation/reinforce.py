@@ -51,10 +51,12 @@ class ReinforceDistiller(CriticLosses, Proposals, Distiller):
     Example:
 
     ```python
-    distiller = ReinforceDistiller(teacher, steps=8)
+    (tokens, _), _ = kd.datasets.load_digits()
+    teacher = kd.from_preset("digits_masked_teacher")
+    distiller = kd.ReinforceDistiller(teacher, steps=8)
     distiller.compile()
     distiller.fit(tokens, epochs=5)
-    samples = distiller.student.generate(16, steps=8, seed=0)
+    images = distiller.student.generate(16, steps=8, seed=0)  # (16, 64)
     ```
 
     Logs: those of `DMMDDistiller`; `student_loss` is `-mean R + anchor · KL`, in nats per token.

@@ -58,10 +58,12 @@ class SDTTDistiller(Distiller):
     Example:
 
     ```python
-    distiller = SDTTDistiller(teacher, steps=8, stages=3, rounds_per_stage=200)
+    (tokens, _), _ = kd.datasets.load_digits()
+    teacher = kd.from_preset("digits_masked_teacher")
+    distiller = kd.SDTTDistiller(teacher, steps=8, stages=3, rounds_per_stage=200)
     distiller.compile()
     distiller.fit(tokens, epochs=5)
-    samples = distiller.student.generate(16, steps=8, seed=0)
+    images = distiller.student.generate(16, steps=8, seed=0)  # (16, 64)
     ```
 
     Logs: `student_loss` (nats per token), `stage` (from 0), `student_grad_norm`.

@@ -26,6 +26,16 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
 
     Raises:
         ValueError: models differ in kind, or data are missing or too few.
+
+    Example:
+
+    ```python
+    (tokens, _), _ = kd.datasets.load_digits()
+    models = {"student": kd.from_preset("digits_masked_student")}
+    features = kd.ImageFeatures.from_preset("digits_features")
+    metrics, data = kd.evaluation.default_metrics(models, 64, data=tokens, features=features)
+    report = kd.evaluate(models, [2], metrics, samples=64, seeds=[0, 1], reference_data=data)
+    ```
     """
     check_models(models)
     samples = checks.count("samples", samples)

@@ -39,6 +39,16 @@ class Report:
         shown: samples to look at.
         notes: of every figure what its metric says of it, a dict with the entries of
             `keras_dmmd.metrics.Note`.
+
+    Example:
+
+    ```python
+    models = {"student": kd.from_preset("digits_masked_student")}
+    metrics = [kd.metrics.UnigramEntropy()]
+    kd.evaluate(models, [1, 2], metrics, samples=16, seeds=[0, 1], folder="runs/entropy")
+    report = kd.evaluation.Report.load("runs/entropy")
+    report.plot("unigram_entropy").figure.savefig("entropy.png")
+    ```
     """
 
     title: str

@@ -88,6 +88,22 @@ def evaluate(
 
     Raises:
         ValueError: something is missing or has the wrong form, or the folder holds another sweep.
+
+    Example:
+
+    ```python
+    (train, _), (test, _) = kd.datasets.load_digits()
+    features = kd.ImageFeatures.from_preset("digits_features")
+    report = kd.evaluate(
+        {who: kd.from_preset(f"digits_masked_{who}") for who in ("teacher", "student")},
+        steps=[1, 2],
+        metrics=[kd.metrics.FrechetDistance(features, np.concatenate([train, test]))],
+        samples=64,
+        seeds=[0, 1],
+        folder="runs/digits",  # with a page, runs/digits/report.html
+    )
+    print(report)
+    ```
     """
     label("title", title)
     checks.check_models(models)

@@ -17,6 +17,13 @@ def divergence_loss(log_probs, target_log_probs, direction="forward"):
         target_log_probs: those of the target, which no gradient goes through.
         direction: `"forward"`, `KL(target ‖ p)`, which covers all that the target holds possible, or
             `"reverse"`, `KL(p ‖ target)`, which leaves out what it does not.
+
+    Example:
+
+    ```python
+    p, target = np.log([[[0.5, 0.5]]]), np.log([[[0.9, 0.1]]])  # (1, 1, 2)
+    kd.losses.divergence_loss(p, target, direction="forward")  # [0.368]
+    ```
     """
     checks.choice("direction", direction, DIRECTIONS)
     given = tables(log_probs=log_probs, target_log_probs=target_log_probs)

@@ -19,6 +19,14 @@ def jeffreys_loss(logits, teacher_log_probs, critic_log_probs, beta=0.0):
         logits: the student's, at `z_t`, `(batch, length, K)`.
         teacher_log_probs, critic_log_probs: normalised, at `z_s`, which no gradient goes through.
         beta: β, of any sign.
+
+    Example:
+
+    ```python
+    logits = np.zeros((1, 1, 2), "float32")
+    teacher, critic = np.log([[[0.9, 0.1]]]), np.log([[[0.5, 0.5]]])
+    kd.losses.jeffreys_loss(logits, teacher, critic)  # [0.368]
+    ```
     """
     beta = checks.number("beta", beta, low=-float("inf"))
     given = tables(

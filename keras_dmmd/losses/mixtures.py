@@ -28,6 +28,14 @@ def mixture_loss(log_probs, target, target_log_marginals=None):
         target_log_marginals: `(batch, length, K)`, of the law that `target` was drawn from. The loss is
             then `correlation + Σ_l KL(target^l ‖ m^l)`: its mean differs by a constant, the marginals'
             entropies, and its gradient has the same mean.
+
+    Example:
+
+    ```python
+    heads, tails = [0.99, 0.01], [0.01, 0.99]
+    log_probs = np.log([[[heads, heads]], [[tails, tails]]])  # two parts, one pair of coins
+    kd.losses.mixture_loss(log_probs, np.array([[0, 0]]))  # [0.713]
+    ```
     """
     given = {"log_probs": log_probs, "target": target}
     if target_log_marginals is not None:

@@ -29,6 +29,14 @@ def student_loss(student_probs, teacher_cost, critic_cost, max_advantage=None):
         max_advantage: bound on the bracket's size, in nats. A teacher that is sure of something gives a
             token `-log 0`; unbounded, one such token outweighs all others and drives the student into
             the mode where it never occurs. At the fixed point the bracket is 0, so a bound is no bias.
+
+    Example:
+
+    ```python
+    probs = np.array([[[0.5, 0.5]]], "float32")
+    teacher, critic = -np.log([[[0.9, 0.1]]]), -np.log([[[0.5, 0.5]]])  # costs, (1, 1, 2)
+    kd.losses.student_loss(probs, teacher, critic, max_advantage=3.0)  # [0.511]
+    ```
     """
     given = tables(student_probs=student_probs, teacher_cost=teacher_cost, critic_cost=critic_cost)
     if max_advantage is not None:
@@ -54,6 +62,14 @@ def critic_loss(target, critic_cost, teacher_probs=None, teacher_weight=0.0):
         critic_cost: table at `z_s`, `(batch, length, K)`.
         teacher_probs: `E[x | z_s]` by the teacher, `(batch, length, K)`; may be `None` for λ = 0.
         teacher_weight: λ.
+
+    Example:
+
+    ```python
+    cost = np.random.default_rng(0).exponential(size=(2, 3, 5)).astype("float32")
+    sample = np.array([[0, 1, 2], [4, 4, 0]])
+    kd.losses.critic_loss(sample, cost)  # the sum of the sample's costs, (2,)
+    ```
     """
     are_ids = len(getattr(target, "shape", ())) == 2
     given = {"critic_cost": critic_cost, **({} if are_ids else {"target": target})}

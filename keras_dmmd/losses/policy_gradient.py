@@ -15,6 +15,13 @@ def policy_gradient_loss(log_probs, rewards):
     Args:
         log_probs: `log p(x_g)` of G samples, `(G, batch)`, G at least 2.
         rewards: R of them, `(G, batch)`, which no gradient goes through.
+
+    Example:
+
+    ```python
+    log_probs = np.log(np.array([[0.2], [0.4]], "float32"))  # of two samples of one example
+    kd.losses.policy_gradient_loss(log_probs, np.array([[1.0], [0.0]], "float32"))  # [-0.5]
+    ```
     """
     given = {"log_probs": log_probs, "rewards": rewards}
     given = {k: v if ops.is_tensor(v) else checks.array(k, v) for k, v in given.items()}

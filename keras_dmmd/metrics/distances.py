@@ -58,7 +58,17 @@ def describe_features(features):
 
 
 class FrechetDistance(FeatureMetric):
-    """`frechet_distance` of the features of samples and data. Fewer samples read higher."""
+    """`frechet_distance` of the features of samples and data. Fewer samples read higher.
+
+    Example:
+
+    ```python
+    (real, _), _ = kd.datasets.load_digits()
+    metric = kd.metrics.FrechetDistance(kd.ImageFeatures.from_preset("digits_features"), real)
+    metric.update_state(kd.from_preset("digits_masked_student").generate(64, steps=4, seed=0))
+    metric.result()  # {"frechet_distance": ...}
+    ```
+    """
 
     note = Note("distance to real data in the space of features; lower is better", scale="log")
 
@@ -91,6 +101,16 @@ class KernelDistance(FeatureMetric):
     Args:
         features, data, name: see `FeatureMetric`.
         block_size: samples of a block; those that fill none are left out.
+
+    Example:
+
+    ```python
+    (real, _), _ = kd.datasets.load_digits()
+    features = kd.ImageFeatures.from_preset("digits_features")
+    metric = kd.metrics.KernelDistance(features, real, block_size=50)
+    metric.update_state(kd.from_preset("digits_masked_student").generate(100, steps=4, seed=0))
+    metric.result()  # {"kernel_distance": ..., "kernel_distance_error": ...}
+    ```
     """
 
     note = Note("distance to real data without bias from the number of samples; lower is better")
@@ -147,6 +167,16 @@ class Mauve(FeatureMetric):
     Args:
         features, data, name: see `FeatureMetric`.
         **kwargs: of `mauve.compute_mauve`, such as `num_buckets`.
+
+    Example:
+
+    ```python
+    (real, _), _ = kd.datasets.load_digits()
+    features = kd.ImageFeatures.from_preset("digits_features")
+    metric = kd.metrics.Mauve(features, real)  # after pip install mauve-text
+    metric.update_state(kd.from_preset("digits_masked_student").generate(1000, steps=4, seed=0))
+    metric.result()  # {"mauve": ...}
+    ```
     """
 
     note = Note("overlap with real data, at most 1; higher is better")

@@ -19,6 +19,14 @@ class UnigramEntropy(StreamingMetric):
 
     It stands beside every perplexity (Zheng et al., arXiv 2409.02908): a sampler that repeats itself
     lowers both.
+
+    Example:
+
+    ```python
+    metric = kd.metrics.UnigramEntropy()
+    metric.update_state(np.array([[0, 1, 2, 3], [0, 0, 0, 0]]))
+    metric.result()  # {"unigram_entropy": 0.693, "unigram_entropy_error": 0.693}
+    ```
     """
 
     note = Note("nats within a sample; as that of data is best")
@@ -35,6 +43,14 @@ class Repetition(StreamingMetric):
 
     Args:
         n: tokens of an n-gram.
+
+    Example:
+
+    ```python
+    metric = kd.metrics.Repetition(n=2)
+    metric.update_state(np.array([[0, 1, 0, 1], [0, 1, 2, 3]]))
+    metric.result()  # {"repetition_2": 0.167, "repetition_2_error": 0.167}
+    ```
     """
 
     def __init__(self, n=4, name=None):
@@ -58,6 +74,14 @@ class Diversity(StreamingMetric):
 
     Args:
         n: tokens of an n-gram.
+
+    Example:
+
+    ```python
+    metric = kd.metrics.Diversity(n=2)
+    metric.update_state(np.array([[0, 1, 0, 1], [0, 1, 2, 3]]))
+    metric.result()  # {"diversity_2": 0.667}
+    ```
     """
 
     def __init__(self, n=4, name=None):

@@ -30,8 +30,9 @@ class ImageFeatures(keras.Model):
     Example:
 
     ```python
-    features = ImageFeatures.from_preset("digits_features")
-    FrechetDistance(features, digits)
+    (train, _), (test, _) = kd.datasets.load_digits()
+    features = kd.ImageFeatures.from_preset("digits_features")
+    features(test).shape  # (297, 32)
     ```
     """
 

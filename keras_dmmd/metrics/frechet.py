@@ -12,6 +12,15 @@ class FeatureStatistics:
 
     Args:
         features: optional first batch, `(n, d)`.
+
+    Example:
+
+    ```python
+    statistics = kd.metrics.FeatureStatistics()
+    for batch in np.random.default_rng(0).normal(size=(10, 32, 4)):
+        statistics.update(batch)
+    statistics.mean.shape, statistics.covariance.shape  # (4,), (4, 4)
+    ```
     """
 
     def __init__(self, features=None):
@@ -52,6 +61,14 @@ def frechet_distance(first, second):
 
     Heusel et al., arXiv 1706.08500, eq. 6. The trace of the root is the sum of the square roots of
     the eigenvalues of `C1^½ C2 C1^½`, which is symmetric, so no complex square root is needed.
+
+    Example:
+
+    ```python
+    features = kd.ImageFeatures.from_preset("digits_features")
+    (train, _), (test, _) = kd.datasets.load_digits()
+    kd.metrics.frechet_distance(features.statistics(train), features.statistics(test))
+    ```
     """
     _check_statistics("`first`", first)
     _check_statistics("`second`", second)
@@ -83,6 +100,16 @@ def frechet_by_steps(model, statistics_of, reference, steps, samples=2000, seeds
 
     Returns:
         `{steps: (mean, standard error over seeds)}`.
+
+    Example:
+
+    ```python
+    (real, _), _ = kd.datasets.load_digits()
+    features = kd.ImageFeatures.from_preset("digits_features")
+    student = kd.from_preset("digits_masked_student")
+    measure, reference = features.statistics, features.statistics(real)
+    kd.metrics.frechet_by_steps(student, measure, reference, [1, 2], samples=64, seeds=[0, 1])
+    ```
     """
     if not isinstance(model, DiffusionModel):
         raise ValueError(f"`model` must be a DiffusionModel. Received: {checks.shown(model)}")

@@ -37,6 +37,17 @@ class GradientMoment(StreamingMetric):
     `result()` has `"centered"`, the above, `"uncentered_samples"`, `⟨∇(g1), ∇(g2)⟩`, and
     `"uncentered_data"`, `⟨∇(q1), ∇(q2)⟩`, each with a standard error, `"centered_error"` and so on.
 
+    Example:
+
+    ```python
+    judge = kd.metrics.CausalReference.from_folder("sotu_chars_reference")
+    student = kd.from_preset("sotu_chars_student")
+    speeches = student.tokenizer.encode("we the people of the united states " * 64)[:1024]
+    metric = kd.metrics.GradientMoment(judge)
+    metric.update_state(student.generate(8, steps=8, seed=0), speeches.reshape(8, 128))
+    metric.result()["centered"]
+    ```
+
     Reference:
         - [Discrete Moment Matching Distillation](https://arxiv.org/abs/2603.20155)
     """

@@ -45,6 +45,13 @@ def score_molecules(molecules, train=None, k=1000):
 
     Raises:
         ValueError: there are no strings, or fewer than k.
+
+    Example:
+
+    ```python
+    kd.metrics.score_molecules(["CCO", "OCC", "CCN", "C(("], train=["CCO"], k=3)
+    # {"validity": (0.75, ...), "unique@3": (0.667, ...), "novelty": (0.5, ...)}
+    ```
     """
     k = checks.count("k", k)
     molecules = checks.texts("molecules", molecules)
@@ -75,8 +82,9 @@ class ChemNetFeatures:
     Example:
 
     ```python
-    features = ChemNetFeatures()
-    fcd = frechet_distance(features.statistics(samples), features.statistics(test))
+    features = kd.metrics.ChemNetFeatures()  # after pip install --no-deps fcd-torch
+    samples, test = ["CCO", "CCN", "CCC"], ["c1ccccc1", "CCO", "CO"]
+    fcd = kd.metrics.frechet_distance(features.statistics(samples), features.statistics(test))
     ```
     """
 

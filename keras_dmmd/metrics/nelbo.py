@@ -24,9 +24,10 @@ class BitsPerToken(StreamingMetric):
     Example:
 
     ```python
-    metric = BitsPerToken(kd.from_preset("sotu_chars_teacher"))
-    metric.update_state(held_out)  # ids (n, 128)
-    metric.result()  # {"bits_per_token": 2.54, "bits_per_token_error": 0.02}
+    _, (held_out, _) = kd.datasets.load_digits()
+    metric = kd.metrics.BitsPerToken(kd.from_preset("digits_masked_teacher"))
+    metric.update_state(held_out[:256])
+    metric.result()  # {"bits_per_token": ..., "bits_per_token_error": ...}
     ```
     """
 

@@ -42,8 +42,9 @@ class NGramReference:
     Example:
 
     ```python
-    judge = NGramReference(train_texts)
-    bits, error = bits_per_character(student.generate(prompts=[""], n=64), judge)
+    train = ["the state of the union is strong"] * 20 + ["we the people of the united states"] * 20
+    judge = kd.metrics.NGramReference(train)
+    bits, error = kd.metrics.bits_per_character(["the people of the union"], judge)
     ```
     """
 

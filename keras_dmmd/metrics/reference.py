@@ -32,8 +32,9 @@ class CausalReference:
     Example:
 
     ```python
-    reference = CausalReference.from_folder("runs/smollm2")  # of examples/smollm2_preset.py
-    bits, error = bits_per_character(student.generate(prompts=[""], n=64), reference)
+    judge = kd.metrics.CausalReference.from_folder("sotu_chars_reference")
+    texts = kd.from_preset("sotu_chars_student").generate(prompts=["we must "], n=8, steps=8)
+    bits, error = kd.metrics.bits_per_character(texts, judge)
     ```
     """
 
@@ -197,7 +198,18 @@ class _Judged(StreamingMetric):
 
 
 class BitsPerCharacter(_Judged):
-    """Bits a character that a reference needs for samples; see `bits_per_character`."""
+    """Bits a character that a reference needs for samples; see `bits_per_character`.
+
+    Example:
+
+    ```python
+    judge = kd.metrics.CausalReference.from_folder("sotu_chars_reference")
+    student = kd.from_preset("sotu_chars_student")
+    metric = kd.metrics.BitsPerCharacter(judge, student.tokenizer)
+    metric.update_state(student.generate(8, steps=8, seed=0))
+    metric.result()  # {"bits_per_character": ..., "bits_per_character_error": ...}
+    ```
+    """
 
     def __init__(self, reference, tokenizer=None, name="bits_per_character"):
         super().__init__(reference, tokenizer, name)
@@ -211,7 +223,18 @@ class BitsPerCharacter(_Judged):
 
 
 class GenerativePerplexity(_Judged):
-    """`exp` of a reference's nats per token of its own, with the error of the delta method."""
+    """`exp` of a reference's nats per token of its own, with the error of the delta method.
+
+    Example:
+
+    ```python
+    judge = kd.metrics.CausalReference.from_folder("sotu_chars_reference")
+    student = kd.from_preset("sotu_chars_student")
+    metric = kd.metrics.GenerativePerplexity(judge, student.tokenizer)
+    metric.update_state(student.generate(8, steps=8, seed=0))
+    metric.result()  # {"generative_perplexity": ..., "generative_perplexity_error": ...}
+    ```
+    """
 
     def __init__(self, reference, tokenizer=None, name="generative_perplexity"):
         super().__init__(reference, tokenizer, name)
@@ -233,12 +256,27 @@ def bits_per_character(texts, reference):
     Args:
         texts: strings.
         reference: a `CausalReference`, or a `keras_dmmd.metrics.NGramReference` of one's own texts.
+
+    Example:
+
+    ```python
+    judge = kd.metrics.CausalReference.from_folder("sotu_chars_reference")
+    kd.metrics.bits_per_character(["the state of the union", "fellow citizens"], judge)
+    ```
     """
     return _once(BitsPerCharacter(reference), texts)
 
 
 def generative_perplexity(texts, reference):
-    """`exp` of a reference's nats per token, and its standard error over texts (delta method)."""
+    """`exp` of a reference's nats per token, and its standard error over texts (delta method).
+
+    Example:
+
+    ```python
+    judge = kd.metrics.CausalReference.from_folder("sotu_chars_reference")
+    kd.metrics.generative_perplexity(["the state of the union", "fellow citizens"], judge)
+    ```
+    """
     return _once(GenerativePerplexity(reference), texts)
 
 

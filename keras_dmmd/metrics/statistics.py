@@ -6,7 +6,14 @@ from keras_dmmd import checks
 
 
 def mean_and_error(values):
-    """The mean of independent values and its standard error, `nan` for a single one."""
+    """The mean of independent values and its standard error, `nan` for a single one.
+
+    Example:
+
+    ```python
+    kd.metrics.mean_and_error([1.0, 2.0, 3.0])  # (2.0, 0.577)
+    ```
+    """
     values = checks.array("values", values).astype("float64")
     if values.ndim != 1 or not len(values):
         raise ValueError(f"`values` must have shape (n,), not empty. Received: shape {values.shape}")
@@ -39,6 +46,12 @@ def with_error(mean, error):
     Args:
         mean: a number, or `None`, which is an empty text.
         error: its standard error; `None` or `nan`, as of a single value, is none.
+
+    Example:
+
+    ```python
+    kd.metrics.with_error(1.23412, 0.0564)  # "1.234 ± 0.056"
+    ```
     """
     if mean is None:
         return ""

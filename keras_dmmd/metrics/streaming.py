@@ -19,6 +19,13 @@ class Note:
         scale: `"linear"`, or `"log"` for what is positive and falls by factors.
         chart: whether it has a chart of its own.
         against: the name of a figure beside which alone it means something: there is a chart of both.
+
+    Example:
+
+    ```python
+    note = kd.metrics.Note("mean grey level; as that of data is best", title="Brightness")
+    kd.metrics.SampleScore(lambda ids: ids.mean(), "brightness", notes={"brightness": note})
+    ```
     """
 
     text: str = ""
@@ -49,6 +56,21 @@ class StreamingMetric(keras.metrics.Metric):
         note: the `Note` on its one figure, where there is but one.
         judge: the model by which it judges, a Keras model that must not be one of those it judges, or
             `None`.
+
+    Example:
+
+    ```python
+    class Brightness(kd.metrics.StreamingMetric):
+        '''The mean grey level of an image.'''
+
+        note = kd.metrics.Note("mean grey level; as that of data is best")
+
+        def update_state(self, samples, data=None):
+            self.gather(**{self.name: samples.mean(axis=1)})
+
+    (images, _), _ = kd.datasets.load_digits()
+    kd.metrics.measure([Brightness(name="brightness")], images)  # with a standard error
+    ```
     """
 
     note = Note()
@@ -107,6 +129,13 @@ def measure(metrics, samples, data=None):
 
     Raises:
         ValueError: two metrics give a figure of one name.
+
+    Example:
+
+    ```python
+    tokens = kd.from_preset("digits_masked_student").generate(64, steps=4, seed=0)
+    kd.metrics.measure([kd.metrics.UnigramEntropy(), kd.metrics.Diversity(n=2)], tokens)
+    ```
     """
     figures = {}
     for metric in checks.instances("metrics", metrics, StreamingMetric):
@@ -133,8 +162,9 @@ class SampleScore(StreamingMetric):
     Example:
 
     ```python
-    SampleScore(lambda ids: total_variation(ids, support, probabilities), "total_variation")
-    SampleScore(lambda ids: score_molecules(tokenizer.decode(ids), train), "molecules")
+    brightness = kd.metrics.SampleScore(lambda ids: ids.mean(), "brightness")
+    tokens = kd.from_preset("digits_masked_student").generate(64, steps=4, seed=0)
+    kd.metrics.measure([brightness], tokens)  # {"brightness": ...}
     ```
     """
 

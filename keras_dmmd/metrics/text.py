@@ -17,6 +17,12 @@ def unigram_entropy(tokens):
 
     Returns:
         `(mean, error)`, at most `log(length)`.
+
+    Example:
+
+    ```python
+    kd.metrics.unigram_entropy(np.array([[0, 1, 2, 3], [0, 0, 0, 0]]))  # (0.693, 0.693)
+    ```
     """
     return mean_and_error(row_entropies(checks.rows("tokens", tokens)))
 
@@ -45,6 +51,13 @@ def known_words(texts, vocabulary):
 
     Raises:
         ValueError: no text has three words.
+
+    Example:
+
+    ```python
+    words = {"of", "the", "people", "by"}
+    kd.metrics.known_words(["of the people by teh people"], words)  # (0.75, nan)
+    ```
     """
     if not isinstance(vocabulary, (set, frozenset)):
         vocabulary = set(checks.texts("vocabulary", vocabulary))

@@ -18,6 +18,14 @@ def total_variation(samples, support, probabilities):
 
     Raises:
         ValueError: the support repeats itself, or the probabilities do not add up to 1.
+
+    Example:
+
+    ```python
+    coins = np.array([[0, 0], [1, 1]])  # two coins that always agree
+    samples = np.array([[0, 0], [1, 1], [0, 1], [1, 1]])
+    kd.metrics.total_variation(samples, coins, probabilities=[0.5, 0.5])  # 0.25
+    ```
     """
     samples, support = checks.rows("samples", samples), checks.rows("support", support)
     if samples.shape[1] != support.shape[1]:

@@ -42,11 +42,12 @@ class BlockDenoiser(Denoiser):
     Example:
 
     ```python
-    denoiser = BlockDenoiser(vocabulary_size=27, block_size=16, hidden_dim=128, num_layers=4)
-    teacher = DiffusionModel(denoiser, MaskedDiffusion(27))
+    tokens = np.random.default_rng(0).integers(0, 27, (64, 128))  # or ids of your texts
+    denoiser = kd.BlockDenoiser(vocabulary_size=27, block_size=16, hidden_dim=64, num_layers=2)
+    teacher = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(27))
     teacher.compile()
-    teacher.fit(tokens)  # (n, 128)
-    teacher.generate(4, length=512, steps=8)  # 32 blocks, 8 network calls each
+    teacher.fit(tokens)
+    teacher.generate(4, length=128, steps=4)  # 8 blocks, 4 network calls each
     ```
 
     Reference:

@@ -24,6 +24,16 @@ class CausalConvolution(keras.Model):
     Call arguments:
         inputs: ids `(batch, length)`, or a dict with them as `"token_ids"`, as models of KerasHub take
             them. Returns float32 logits `(batch, length, K)` of the token that follows each.
+
+    Example:
+
+    ```python
+    reference = kd.models.CausalConvolution(vocabulary_size=27, hidden_dim=32, num_layers=4)
+    reference.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    tokens = np.random.default_rng(0).integers(0, 27, (64, 128))
+    shifted = np.concatenate([np.full((64, 1), reference.start_id), tokens[:, :-1]], axis=1)
+    reference.fit(shifted, tokens)
+    ```
     """
 
     def __init__(

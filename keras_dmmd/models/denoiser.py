@@ -60,8 +60,9 @@ class Denoiser(layers.Layer):
     Example:
 
     ```python
-    denoiser = Denoiser(vocabulary_size=17, grid=(8, 8), **Denoiser.sizes["tiny"])
-    logits = denoiser(z_t, t)  # (batch, 64, 17)
+    denoiser = kd.Denoiser(vocabulary_size=17, grid=(8, 8), **kd.Denoiser.sizes["tiny"])
+    z_t, t = np.full((2, 64), 17), np.array([1.0, 1.0])  # all masks
+    logits = denoiser(z_t, t)  # (2, 64, 17)
     ```
     """
 

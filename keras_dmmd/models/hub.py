@@ -53,7 +53,7 @@ class HubDenoiser(Additions, layers.Layer):
 
     ```python
     masked_lm = keras_hub.models.BertMaskedLM.from_preset("bert_tiny_en_uncased", preprocessor=None)
-    denoiser = HubDenoiser(masked_lm, mask_token_id=103)
+    denoiser = kd.models.hub.HubDenoiser(masked_lm, mask_token_id=103)
     teacher = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(denoiser.vocabulary_size), length=128)
     ```
     """
@@ -125,10 +125,7 @@ class HubDenoiser(Additions, layers.Layer):
         if hasattr(table, "reverse_embeddings") or hasattr(table, "tie_weights"):
             return lambda x: table(x, reverse=True)
         self.head = layers.Dense(
-            self.vocabulary_size,
-            kernel_initializer="zeros",
-            dtype=self.dtype_policy,
-            name="head",
+            self.vocabulary_size, kernel_initializer="zeros", dtype=self.dtype_policy, name="head"
         )
         return self.head
 
@@ -229,12 +226,27 @@ class HubDenoiser(Additions, layers.Layer):
 
 
 def causal_lm(folder):
-    """A causal language model of KerasHub, which judges texts: see `metrics.CausalReference`."""
+    """A causal language model of KerasHub, which judges texts: see `metrics.CausalReference`.
+
+    Example:
+
+    ```python
+    model = kd.models.hub.causal_lm("runs/smollm2")  # of examples/smollm2_preset.py
+    ```
+    """
     return keras_hub.models.CausalLM.from_preset(folder, preprocessor=None, dtype="float32")
 
 
 def clone(model):
-    """A KerasHub model of its own with the same weights."""
+    """A KerasHub model of its own with the same weights.
+
+    Example:
+
+    ```python
+    bert = keras_hub.models.Backbone.from_preset("bert_tiny_en_uncased")
+    copy = kd.models.hub.clone(bert)
+    ```
+    """
     policy = plain_policy(getattr(model, "backbone", model).dtype_policy)
     copy = type(model).from_config(plain(model.get_config(), policy))
     changes.restore(changes.layers_of(copy), changes.read(changes.layers_of(model)))

@@ -23,6 +23,23 @@ class NoiseConditioning(layers.Layer):
 
     Attributes:
         default_scale: how strongly a distiller lets it act before the first round, see `perturb`.
+
+    Example:
+
+    ```python
+    @keras.saving.register_keras_serializable("my_project")
+    class SignNoise(kd.models.NoiseConditioning):
+        '''A random sign at every position.'''
+
+        def build(self, input_shape):
+            self.project = keras.layers.Dense(self.hidden_dim, kernel_initializer="zeros")
+            self.project.build((None, None, 1))
+
+        def sample(self, batch_size, length, seed):
+            return keras.ops.sign(kd.random.normal((batch_size, length, 1), seed))
+
+    denoiser = kd.Denoiser(17, hidden_dim=128, noise=SignNoise(128))
+    ```
     """
 
     default_scale = 0.0
@@ -79,7 +96,16 @@ class FeatureNoise(NoiseConditioning):
 
 @keras.saving.register_keras_serializable("keras_dmmd")
 class GaussianNoise(FeatureNoise):
-    """Independent Gaussian noise at every position, `(batch, length, features)`."""
+    """Independent Gaussian noise at every position, `(batch, length, features)`.
+
+    Example:
+
+    ```python
+    noise = kd.models.GaussianNoise(hidden_dim=128, features=16)
+    denoiser = kd.Denoiser(17, grid=(8, 8), hidden_dim=128, noise=noise)
+    drawn = noise.sample(batch_size=2, length=64, seed=0)  # (2, 64, 16)
+    ```
+    """
 
     def __init__(self, hidden_dim, features=16, **kwargs):
         super().__init__(hidden_dim, features, **kwargs)
@@ -99,6 +125,14 @@ class PyramidNoise(GaussianNoise):
         hidden_dim: features of a token embedding.
         grid: `(rows, columns)`.
         features: noise features per pixel, at least the number of levels.
+
+    Example:
+
+    ```python
+    noise = kd.models.PyramidNoise(hidden_dim=128, grid=(8, 8))
+    denoiser = kd.Denoiser(17, grid=(8, 8), hidden_dim=128, noise=noise)
+    drawn = noise.sample(batch_size=2, length=64, seed=0)  # (2, 64, 16)
+    ```
     """
 
     def __init__(self, hidden_dim, grid, features=16, **kwargs):
@@ -141,6 +175,14 @@ class TokenNoise(NoiseConditioning):
         symbols: how many there are. From `symbols ** length` combinations a student makes its samples:
             with few it finds each one's sample sooner (benchmarks/puzzles.py), with too few it has no
             room for all samples, or for their frequencies.
+
+    Example:
+
+    ```python
+    noise = kd.models.TokenNoise(hidden_dim=128, symbols=8)
+    denoiser = kd.Denoiser(17, grid=(8, 8), hidden_dim=128, noise=noise)
+    drawn = noise.sample(batch_size=2, length=64, seed=0)  # (2, 64), ids
+    ```
     """
 
     default_scale = 0.5
@@ -171,6 +213,14 @@ class ScalarNoise(FeatureNoise):
     """One uniform number λ for a whole sequence, `(batch, 1, 1)`: which part of a mixture it is of.
 
     It enters by `features` waves, `√2 cos(π j λ)` for j from 1, each of unit variance.
+
+    Example:
+
+    ```python
+    noise = kd.models.ScalarNoise(hidden_dim=128)
+    denoiser = kd.Denoiser(17, grid=(8, 8), hidden_dim=128, noise=noise)
+    drawn = noise.sample(batch_size=2, length=64, seed=0)  # (2, 1, 1)
+    ```
     """
 
     default_scale = 0.2

@@ -20,7 +20,14 @@ FOLDER = os.path.dirname(__file__)
 
 
 def names():
-    """The presets that ship with the package."""
+    """The presets that ship with the package.
+
+    Example:
+
+    ```python
+    kd.presets.names()  # ["digits_features", "digits_masked_student", ...]
+    ```
+    """
     return sorted(
         name for name in os.listdir(FOLDER) if os.path.exists(os.path.join(FOLDER, name, "config.json"))
     )
@@ -35,6 +42,14 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
         card: a dict of facts about the model: how it was trained, what was measured.
         dtype: of the stored weights. Half precision halves the file; weights load as float32. Integers
             stay what they are, and their scales float32.
+
+    Example:
+
+    ```python
+    student = kd.from_preset("digits_masked_student")
+    kd.presets.save_to_preset(student, "my_student", card={"license": "apache-2.0"})
+    student = kd.from_preset("my_student")
+    ```
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"`model` must be a keras.Model. Received: {checks.shown(model)}")
@@ -76,6 +91,13 @@ def from_preset(preset):
         ValueError: there is no such preset, its config describes no model, or its weights are those of
             another one. Names and shapes are compared before memory is taken for them.
         OSError: a file is missing, damaged or cannot be read.
+
+    Example:
+
+    ```python
+    student = kd.from_preset("digits_masked_student")
+    images = student.generate(16, steps=4, seed=0)  # (16, 64)
+    ```
     """
     folder = _folder(preset)
     path = os.path.join(folder, "config.json")
@@ -138,7 +160,15 @@ def _values(model, weights):
 
 
 def read_card(preset):
-    """The card of a preset: how it was trained and what was measured, a dict."""
+    """The card of a preset: how it was trained and what was measured, a dict.
+
+    Example:
+
+    ```python
+    card = kd.presets.read_card("digits_masked_student")
+    card["task"]  # "digits: student for 1 to 64 network calls"
+    ```
+    """
     path = os.path.join(_folder(preset), "card.json")
     if not os.path.exists(path):
         raise FileNotFoundError(f"There is no card at preset={checks.shown(preset)}.")

@@ -42,6 +42,16 @@ def upload_to_hub(handle, folder, license=None):
 
     Raises:
         ValueError: the handle is none, the folder is no preset, or the license no identifier.
+
+    Example:
+
+    ```python
+    student = kd.from_preset("digits_masked_student")
+    kd.presets.save_to_preset(student, "my_student")
+    handle = pathlib.Path("models/student").resolve().as_uri()  # or "hf://me/student"
+    kd.presets.upload_to_hub(handle, "my_student", license="apache-2.0")
+    student = kd.from_preset(handle)
+    ```
     """
     scheme, name = _split(handle)
     folder = checks.path("folder", folder)

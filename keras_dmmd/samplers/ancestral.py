@@ -11,6 +11,13 @@ class Ancestral(Stepper):
 
     Exact as the number of calls grows. Under masked diffusion which tokens open is left to chance.
 
+    Example:
+
+    ```python
+    teacher = kd.from_preset("digits_masked_teacher")
+    images = teacher.generate(4, steps=8, sampler=kd.samplers.Ancestral())
+    ```
+
     Reference:
         - [Structured Denoising Diffusion Models](https://arxiv.org/abs/2107.03006)
         - [Simple and Effective Masked Diffusion Language Models](https://arxiv.org/abs/2406.07524)

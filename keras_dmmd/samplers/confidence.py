@@ -25,6 +25,13 @@ class Confidence(MaskStepper):
         randomness: Gumbel noise of this size times t is added to the scores, for more variety (MaskGIT
             adds it to log-probabilities, falling to 0). 0 is none.
 
+    Example:
+
+    ```python
+    teacher = kd.from_preset("digits_masked_teacher")
+    images = teacher.generate(4, steps=8, sampler=kd.samplers.Confidence(score="margin"))
+    ```
+
     Reference:
         - [MaskGIT](https://arxiv.org/abs/2202.04200)
         - [Train for the Worst, Plan for the Best](https://arxiv.org/abs/2502.06768), the margin

@@ -32,6 +32,13 @@ class EntropyBound(MaskStepper):
             straight line between; entropies are those at it, draws also at the temperature of
             `generate`. DiffusionGemma goes from 0.8 to 0.4.
 
+    Example:
+
+    ```python
+    teacher = kd.from_preset("digits_masked_teacher")
+    images = teacher.generate(4, steps=16, sampler=kd.samplers.EntropyBound(entropy_bound=1.0))
+    ```
+
     Reference:
         - [Accelerated Sampling from Masked Diffusion Models via Entropy Bounded Unmasking](https://arxiv.org/abs/2505.24857)
     """

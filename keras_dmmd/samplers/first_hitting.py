@@ -16,6 +16,13 @@ class FirstHitting(MaskStepper):
     exact denoiser samples have exactly the distribution of the data. There is nothing to gain from more
     calls than tokens, and there is no way to use fewer.
 
+    Example:
+
+    ```python
+    teacher = kd.from_preset("digits_masked_teacher")
+    images = teacher.generate(4, steps=64, sampler=kd.samplers.FirstHitting(), seed=0)
+    ```
+
     Reference:
         - [Masked Diffusion Models are Secretly Time-Agnostic Masked Models](https://arxiv.org/abs/2409.02908)
     """

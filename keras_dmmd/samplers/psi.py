@@ -19,6 +19,13 @@ class Psi(Stepper):
     Args:
         kappa: κ in [0, 1], the chance of each token to take the posterior's step.
 
+    Example:
+
+    ```python
+    teacher = kd.from_preset("digits_masked_teacher")
+    images = teacher.generate(4, steps=16, sampler=kd.samplers.Psi(kappa=0.9))
+    ```
+
     Reference:
         - [The Diffusion Duality, Chapter II: Ψ-Samplers](https://arxiv.org/abs/2602.21185)
     """

@@ -15,12 +15,26 @@ BY_NAME = {name_of(cls): cls for cls in SHIPPED}
 
 
 def names():
-    """The names of the samplers that ship."""
+    """The names of the samplers that ship.
+
+    Example:
+
+    ```python
+    kd.samplers.names()  # ["ancestral", "confidence", ...]
+    ```
+    """
     return list(BY_NAME)
 
 
 def get(sampler):
-    """A `Stepper` from itself, its name, its serialised form, or `None`, which is ancestral."""
+    """A `Stepper` from itself, its name, its serialised form, or `None`, which is ancestral.
+
+    Example:
+
+    ```python
+    kd.samplers.get("confidence")  # Confidence with its defaults
+    ```
+    """
     if sampler is None:
         return Ancestral()
     if isinstance(sampler, dict) and "class_name" in sampler:

@@ -29,6 +29,13 @@ class Remasking(Stepper):
         loop_start, loop_end: between 1 and 0.
         loop_alpha: α at which the loop stands.
 
+    Example:
+
+    ```python
+    teacher = kd.from_preset("digits_masked_teacher")
+    images = teacher.generate(4, steps=16, sampler=kd.samplers.Remasking(strategy="loop"))
+    ```
+
     Reference:
         - [Remasking Discrete Diffusion Models with Inference-Time Scaling](https://arxiv.org/abs/2503.00307)
     """

@@ -20,6 +20,13 @@ class Step(NamedTuple):
         state: what the stepper remembers, of the same structure and shapes as before.
         done: which rows need no more network calls, bool `(batch,)`, or `None` where none ever is
             before the last one.
+
+    Example:
+
+    ```python
+    z = np.zeros((2, 64), "int32")
+    step = kd.samplers.Step(z, done=np.array([True, False]))  # row 0 needs no more calls
+    ```
     """
 
     z: Any
@@ -47,6 +54,20 @@ class Stepper:
             every call whether all are done.
         uses_times: whether `times` of `generate` has a meaning.
         one_call_is_enough: whether `steps` may be 1.
+
+    Example:
+
+    ```python
+    @keras.saving.register_keras_serializable("my_project")
+    class AllAtOnce(kd.samplers.Stepper):
+        '''The first call fills every token.'''
+
+        def step(self, process, prediction, z_t, s, t, state, keys):
+            return kd.samplers.Step(prediction.draw(keys[0]), state)
+
+    teacher = kd.from_preset("digits_masked_teacher")
+    images = teacher.generate(4, steps=1, sampler=AllAtOnce(), seed=0)
+    ```
     """
 
     absorbing_only = False

@@ -18,6 +18,13 @@ class Threshold(MaskStepper):
     Args:
         threshold: in [0, 1], of the probability of the token that was drawn.
 
+    Example:
+
+    ```python
+    teacher, sampler = kd.from_preset("digits_masked_teacher"), kd.samplers.Threshold(0.5)
+    images, calls = teacher.generate(4, steps=64, sampler=sampler, seed=0, return_calls=True)
+    ```
+
     Reference:
         - [Fast-dLLM](https://arxiv.org/abs/2505.22618)
     """

@@ -21,6 +21,14 @@ class Prediction:
         z_t: ids `(batch, length)`.
         vocabulary_size: K.
         where_open: which of these are not known for certain, bool `(batch, length)`, or `None` for all.
+
+    Example:
+
+    ```python
+    log_probs = np.log(np.full((2, 3, 5), 0.2, "float32"))
+    prediction = kd.samplers.Prediction.of(log_probs)
+    prediction.draw(kd.random.as_key(0))  # ids (2, 3)
+    ```
     """
 
     def __init__(self, logits, read, inputs, z_t, vocabulary_size, where_open=None):

@@ -11,7 +11,15 @@ from keras_dmmd.conditions import Conditions
 
 @dataclasses.dataclass(frozen=True)
 class Gap:
-    """A place of `tokens` tokens between the parts of a prompt, for the model to fill."""
+    """A place of `tokens` tokens between the parts of a prompt, for the model to fill.
+
+    Example:
+
+    ```python
+    student = kd.from_preset("sotu_chars_student")
+    student.generate(prompts=[["we must ", kd.Gap(40), " for the people"]], steps=8, seed=0)
+    ```
+    """
 
     tokens: int
 

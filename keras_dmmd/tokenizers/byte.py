@@ -15,6 +15,13 @@ class ByteTokenizer(Tokenizer):
 
     Args:
         end: whether there is an end token, id 256.
+
+    Example:
+
+    ```python
+    tokenizer = kd.tokenizers.ByteTokenizer()
+    tokenizer.encode("naïve")  # 6 ids: ï takes two bytes
+    ```
     """
 
     def __init__(self, end=True):

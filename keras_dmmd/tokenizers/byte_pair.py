@@ -30,8 +30,9 @@ class BytePairTokenizer(Tokenizer):
     Example:
 
     ```python
-    tokenizer = BytePairTokenizer.train(documents, vocabulary_size=4096)
-    tokenizer = BytePairTokenizer.from_file("gpt2/tokenizer.json")
+    documents = ["the state of the union", "the people of the united states"] * 10
+    tokenizer = kd.tokenizers.BytePairTokenizer.train(documents, vocabulary_size=300)
+    tokenizer.decode(tokenizer.encode("the people"))  # "the people"
     ```
 
     Raises:

@@ -19,9 +19,9 @@ class CharacterTokenizer(SymbolTokenizer):
     Example:
 
     ```python
-    tokenizer = CharacterTokenizer()
-    tokenizer.decode(tokenizer.encode("fellow citizens"))
-    CharacterTokenizer(sorted(set(text)), end=True)  # the alphabet of a text
+    tokenizer = kd.tokenizers.CharacterTokenizer()
+    tokenizer.decode(tokenizer.encode("fellow citizens"))  # "fellow citizens"
+    own = kd.tokenizers.CharacterTokenizer(sorted(set("We, the People")), end=True)
     ```
     """
 

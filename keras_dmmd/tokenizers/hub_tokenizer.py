@@ -20,6 +20,14 @@ class HubTokenizer(Tokenizer):
     Args:
         tokenizer: a `keras_hub.models.Tokenizer`.
         end_id: the id that ends a text; by default the tokenizer's own end or separator token.
+
+    Example:
+
+    ```python
+    bert = keras_hub.models.Tokenizer.from_preset("bert_tiny_en_uncased")
+    tokenizer = kd.tokenizers.HubTokenizer(bert)
+    tokenizer.decode(tokenizer.encode("the people"))  # "the people"
+    ```
     """
 
     def __init__(self, tokenizer, end_id=None):

@@ -26,9 +26,9 @@ class SmilesTokenizer(SymbolTokenizer):
     Example:
 
     ```python
-    tokenizer = SmilesTokenizer()
-    tokens = tokenizer.encode_batch(molecules, length=56)
-    SmilesTokenizer.learn(molecules)  # other molecules, other atoms
+    tokenizer = kd.tokenizers.SmilesTokenizer()
+    tokens = tokenizer.encode_batch(["CCO", "c1ccccc1"], length=56)  # (2, 56)
+    own = kd.tokenizers.SmilesTokenizer.learn(["C[Si](C)C"])  # other molecules, other atoms
     ```
     """
 

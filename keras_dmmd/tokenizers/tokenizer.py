@@ -15,6 +15,28 @@ class Tokenizer:
     Attributes:
         vocabulary_size: K, the end token included.
         end_id: the id that ends a text and fills the rest of its row, or `None` where there is none.
+
+    Example:
+
+    ```python
+    @keras.saving.register_keras_serializable("my_project")
+    class WordTokenizer(kd.tokenizers.Tokenizer):
+        '''One token per word of a list.'''
+
+        def __init__(self, words):
+            self.words, self.vocabulary_size = list(words), len(words)
+
+        def _encode(self, text):
+            return np.array([self.words.index(word) for word in text.split()], "int32")
+
+        def _decode(self, ids):
+            return " ".join(self.words[i] for i in ids)
+
+        def get_config(self):
+            return {"words": self.words}
+
+    WordTokenizer(["the", "union", "is", "strong"]).encode("the union is strong")  # [0, 1, 2, 3]
+    ```
     """
 
     vocabulary_size = None
@@ -131,7 +153,16 @@ class SymbolTokenizer(Tokenizer):
 
 
 def get(tokenizer):
-    """A tokenizer from itself, its serialised form, or `None`."""
+    """A tokenizer from itself, its serialised form, or `None`.
+
+    Example:
+
+    ```python
+    tokenizer = kd.tokenizers.ByteTokenizer()
+    config = keras.saving.serialize_keras_object(tokenizer)
+    kd.tokenizers.get(config).vocabulary_size  # 257
+    ```
+    """
     if isinstance(tokenizer, dict) and "class_name" in tokenizer:
         tokenizer = checks.deserialized("tokenizer", tokenizer)
     if tokenizer is not None and not all(

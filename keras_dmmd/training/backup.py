@@ -55,7 +55,11 @@ class BackupAndResume(keras.callbacks.Callback):
     Example:
 
     ```python
-    model.fit(x, epochs=100, callbacks=[kd.callbacks.BackupAndResume("runs/teacher", save_freq=500)])
+    (tokens, _), _ = kd.datasets.load_digits()
+    model = kd.from_preset("digits_masked_teacher")
+    model.compile()
+    backup = kd.callbacks.BackupAndResume("runs/teacher", save_freq=500)
+    model.fit(tokens, epochs=5, callbacks=[backup])  # the same call goes on after a kill
     ```
     """
 

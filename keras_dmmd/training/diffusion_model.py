@@ -62,10 +62,12 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
     Example:
 
     ```python
-    teacher = DiffusionModel(Denoiser(17, grid=(8, 8)), MaskedDiffusion(17))
+    (tokens, _), _ = kd.datasets.load_digits()
+    denoiser = kd.Denoiser(17, grid=(8, 8), **kd.Denoiser.sizes["tiny"])
+    teacher = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(17))
     teacher.compile(optimizer="adamw")
     teacher.fit(tokens, epochs=20)
-    images = teacher.generate(16, steps=64, seed=0)  # (16, 64)
+    images = teacher.generate(16, steps=16, seed=0)  # (16, 64)
     ```
     """
 

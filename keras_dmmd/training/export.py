@@ -13,6 +13,13 @@ def export(model, path, format=None, **options):
 
     Raises:
         ValueError: it is another model, or the format is not written on this backend.
+
+    Example:
+
+    ```python
+    student = kd.from_preset("digits_masked_student")
+    kd.export(student, "student.pt2", steps=1)  # on Torch; "student.stablehlo" on JAX
+    ```
     """
     if not isinstance(model, DiffusionModel):
         raise ValueError(

