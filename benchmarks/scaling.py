@@ -3,23 +3,31 @@
     KERAS_BACKEND=jax python -m benchmarks.scaling
 
 The devices are virtual, parts of one CPU. What XLA plans and what it sends are what they would be on
-real ones of that number (on other hardware XLA may choose other operations for the same sums); time is
-not, and is not measured. "strong" divides one batch, "weak" gives every device a batch.
+real ones of that number (on other hardware XLA may choose other operations for the same sums). Time is
+not: devices share the cores. What is measured is processor time, of all devices together, over that of
+one device with the same rows: what division costs beside the work itself. "strong" divides one batch,
+"weak" gives every device a batch. The table is put between the marks in docs/scale.md.
 """
 
 import argparse
 import os
 import re
+import statistics
+import time
 
 if __name__ == "__main__":  # before JAX starts
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 
+import jax
 import keras
 
 import keras_dmmd as kd
 from benchmarks import common, parts
 
 MIB = 2.0**20
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PAGE = os.path.join(ROOT, "docs", "scale.md")
+BEGIN, END = "<!-- figures: benchmarks/scaling.py -->", "<!-- end of figures -->"
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8}
 SENT = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(SENT)})(?:-start)?\(")
@@ -29,6 +37,8 @@ ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 def layouts(devices):
     """The distributions of so many devices, by their names."""
     names = keras.distribution.list_devices()[:devices]
+    if devices == 1:
+        return {"one device": keras.distribution.DataParallel(devices=names)}
     found = {
         "data parallel": keras.distribution.DataParallel(devices=names),
         "fully sharded": kd.distribution.FullySharded(devices=names),
@@ -57,33 +67,72 @@ def sent(text):
     return found
 
 
-def measure(distribution, hidden, layers, rows, seed):
-    """What one round takes: a dict of MiB per device."""
-    import jax
-
+def measure(distribution, hidden, layers, rows, seed, repeats):
+    """What one round takes: a dict of MiB and operations per device, and of processor seconds."""
     with distribution.scope():
         distiller = parts.build_distiller(hidden=hidden, layers=layers, seed=seed)
         x = parts.batch(rows, seed)
         x = jax.device_put(x, distribution.get_data_layout(x.shape).backend_layout)
-        state = [v.value for group in parts.groups_of(distiller) for v in group]
-        shardings = tuple([v.value.sharding for v in group] for group in parts.groups_of(distiller))
+        groups = parts.groups_of(distiller)
+        held = sum(v.value.addressable_shards[0].data.nbytes for group in groups for v in group)
+        shardings = tuple([v.value.sharding for v in group] for group in groups)
         program = parts.lower_train(distiller, x, out_shardings=(None, shardings)).compile()
-    held = sum(v.addressable_shards[0].data.nbytes for v in state)
+        state, seconds = parts.jax_state(distiller), []
+        for _ in range(repeats + 1):  # the first one is not counted
+            start = time.process_time()
+            _, state = jax.block_until_ready(program(state, (x,)))
+            seconds.append(time.process_time() - start)
     by_kind = {kind: size / MIB for kind, size in sent(program.as_text()).items() if size}
     return {
+        "weights": sum(v.value.size for v in distiller.teacher.variables),
         "state": held / MIB,
         "temporaries": program.memory_analysis().temp_size_in_bytes / MIB,
         "sent": sum(by_kind.values()),
         "sent_by_kind": by_kind,
+        "operations": program.cost_analysis()["flops"],
+        "processor_s": statistics.median(seconds[1:]),
+        "processor_s_least": min(seconds[1:]),
+        "processor_s_greatest": max(seconds[1:]),
     }
+
+
+def add_overheads(rows):
+    """Processor time over that of one device; where the batch grew, of so many batches."""
+    for row in rows:
+        one = next((o for o in rows if o["devices"] == 1 and o["scaling"] == row["scaling"]), None)
+        if one:
+            row["overhead"] = row["processor_s"] / one["processor_s"] * one["rows"] / row["rows"]
+
+
+def table(rows):
+    """Markdown of what was measured."""
+    columns = ["devices", "layout", "rows", "state", "temporaries", "sent", "processor time"]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for row in rows:
+        if row["scaling"] == "weak" and row["devices"] == 1:
+            continue  # the same as without
+        figures = [f"{row[name]:.2f}" for name in ("state", "temporaries", "sent", "overhead")]
+        cells = [str(row["devices"]), row["layout"], str(row["rows"]), *figures]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_page(text):
+    """Put the table between the marks in docs/scale.md."""
+    with open(PAGE, encoding="utf-8") as file:
+        before, rest = file.read().split(BEGIN)
+    page = f"{before}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}"
+    with open(PAGE, "w", encoding="utf-8") as file:
+        file.write(page)
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hidden", type=int, default=128)
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", default=common.RESULTS)
     args = parser.parse_args(argv)
@@ -92,12 +141,13 @@ def main(argv=None):
         for devices in args.devices:
             size = args.batch_size * (devices if kind == "weak" else 1)
             for name, distribution in layouts(devices).items():
-                found = measure(distribution, args.hidden, args.layers, size, args.seed)
-                rows.append(
-                    {"scaling": kind, "devices": devices, "layout": name, "rows": size, **found}
-                )
-    common.print_table(rows, ["scaling", "devices", "layout", "rows", "state", "temporaries", "sent"])
-    common.write_json("scaling", rows, vars(args), folder=args.folder)
+                made = measure(distribution, args.hidden, args.layers, size, args.seed, args.repeats)
+                rows.append({"scaling": kind, "devices": devices, "layout": name, "rows": size, **made})
+                add_overheads(rows)
+                common.write_json("scaling", rows, vars(args), folder=args.folder)
+    print(table(rows))
+    if os.path.samefile(args.folder, common.RESULTS):
+        write_page(table(rows))
 
 
 if __name__ == "__main__":

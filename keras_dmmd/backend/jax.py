@@ -14,7 +14,6 @@ from keras_dmmd.backend.alone import (
     check_copies,
     check_source,
     from_first,
-    gather_integers,
     gather_objects,
     gathered,
     keras_loss,
@@ -26,15 +25,26 @@ from keras_dmmd.backend.alone import (
 )
 from keras_dmmd.backend.jax_devices import (
     TakesAnyBatch,
-    data_part,
-    gather_rows,
     hide_devices,
+    kept_value,
     parts,
     show_devices,
     split_rows,
-    to_numpy,
 )
 from keras_dmmd.backend.jax_loops import keeper, pass_over, return_state, unshare
+from keras_dmmd.backend.jax_processes import (
+    check_backup,
+    check_whole,
+    data_part,
+    gather_integers,
+    gather_rows,
+    in_words,
+    is_first,
+    reads_whole,
+    to_numpy,
+    undivided,
+    whole_if_uneven,
+)
 from keras_dmmd.backend.xla import exponential, keep_unfused, made_later, wait_for
 
 __all__ = [
@@ -44,8 +54,10 @@ __all__ = [
     "apply_gradients",
     "begin_pass",
     "begin_together",
+    "check_backup",
     "check_copies",
     "check_source",
+    "check_whole",
     "compile_inference",
     "data_part",
     "device_name",
@@ -56,12 +68,15 @@ __all__ = [
     "gather_rows",
     "gathered",
     "hide_devices",
+    "in_words",
+    "is_first",
     "is_key",
     "is_out_of_memory",
     "is_row_key",
     "is_symbolic",
     "keep_unfused",
     "keeper",
+    "kept_value",
     "keras_loss",
     "key",
     "map_tiles",
@@ -72,6 +87,7 @@ __all__ = [
     "pass_over",
     "pick",
     "process",
+    "reads_whole",
     "remat",
     "retrack",
     "return_state",
@@ -87,11 +103,13 @@ __all__ = [
     "summed",
     "synchronize",
     "to_numpy",
+    "undivided",
     "uniform",
     "unshare",
     "value_and_grad",
     "version",
     "wait_for",
+    "whole_if_uneven",
 ]
 
 COMPILES = True
