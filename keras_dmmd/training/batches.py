@@ -10,7 +10,7 @@ from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import backend, checks
-from keras_dmmd.training.processes import in_step, most_batches, part_of
+from keras_dmmd.training.processes import UNREADABLE, in_step, most_batches, part_of
 from keras_dmmd.training.reading import is_host_data
 
 EMPTY = "The data, `x` or `validation_data`, must hold at least one batch. Received: none"
@@ -321,6 +321,7 @@ def _keras_adapter(x, *others, **options):
             with backend.undivided():
                 return data_adapters.get_data_adapter(x, *others, **options)
     except ValueError as error:
+        most_batches(UNREADABLE)  # which the other processes ask
         if not str(error).startswith("Unrecognized data type"):
             raise ValueError(f"`x` cannot be read: {error}") from error
     raise ValueError(

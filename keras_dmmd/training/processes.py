@@ -35,11 +35,18 @@ def in_step(batches):
     return ((batch, _rows(batch)) for batch in batches)
 
 
+UNREADABLE = -2  # what a process tells the others of data that are an error
+
+
 def most_batches(number):
     """How many batches a pass has, of as many as any process has; `None` where one does not know."""
     if backend.reads_whole() or backend.data_part()[1] == 1:
         return number
     found = backend.gather_integers([-1 if number is None else number])[:, 0]
+    if (found == UNREADABLE).any() and number != UNREADABLE:
+        raise ValueError(
+            f"The data of process {int(np.argmin(found))} of {len(found)} cannot be read, as it says."
+        )
     return None if (found < 0).any() else int(found.max())
 
 

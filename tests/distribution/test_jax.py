@@ -237,7 +237,7 @@ def check_refusals(*said):
     words = [
         "different rows",
         "the same rows",
-        "process 0 of 2 hold no batch",
+        "cannot be read",
         "for one process of JAX",
     ]
     words += ["none of which can save all"] * 2
