@@ -24,6 +24,7 @@ defines all of them:
 | `parts()` | how many devices of this program divide a batch among them |
 | `split_rows(tree)` | tensors whose rows are divided among those, where that goes |
 | `hide_devices(batches, rows)`, `show_devices()` | for batches whose `rows()` these do not divide |
+| `on_these_devices()` | context in which a checkpoint of other devices is read |
 | `kept_value(variable)` | its value, to be assigned to it again |
 | `to_numpy(x)` | the whole of a tensor, whatever devices it is on |
 | `data_part()` | which part of every batch this process reads, and of how many |

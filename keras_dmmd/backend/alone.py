@@ -117,6 +117,10 @@ def check_whole(variables):
     del variables
 
 
+def on_these_devices():
+    return contextlib.nullcontext()
+
+
 def kept_value(variable):
     return ops.convert_to_numpy(variable)
 

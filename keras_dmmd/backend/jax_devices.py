@@ -1,5 +1,7 @@
 """The devices of a `keras.distribution`: rows are divided among them, and one program sees them all."""
 
+import contextlib
+
 import jax
 import keras
 from keras.src.backend.jax.distribution_lib import distribute_tensor
@@ -23,6 +25,13 @@ def split_rows(tree):
         return distribute_tensor(x, distribution.get_data_layout(x.shape))
 
     return tree if number == 1 else jax.tree.map(split, tree)
+
+
+def on_these_devices():
+    if keras.distribution.distribution() is not None:
+        return contextlib.nullcontext()
+    # Without one Keras has Orbax look for the devices that a checkpoint was written on.
+    return keras.distribution.DataParallel(devices=keras.distribution.list_devices()[:1]).scope()
 
 
 def kept_value(variable):

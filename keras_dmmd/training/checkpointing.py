@@ -140,7 +140,7 @@ class ExactCheckpoints:
         variables = [*self.variables, *(optimizer.variables if optimizer is not None else [])]
         before = [backend.kept_value(v) for v in variables]
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), backend.on_these_devices():
                 # Keras only warns, and leaves the optimizer as it was.
                 warnings.filterwarnings("error", message="Skipping variable loading for optimizer")
                 super().load_weights(filepath, **kwargs)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -196,6 +197,7 @@ def test_two_processes_are_one(tmp_path):
     begun = start(folder)
     expected = jax_process.results(), jax_process.train(f"{folder}/one")
     assert end(begun) == [0, -signal.SIGKILL]
+    shutil.copytree(f"{folder}/run", f"{folder}/here")
     begun = start(folder, first_epoch=1)
     assert_close(read(folder, "results"), expected[0])
     with open(f"{folder}/0_lost") as file:
@@ -206,7 +208,7 @@ def test_two_processes_are_one(tmp_path):
             said.append(json.load(file))
     check_rows(*(one["seen"] for one in said))
     check_refusals(*(one["refused"] for one in said))
-    assert_close(jax_process.train(f"{folder}/run", first_epoch=1), rest(expected[1]))
+    assert_close(jax_process.train(f"{folder}/here", first_epoch=1), rest(expected[1]))
     assert end(begun) == [0, 0]
     assert_close(read(folder, "resumed"), rest(expected[1]))
 
