@@ -7,6 +7,8 @@ from keras import ops, tree
 
 from keras_dmmd import backend
 
+UNREADABLE = -2  # what a process tells the others in place of the number of its batches
+
 
 def part_of(rows):
     """This process's part of an array of rows: parts of all are those rows, in order.
@@ -33,9 +35,6 @@ def in_step(batches):
     if backend.data_part()[1] > 1:
         return _joined(iter(batches))
     return ((batch, _rows(batch)) for batch in batches)
-
-
-UNREADABLE = -2  # what a process tells the others of data that are an error
 
 
 def most_batches(number):
@@ -103,12 +102,12 @@ def _no_rows(part):
 
 
 def _check_same(digests):
-    other = np.flatnonzero(digests != digests[0])
-    if len(other):
+    if (digests != digests[0]).any():
         raise ValueError(
-            f"Processes 0 and {other[0]} of {len(digests)} were given different rows, where each needs "
-            "all of the data in the same order: shuffle by a seed. Or give each process its own rows, "
-            "under a keras.distribution made with `auto_shard_dataset=False`."
+            f"{len(digests)} processes that need the same rows in the same order were given different "
+            "rows. Where each reads all of the data, shuffle by a seed, or give each its own rows under "
+            "a keras.distribution made with `auto_shard_dataset=False`. There processes that hold parts "
+            "of the same layers need the same ones."
         )
 
 

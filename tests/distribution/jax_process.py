@@ -138,7 +138,7 @@ def train(folder, *callbacks, first_epoch=0):
 
 
 def main(address, number, folder, first_epoch):
-    jax.distributed.initialize(address, 2, number, heartbeat_timeout_seconds=10)
+    jax.distributed.initialize(address, 2, number, heartbeat_timeout_seconds=30)
     keras.utils.set_random_seed(0)
     path = os.path.join(folder, f"{number}_")
     with scope():

@@ -237,7 +237,7 @@ def check_rows(first, second):
 
 def check_refusals(*said):
     words = [
-        "different rows",
+        "2 processes that need the same rows in the same order were given different",
         "the same rows",
         "cannot be read",
         "for one process of JAX",
