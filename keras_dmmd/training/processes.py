@@ -105,9 +105,9 @@ def _check_same(digests):
     if (digests != digests[0]).any():
         raise ValueError(
             f"{len(digests)} processes that need the same rows in the same order were given different "
-            "rows. Where each reads all of the data, shuffle by a seed, or give each its own rows under "
-            "a keras.distribution made with `auto_shard_dataset=False`. There processes that hold parts "
-            "of the same layers need the same ones."
+            "rows. Where each reads all of the data, shuffle by a seed, or give each its own rows "
+            "under a keras.distribution made with `auto_shard_dataset=False`. There processes that hold "
+            "parts of the same layers need the same ones."
         )
 
 
