@@ -106,7 +106,7 @@ def _check_same(digests):
         raise ValueError(
             f"{len(digests)} processes that need the same rows in the same order were given different "
             "rows. Where each reads all of the data, shuffle by a seed, or give each its own rows "
-            "under a keras.distribution made with `auto_shard_dataset=False`. There processes that hold "
+            "under a keras.distribution with `auto_shard_dataset=False`. There processes that hold "
             "parts of the same layers need the same ones."
         )
 
