@@ -192,7 +192,6 @@ def test_an_update_that_is_infinite_in_one_process_is_left_out_in_all(folder):
 def sources(x, number, processes):
     """Parts of the same data for one process, by their kind; arrays are whole."""
     import grain
-    import tensorflow as tf
     import torch
 
     data = torch.utils.data.TensorDataset(torch.as_tensor(x))
@@ -204,7 +203,6 @@ def sources(x, number, processes):
         "Subset": torch.utils.data.DataLoader(subset, batch_size=4, shuffle=True),
         "Grain": grain.MapDataset.source(x)[number::processes].to_iter_dataset().batch(4),
         "generator": ((x[i : i + 2],) for i in range(2 * number, len(x), 2 * processes)),
-        "tf.data": tf.data.Dataset.from_tensor_slices(x).shard(processes, number).batch(4),
     }
 
 
