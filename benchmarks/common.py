@@ -85,6 +85,17 @@ def _cell(value):
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def read_results(name, settings, folder=RESULTS):
+    """The results of a run that was interrupted, if its settings were the same; else an empty list."""
+    path = os.path.join(folder, f"{name}_{keras.backend.backend()}.json")
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        content = json.load(file)
+    settings = {k: v for k, v in settings.items() if k not in PLACES}
+    return content["results"] if content["settings"] == settings else []
+
+
 def write_json(name, results, settings, folder=RESULTS):
     """Write `<folder>/<name>_<backend>.json`, in one move; returns its path."""
     os.makedirs(folder, exist_ok=True)

@@ -11,7 +11,7 @@ VOCABULARY, GRID = 17, (8, 8)
 PROCESSES = {"masked": kd.MaskedDiffusion, "uniform": kd.UniformDiffusion}
 
 
-def build_distiller(process="masked", hidden=96, layers=4, steps=8, seed=0):
+def build_distiller(process="masked", hidden=96, layers=4, steps=8, seed=0, remat=False):
     """Teacher, student and critic of the digits' size; weights that start at zero made random."""
     process = PROCESSES[process](VOCABULARY)
     denoiser = kd.Denoiser(
@@ -22,6 +22,7 @@ def build_distiller(process="masked", hidden=96, layers=4, steps=8, seed=0):
         num_layers=layers,
         num_heads=4,
         mlp_dim=2 * hidden,
+        remat=remat,
     )
     teacher = kd.DiffusionModel(denoiser, process, length=GRID[0] * GRID[1])
     draws = np.random.RandomState(seed)

@@ -2,23 +2,44 @@
 
     python -m benchmarks.scaling_model
 
-Arithmetic, not a measurement: docs/scale.md says what it rests on and what it does not know.
+Arithmetic, held against what `benchmarks/scaling.py` measured and against training rates of a GPU.
+docs/scale.md, into which its tables go, says what it rests on and what it does not know.
 """
 
 import argparse
 import dataclasses
+import json
 import math
+import os
+import pathlib
 
-# Teacher, student and critic; the last two have gradients and Adam's two moments, the student an EMA.
-WEIGHTS = {"teacher": 1, "student": 1, "critic": 1}
-FLOATS_BESIDE = {"student": 4, "critic": 3}
+from benchmarks.pages import write_between
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MEASURED = os.path.join(ROOT, "benchmarks", "results", "scaling_jax.json")
+PRESETS = os.path.join(ROOT, "keras_dmmd", "presets")
+# Of which minutes were measured, on one H200: docs/results.md.
+TRAININGS = ("sotu_chars_teacher", "moses_teacher", "proteins_teacher")
+H200 = 989e12  # NVIDIA's data sheet: dense bfloat16 operations per second
+MIB = 2.0**20
+
+# Floats of a weight: three networks, Adam's two moments of two of them, the student's EMA; and
+# gradients, of student and critic in turn.
+STATE, GRADIENTS = 3 + 2 * 2 + 1, 2
 # Passes of a round in forwards of one network: critic's update (student, critic forward and backward)
 # and student's (student forward and backward, critic, teacher); a backward is two forwards.
 FORWARDS = (1 + 3) + (3 + 1 + 1)
-# Bytes of a token's activations that a layer keeps for its gradient, in features: Korthikanti et al.,
-# "Reducing Activation Recomputation in Large Transformer Models" (arXiv 2205.05198), 34 without the
-# attention's table, which fused attention does not keep; two with rematerialisation of whole blocks.
+# Bytes of a token's activations that a layer keeps for its gradient, in features of half precision:
+# Korthikanti et al., "Reducing Activation Recomputation in Large Transformer Models", arXiv 2205.05198:
+# 34, of which 4 for each feature of the MLP, without the attention's table, which fused attention does
+# not keep; two with rematerialisation of whole blocks.
 KEPT, KEPT_REMADE = 34, 2
+# How often a round gathers each weight: teacher, student and critic once, and the critic again after
+# its update. Backward passes take the gathered ones, where memory is enough.
+GATHERS = 4
+# Temporaries that XLA plans, over the activations above: measured with four blocks made again.
+TEMPORARIES = 3.2
+ASSUMED = 0.4  # of the peak
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,20 +51,27 @@ class Network:
     hidden: int
     condition: int = 128
     words: int = 50_258
+    mlp: int = 4
 
     @property
-    def block(self):
-        """Weights of a block: attention 4 h², MLP 8 h², six modulations of the condition."""
-        return 12 * self.hidden**2 + 6 * self.hidden * self.condition
+    def matrices(self):
+        """Weights of a block that multiply every token: attention 4 h², MLP 2 · `mlp` · h²."""
+        return (4 + 2 * self.mlp) * self.hidden**2
 
     @property
     def weights(self):
-        return self.layers * self.block + 2 * self.words * self.hidden
+        modulations = 6 * self.hidden * self.condition  # of a row, not of a token
+        return self.layers * (self.matrices + modulations) + 2 * self.words * self.hidden
 
     def forward(self, length):
         """Floating-point operations of a token's forward pass, without the embedding."""
         attention = 4 * self.layers * length * self.hidden
-        return 2 * (self.layers * self.block + self.words * self.hidden) + attention
+        return 2 * (self.layers * self.matrices + self.words * self.hidden) + attention
+
+    def activations(self, remade):
+        """Bytes of a token in half precision that wait for the backward pass."""
+        block = KEPT - 4 * (4 - self.mlp)
+        return self.hidden * (KEPT_REMADE * self.layers + block if remade else block * self.layers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,63 +102,133 @@ ACCELERATORS = (
 )
 
 
-def estimate(network, accelerator, devices, tokens, length, utilisation=0.4, sharded=True, remade=True):
+def estimate(
+    network, accelerator, devices, tokens, length, utilisation=ASSUMED, sharded=True, remade=True
+):
     """A round's figures per device, a dict; `tokens` are those of a device's part of the batch."""
     n, weights = (devices if sharded else 1), network.weights
-    floats = 4 * weights * (sum(WEIGHTS.values()) + sum(FLOATS_BESIDE.values())) / n
-    kept = (KEPT_REMADE * network.layers + KEPT) if remade else KEPT * network.layers
-    activations = kept * network.hidden * tokens
+    state = 4 * weights * (STATE + GRADIENTS) / n
+    temporaries = TEMPORARIES * network.activations(remade) * tokens
     forwards = FORWARDS + (2 if remade else 0)  # blocks of both trained networks once more
     compute = forwards * network.forward(length) * tokens / (utilisation * accelerator.peak)
-    # bfloat16 weights gathered for every pass, float32 gradients of two networks reduced. A pass is a
-    # forward or a backward; a ring sends (n - 1) / n of what it gathers.
+    # bfloat16 weights gathered, float32 gradients of two networks reduced; a ring sends (n - 1) / n of
+    # what it gathers or scatters, and a reduction that is not scattered twice that.
     ring = (devices - 1) / devices
-    passes = 9 if remade else 7
-    gathered = 2 * weights * passes * ring if sharded else 0
+    gathered = 2 * weights * GATHERS * ring if sharded else 0
     reduced = 4 * weights * 2 * ring * (1 if sharded else 2)
     bandwidth = accelerator.near if devices <= accelerator.near_devices else accelerator.far
     return {
         "network": network.name,
         "accelerator": accelerator.name,
         "devices": devices,
-        "state_gb": floats / 1e9,
-        "activations_gb": activations / 1e9,
-        "fits": floats + activations < 0.9 * accelerator.memory,
+        "state_gb": state / 1e9,
+        "temporaries_gb": temporaries / 1e9,
+        "fits": state + temporaries < 0.9 * accelerator.memory,
         "sent_gb": (gathered + reduced) / 1e9,
         "compute_s": compute,
         "sending_s": (gathered + reduced) / bandwidth,
     }
 
 
-def rows(tokens=8192, length=1024, devices=(1, 8, 64, 256)):
+def rows(tokens=8192, length=1024, devices=(1, 8, 64, 256), reached=ASSUMED):
     """`estimate`s of every network on every accelerator, fully sharded and rematerialised."""
-    return [
-        estimate(network, accelerator, n, tokens, length)
-        for accelerator in ACCELERATORS
-        for network in NETWORKS
-        for n in devices
-    ]
+    found = []
+    for accelerator in ACCELERATORS:
+        for network in NETWORKS:
+            for n in devices:
+                row = estimate(network, accelerator, n, tokens, length)
+                slow = estimate(network, accelerator, n, tokens, length, utilisation=reached)
+                found.append({**row, "slow_s": slow["compute_s"] + slow["sending_s"]})
+    return found
 
 
-def table(found):
-    """Markdown of what `rows` returned; a time is between full overlap and none."""
-    lines = [
-        "| accelerator | network | devices | state, GB | activations, GB | fits | sent, GB | round, s "
-        "|",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+# What was measured --------------------------------------------------------------------------------
+
+
+def compared(measured):
+    """Rows of what `benchmarks/scaling.py` measured, and what is predicted for them: a list of dicts.
+
+    MiB and billions of operations, per device and round, in float32.
+    """
+    found = []
+    for row in measured["results"]:
+        is_end = row["devices"] in (1, max(measured["settings"]["devices"]))
+        if not is_end or row["scaling"] == "strong" or row["layout"].startswith("layers"):
+            continue
+        hidden = measured["settings"]["hidden"]
+        network = Network("", row["layers"], hidden, condition=64, words=17, mlp=2)
+        tokens, weights = 64 * row["rows"] // row["devices"], 4 * row["weights"] / MIB
+        parts = row["devices"] if row["layout"] == "fully sharded" else 1
+        forwards = FORWARDS + (2 if row["remat"] else 0)
+        kept = 2 * network.activations(row["remat"]) * tokens / MIB  # in float32
+        sent = row["sent_by_kind"]
+        figures = {
+            "state": (STATE * weights / parts, row["state"]),
+            "temporaries": (GRADIENTS * weights / parts + kept, row["temporaries"]),
+            "operations": (forwards * network.forward(64) * tokens / 1e9, row["operations"] / 1e9),
+        }
+        if row["devices"] > 1:
+            figures["gradients sent"] = GRADIENTS * weights, sent.get("all-reduce", 0.0)
+        if parts > 1:
+            figures["weights sent"] = GATHERS * weights, sent.get("all-gather", 0.0)
+        found.append({"row": row, "figures": figures})
+    return found
+
+
+def comparison(measured):
+    """Markdown of `compared`: predicted, measured and their ratio."""
+    lines = ["| devices | layout | blocks | what | predicted | measured | ratio |", "|---" * 7 + "|"]
+    for found in compared(measured):
+        row = found["row"]
+        blocks = f"{row['layers']}, made again" if row["remat"] else str(row["layers"])
+        for name, (predicted, seen) in found["figures"].items():
+            cells = [str(row["devices"]), row["layout"], blocks, name]
+            cells += [f"{predicted:.2f}", f"{seen:.2f}", f"{seen / predicted:.2f}"]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def reached():
+    """The shares of the peak at which teachers that ship were trained, by their names.
+
+    All of an H200 that other trainings had too, so that these are lower bounds; an update is three
+    forwards.
+    """
+    found = {}
+    for name in TRAININGS:
+        config, card = (
+            json.loads(pathlib.Path(PRESETS, name, f"{file}.json").read_text())
+            for file in ("config", "card")
+        )
+        length, config = config["config"]["length"], config["config"]["denoiser"]["config"]
+        network = Network(
+            name, config["num_layers"], config["hidden_dim"], words=config["vocabulary_size"]
+        )
+        operations = 3 * network.forward(length) * length * card["batch_size"] * card["updates"]
+        found[name] = operations / (60 * card["minutes"]) / H200
+    return found
+
+
+# Tables -------------------------------------------------------------------------------------------
+
+
+def table(found, share):
+    """Markdown of what `rows` returned, of which the last column is for a share of the peak."""
+    columns = ["accelerator", "network", "devices", "state, GB", "temporaries, GB", "fits", "sent, GB"]
+    columns += [f"round at {ASSUMED:.0%}, s", f"at {share:.1%}, s"]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for row in found:
-        low = max(row["compute_s"], row["sending_s"])
-        high = row["compute_s"] + row["sending_s"]
+        low, high = max(row["compute_s"], row["sending_s"]), row["compute_s"] + row["sending_s"]
         cells = [
             row["accelerator"],
             row["network"],
             str(row["devices"]),
             _figure(row["state_gb"]),
-            _figure(row["activations_gb"]),
+            _figure(row["temporaries_gb"]),
             "yes" if row["fits"] else "no",
             _figure(row["sent_gb"]),
             f"{_figure(low)} to {_figure(high)}" if row["fits"] else "",
+            _figure(row["slow_s"]) if row["fits"] else "",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -148,7 +246,15 @@ def main(argv=None):
     args = parser.parse_args(argv)
     for network in NETWORKS:
         print(f"{network.name}: {network.weights / 1e6:,.0f} million weights")
-    print(table(rows(args.tokens, args.length)))
+    shares = reached()
+    for name, share in shares.items():
+        print(f"{name}: {100 * share:.1f}% of the peak")
+    with open(MEASURED) as file:
+        measured = json.load(file)
+    write_between("comparison: benchmarks/scaling_model.py", comparison(measured))
+    share = max(shares.values())
+    found = rows(args.tokens, args.length, reached=share)
+    write_between("model: benchmarks/scaling_model.py", table(found, share))
 
 
 if __name__ == "__main__":

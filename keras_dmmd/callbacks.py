@@ -108,7 +108,7 @@ class SampleAndScore(keras.callbacks.Callback):
         figures = measure(self.scores, tokens, self.reference_data)
         if logs is not None:
             logs.update(figures)
-        if backend.process()[0] > 0:  # of several, the first writes
+        if not backend.is_first():  # of several processes, the first writes
             return
         if self.folder is not None:
             with replacing(os.path.join(self.folder, f"samples_{epoch + 1:04d}.npy")) as path:

@@ -23,9 +23,17 @@ defines all of them:
 | `keras_loss(loss)` | a mean loss as Keras's own test step takes it |
 | `parts()` | how many devices of this program divide a batch among them |
 | `split_rows(tree)` | tensors whose rows are divided among those, where that goes |
-| `hide_devices(batches, rows)`, `show_devices()` | for batches that these do not divide |
+| `hide_devices(batches, rows)`, `show_devices()` | for batches whose `rows()` these do not divide |
+| `on_these_devices()` | context in which a checkpoint of other devices is read |
+| `kept_value(variable)` | its value, to be assigned to it again |
 | `to_numpy(x)` | the whole of a tensor, whatever devices it is on |
 | `data_part()` | which part of every batch this process reads, and of how many |
+| `reads_whole()` | whether every process is given all of the data, of which it takes a part |
+| `undivided()` | context in which Keras does not divide data among processes |
+| `whole_if_uneven(batch, sizes)` | all rows, where processes cannot go on with their own; else `None` |
+| `is_first()` | whether this is the process that writes files for all |
+| `in_words(error)` | a sentence in place of one that says that another process is lost |
+| `check_backup()`, `check_whole(variables)` | errors where no process has all of a model's state |
 | `process()` | the number of this process among those that run programs of their own |
 | `gather_integers(values)` | those of all processes, numpy `(processes, n)` |
 | `gather_objects(value)` | a list of every process's value |

@@ -1,9 +1,9 @@
 """The devices of a `keras.distribution`: rows are divided among them, and one program sees them all."""
 
+import contextlib
+
 import jax
 import keras
-import numpy as np
-from jax.experimental import multihost_utils
 from keras.src.backend.jax.distribution_lib import distribute_tensor
 from keras.src.distribution import distribution_lib
 
@@ -27,30 +27,15 @@ def split_rows(tree):
     return tree if number == 1 else jax.tree.map(split, tree)
 
 
-def data_part():
-    distribution = keras.distribution.distribution()
-    if distribution is None or distribution.num_processes == 1:
-        return 0, 1
-    shards = min(distribution.num_model_replicas, distribution.num_processes)
-    return distribution.data_shard_id, shards
+def on_these_devices():
+    if keras.distribution.distribution() is not None:
+        return contextlib.nullcontext()
+    # Without one Keras has Orbax look for the devices that a checkpoint was written on.
+    return keras.distribution.DataParallel(devices=keras.distribution.list_devices()[:1]).scope()
 
 
-def gather_rows(tree):
-    distribution = keras.distribution.distribution()
-    if distribution is None or distribution.num_processes == 1:
-        return tree
-
-    def whole(x):
-        layout = keras.distribution.TensorLayout([None] * x.ndim, distribution.device_mesh)
-        return distribute_tensor(x, layout)
-
-    return jax.tree.map(whole, tree)
-
-
-def to_numpy(x):
-    if x.is_fully_addressable or x.is_fully_replicated:
-        return np.asarray(x)
-    return multihost_utils.process_allgather(x, tiled=True)
+def kept_value(variable):
+    return variable.value  # which nothing changes, and which may be spread over processes
 
 
 # Keras divides every batch among the devices, and fails where they do not divide it. Such a batch, the
@@ -62,7 +47,7 @@ _hidden = []
 
 def hide_devices(batches, rows):
     for batch in batches:
-        if rows(batch) % parts():
+        if rows() % parts():
             _hidden.append(keras.distribution.distribution())
             distribution_lib.set_distribution(None)
         try:

@@ -22,6 +22,10 @@ def data_part():
     return process()
 
 
+def is_first():
+    return process()[0] == 0
+
+
 def _alone():
     return process()[1] == 1 or get_device() == "meta"
 

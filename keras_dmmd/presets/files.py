@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dmmd import checks
+from keras_dmmd import backend, checks
 from keras_dmmd.files import read_json, replacing
 from keras_dmmd.models.changes import thawed
 from keras_dmmd.presets import handles
@@ -59,6 +59,7 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
         json.dumps(card)
     except (TypeError, ValueError) as error:
         raise ValueError(f"`card` must be a dict for JSON: {error}") from error
+    backend.check_whole(model.weights)
     arrays = {name: _array(v, dtype) for name, v in zip(_names(model), model.weights, strict=True)}
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:

@@ -50,7 +50,8 @@ class BackupAndResume(keras.callbacks.Callback):
 
     Raises:
         OSError: the folder cannot be written, another process has it, or no file in it is whole.
-        ValueError: its files are those of another model, or of data of another size.
+        ValueError: its files are those of another model, or of data of another size; on JAX, several
+            processes train, for which there is `keras.callbacks.OrbaxCheckpoint`.
 
     Example:
 
@@ -93,6 +94,7 @@ class BackupAndResume(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         if self.batches is None:
             raise ValueError("BackupAndResume is for the models of keras_dmmd: `fit` of another ran.")
+        backend.check_backup()
         backend.from_first(self._lock)
         self.epoch = self.step = self.since_saved = 0
         # Logs of epochs, and Keras's record of them, which a `CallbackList` of one's own may lack.

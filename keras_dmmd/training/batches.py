@@ -10,7 +10,7 @@ from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import backend, checks
-from keras_dmmd.training.processes import in_step, part_of
+from keras_dmmd.training.processes import UNREADABLE, in_step, most_batches, part_of
 from keras_dmmd.training.reading import is_host_data
 
 EMPTY = "The data, `x` or `validation_data`, must hold at least one batch. Received: none"
@@ -150,7 +150,7 @@ class ArrayBatches(Batches):
         return self._batches()
 
     def get_jax_iterator(self):
-        return backend.hide_devices(self._batches(), lambda _: self._rows)
+        return backend.hide_devices(self._batches(), lambda: self._rows)
 
     def get_torch_dataloader(self):
         return (tree.map_structure(ops.convert_to_tensor, batch) for batch in self._batches())
@@ -191,7 +191,8 @@ class ArrayBatches(Batches):
 class ReadBatches(Batches):
     """Keras's adapter of a data set, generator or loader, whose batches a `Reader` reads.
 
-    Among several processes each has a source of its own rows: together these are the whole batch.
+    Among several processes each has a source of its own rows: together these are the whole batch. Under
+    a distribution that divides data each has all of them, and takes its part.
 
     Args:
         source: what is read.
@@ -203,7 +204,8 @@ class ReadBatches(Batches):
     def __init__(self, source, adapter, reader, repeats=1):
         backend.check_source(source)
         self.source = source
-        if adapter.num_batches == 0:
+        self._num_batches = most_batches(adapter.num_batches)
+        if self._num_batches == 0:
             raise ValueError(EMPTY)
         self.adapter, self.reader, self.repeats = adapter, reader, repeats
         self.found = False
@@ -212,7 +214,7 @@ class ReadBatches(Batches):
         passes, skipped = self._next_pass()
         backend.begin_pass(self.source, passes)
         read = (self.reader.batch(number, batch) for number, batch in enumerate(batches))
-        for number, batch in enumerate(in_step(read)):
+        for number, (batch, self._rows) in enumerate(in_step(read)):
             self.found = True
             if number >= skipped:
                 yield repeated(batch, self.repeats)
@@ -234,17 +236,7 @@ class ReadBatches(Batches):
 
     def get_jax_iterator(self):
         batches = self._batches(self.adapter.get_jax_iterator())
-        return backend.hide_devices(batches, self._rows_of_all)
-
-    def _rows_of_all(self, batch):
-        """How many rows a batch has, of which this process has its part."""
-        own, (_, parts) = len(tree.flatten(batch)[0]), backend.data_part()
-        if parts > 1 and own * parts % backend.parts():
-            raise ValueError(
-                f"A batch of {own} rows in each of {parts} processes cannot be divided by "
-                f"{backend.parts()} devices: leave out a last batch that is smaller, or pass arrays."
-            )
-        return own * parts
+        return backend.hide_devices(batches, lambda: self._rows)
 
     def get_torch_dataloader(self):
         return self._batches(self.adapter.get_torch_dataloader())
@@ -269,7 +261,7 @@ class ReadBatches(Batches):
 
     @property
     def num_batches(self):
-        return self.adapter.num_batches
+        return self._num_batches
 
     @property
     def batch_size(self):
@@ -326,8 +318,10 @@ def _keras_adapter(x, *others, **options):
     """Keras's adapter of batches."""
     try:
         if x is not None:  # where Keras would take `y` for the data
-            return data_adapters.get_data_adapter(x, *others, **options)
+            with backend.undivided():
+                return data_adapters.get_data_adapter(x, *others, **options)
     except ValueError as error:
+        most_batches(UNREADABLE)  # which the other processes ask
         if not str(error).startswith("Unrecognized data type"):
             raise ValueError(f"`x` cannot be read: {error}") from error
     raise ValueError(

@@ -101,6 +101,7 @@ class ExactCheckpoints:
 
     def save(self, filepath, overwrite=True, **kwargs):
         self._build_optimizer()
+        backend.check_whole(self.variables)
         _replace(filepath, overwrite, lambda path: super(ExactCheckpoints, self).save(path, **kwargs))
 
     def save_weights(self, filepath, overwrite=True, **kwargs):
@@ -109,6 +110,7 @@ class ExactCheckpoints:
     def save_sealed(self, filepath, facts=None, arrays=None, overwrite=True, **kwargs):
         """`save_weights`, and facts that JSON can hold, and numpy arrays by their names."""
         self._build_optimizer()
+        backend.check_whole(self.variables)
 
         def write(path):
             super(ExactCheckpoints, self).save_weights(path, **kwargs)
@@ -136,9 +138,9 @@ class ExactCheckpoints:
         found = open_seal(filepath) if filepath.endswith(".h5") else ({}, {})
         optimizer = self._build_optimizer()
         variables = [*self.variables, *(optimizer.variables if optimizer is not None else [])]
-        before = [ops.convert_to_numpy(v) for v in variables]
+        before = [backend.kept_value(v) for v in variables]
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), backend.on_these_devices():
                 # Keras only warns, and leaves the optimizer as it was.
                 warnings.filterwarnings("error", message="Skipping variable loading for optimizer")
                 super().load_weights(filepath, **kwargs)

@@ -7,6 +7,8 @@ from keras import ops, tree
 
 from keras_dmmd import backend
 
+UNREADABLE = -2  # what a process tells the others in place of the number of its batches
+
 
 def part_of(rows):
     """This process's part of an array of rows: parts of all are those rows, in order.
@@ -19,39 +21,94 @@ def part_of(rows):
 
 
 def in_step(batches):
-    """The batches of this process as long as any has one: those whose source has ended get no rows.
+    """Batches as processes take them together: pairs of this one's part, and the rows of all parts.
+
+    Where each process has the whole data, it takes a part of every batch. Where each has rows of its
+    own, batches come as long as any has one: those whose source has ended get no rows.
 
     Raises:
-        ValueError: two processes were given the same rows, or one was given none at all.
+        ValueError: processes were given other rows where these must be the same, or the same where they
+            must not, or one was given none at all.
     """
-    _, processes = backend.process()
-    if processes == 1:
-        yield from batches
-        return
-    batches, last, checked = iter(batches), None, False
+    if backend.reads_whole():
+        return _divided(iter(batches))
+    if backend.data_part()[1] > 1:
+        return _joined(iter(batches))
+    return ((batch, _rows(batch)) for batch in batches)
+
+
+def most_batches(number):
+    """How many batches a pass has, of as many as any process has; `None` where one does not know."""
+    if backend.reads_whole() or backend.data_part()[1] == 1:
+        return number
+    found = backend.gather_integers([-1 if number is None else number])[:, 0]
+    if (found == UNREADABLE).any() and number != UNREADABLE:
+        raise ValueError(
+            f"The data of process {int(np.argmin(found))} of {len(found)} cannot be read, as it says."
+        )
+    return None if (found < 0).any() else int(found.max())
+
+
+def _divided(batches):
+    batch = next(batches, None)
+    _check_same(backend.gather_integers([_digest(batch)])[:, 0])
+    while batch is not None:
+        yield _each(part_of, batch), _rows(batch)
+        batch = next(batches, None)
+
+
+def _joined(batches):
+    _, parts = backend.data_part()
+    last, checked = None, False
     while True:
         batch = next(batches, None)
-        found = -1 if batch is None else 0 if checked else _digest(batch)  # of the first alone
-        digests = backend.gather_integers([found])[:, 0]
+        digest = 0 if checked and batch is not None else _digest(batch)  # of the first alone
+        found = backend.gather_integers([digest, 0 if batch is None else _rows(batch)])
+        found = found.reshape(parts, -1, 2)  # processes that share a part follow one another
+        for part in found:
+            _check_same(part[:, 0])
+        digests, sizes = found[:, 0].T
         if (digests == -1).all():
             return
         if not checked:
             _check_apart(digests)
             checked = True
-        last = last if batch is None else batch
-        yield last if batch is not None else tree.map_structure(_no_rows, last)
+        last = _each(_no_rows, last) if batch is None else batch
+        whole = backend.whole_if_uneven(last, sizes)
+        yield last if whole is None else _each(part_of, whole), int(sizes.sum())
+
+
+def _rows(batch):
+    return len(tree.flatten(batch)[0])
+
+
+def _each(function, batch):
+    return tree.map_structure(lambda part: None if part is None else function(part), batch)
 
 
 def _digest(batch):
+    """A number of the rows of a batch, at least 0; -1 of none."""
+    if batch is None:
+        return -1
     digest = 0
     for part in tree.flatten(batch):
         if part is not None:
             digest = zlib.crc32(np.ascontiguousarray(ops.convert_to_numpy(part)).tobytes(), digest)
-    return digest
+    return digest >> 1  # of 31 bits
 
 
 def _no_rows(part):
-    return None if part is None else part[:0]
+    return part[:0]
+
+
+def _check_same(digests):
+    if (digests != digests[0]).any():
+        raise ValueError(
+            f"{len(digests)} processes that need the same rows in the same order were given different "
+            "rows. Where each reads all of the data, shuffle by a seed, or give each its own rows "
+            "under a keras.distribution with `auto_shard_dataset=False`. There processes that hold "
+            "parts of the same layers need the same ones."
+        )
 
 
 def _check_apart(digests):

@@ -96,8 +96,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
         guard = Guard()
         call["callbacks"] = _with_own(call.get("callbacks"), self, [guard, AnyBatch()], call["x"])
         try:
+            self._begin_together()  # first, as what is kept includes the optimizer's state
             with self._kept(), averages_unless_error(self.optimizer), self.phase(training=True):
-                self._begin_together()
                 history = super().fit(**call)
         finally:
             self._initial_epoch = None
@@ -232,7 +232,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
             yield
         except BaseException as error:
             keep(self)
-            plain = plain_error(error)
+            plain = backend.in_words(plain_error(error))
             if plain is error:
                 raise
             raise plain from error

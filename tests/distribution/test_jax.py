@@ -1,6 +1,10 @@
 """`keras.distribution` on JAX: eight virtual devices are one, and hold an eighth each."""
 
 import contextlib
+import json
+import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +15,7 @@ import pytest
 
 import keras_dmmd as kd
 from tests.builders import numpy, small_model, tiny_model, tokens
-from tests.distribution.jax_process import results
+from tests.distribution import jax_process
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="Keras distributes on JAX")
 
@@ -152,21 +156,93 @@ def test_a_weight_that_no_device_divides_is_on_all():
     assert wide.kernel.value.addressable_shards[0].data.shape == (3, 16)
 
 
-def test_two_processes_are_one(tmp_path):
-    """Over the loopback, on a device each; and this one, on one device."""
+def start(folder, first_epoch=0):
+    """Two processes over the loopback, begun."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    paths = [str(tmp_path / f"{number}.npz") for number in range(2)]
     command = [sys.executable, "-m", "tests.distribution.jax_process", address]
-    started = [subprocess.Popen([*command, str(i), path]) for i, path in enumerate(paths)]
+    return [subprocess.Popen([*command, str(i), folder, str(first_epoch)]) for i in range(2)]
+
+
+def end(processes):
+    """How they ended."""
     try:
-        one = results()
-        assert [process.wait(120) for process in started] == [0, 0]
+        return [process.wait(300) for process in processes]
     finally:
-        for process in started:
+        for process in processes:
             process.kill()
-    first, second = ([np.load(path)[f"arr_{i}"] for i in range(len(one))] for path in paths)
-    for a, b, c in zip(first, second, one, strict=True):
+
+
+def read(folder, name):
+    """What both processes wrote: the same, a list of arrays."""
+    found = []
+    for number in range(2):
+        with np.load(os.path.join(folder, f"{number}_{name}.npz")) as file:
+            found.append([file[key] for key in file.files])
+    for a, b in zip(*found, strict=True):
         np.testing.assert_array_equal(a, b)
-        np.testing.assert_allclose(a, c, rtol=1e-5, atol=1e-5)
+    return found[0]
+
+
+def assert_close(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(tmp_path):
+    """On two devices each, and this one on one device; until one of them is killed, and both go on."""
+    folder = str(tmp_path)
+    begun = start(folder)
+    expected = jax_process.results(), jax_process.train(f"{folder}/one")
+    assert end(begun) == [0, -signal.SIGKILL]
+    shutil.copytree(f"{folder}/run", f"{folder}/here")
+    begun = start(folder, first_epoch=1)
+    assert_close(read(folder, "results"), expected[0])
+    with open(f"{folder}/0_lost") as file:
+        assert file.read().startswith("Process 0 of 2 has lost another one, which ended.")
+    said = []
+    for number in range(2):
+        with open(f"{folder}/{number}_said.json") as file:
+            said.append(json.load(file))
+    check_rows(*(one["seen"] for one in said))
+    check_refusals(*(one["refused"] for one in said))
+    assert_close(jax_process.train(f"{folder}/here", first_epoch=1), rest(expected[1]))
+    assert end(begun) == [0, 0]
+    assert_close(read(folder, "resumed"), rest(expected[1]))
+
+
+def rest(trained):
+    """Of what a whole run returned: the losses after the first epoch, and weights."""
+    return [trained[0][1:], *trained[1:]]
+
+
+def check_rows(first, second):
+    """Every row once an epoch, whoever gives it to whom."""
+    wanted = list(range(0, 5 * jax_process.ROWS, 5))
+    assert len(first) == 8 and first.keys() == second.keys()
+    for name, batches in first.items():
+        assert batches[-1] == second[name][-1]  # so that Keras goes on as long in both
+        assert len(batches) == len(second[name]) and batches[-1] in (None, len(batches) - 1)
+        rows = []
+        for (is_whole, ids), (other_is_whole, others) in zip(
+            batches[:-1], second[name][:-1], strict=True
+        ):
+            assert is_whole == other_is_whole and (not is_whole or ids == others)
+            rows += ids if is_whole else ids + others
+        assert sorted(rows) == wanted, name
+        assert batches[-2][0]  # three rows, which each of them has
+
+
+def check_refusals(*said):
+    words = [
+        "2 processes that need the same rows in the same order were given different",
+        "the same rows",
+        "cannot be read",
+        "for one process of JAX",
+    ]
+    words += ["none of which can save all"] * 2
+    for found in said:
+        for sentence, word in zip(found, words, strict=True):
+            assert word in sentence

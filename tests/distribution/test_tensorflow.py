@@ -10,7 +10,8 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd import random
-from tests.builders import numpy, tiny_model, tokens
+from keras_dmmd.training.batches import read_batches
+from tests.builders import batches, numpy, tiny_model, tokens
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="a strategy of TensorFlow"
@@ -178,3 +179,23 @@ def test_predictions_keep_their_order():
         return [model.predict(x, batch_size=3, verbose=0)]
 
     assert_same(*on_one_and_two(run))
+
+
+@pytest.mark.parametrize("kind", ["numpy", "tf.data", "DataLoader", "Grain"])
+def test_every_row_is_seen_once_an_epoch(kind):
+    """The last batch, of one row, leaves one replica none."""
+    x = (np.arange(9 * 5) % 97).reshape(9, 5)
+    model = kd.DiffusionModel(tiny_model(words=97).denoiser, kd.MaskedDiffusion(97))
+    source = read_batches(model.reader, batches(kind, x, 4), batch_size=4, shuffle=True)
+    with scope(2):
+        strategy = two_replicas()
+        parts = strategy.experimental_distribute_dataset(source.get_tf_dataset())
+        for _ in range(2):
+            found = []
+            for batch in parts:
+                batch = batch[0] if isinstance(batch, tuple) else batch
+                found += [numpy(part) for part in strategy.experimental_local_results(batch)]
+            assert [len(part) for part in found] == [2, 2, 2, 2, 1, 0]
+            np.testing.assert_array_equal(
+                sorted(map(tuple, np.concatenate(found))), sorted(map(tuple, x))
+            )

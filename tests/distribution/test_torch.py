@@ -206,10 +206,12 @@ def sources(x, number, processes):
     }
 
 
+ROWS = 17  # of which one process has 9 in three batches, the other 8 in two
+
+
 def rows_of_epochs(number):
     """The rows of each batch that this process sees in two passes over each kind of data."""
-    x = np.arange(18 * 5).reshape(18, 5) % 97
-    x = np.concatenate([x, x[:1] + 1])[:18]
+    x = np.arange(ROWS * 5).reshape(ROWS, 5) % 97
     model = kd.DiffusionModel(small_model(kd.MaskedDiffusion(97)).denoiser, kd.MaskedDiffusion(97))
     processes, found = backend.process()[1], {}
     for kind, source in sources(x, number, processes).items():
@@ -218,6 +220,8 @@ def rows_of_epochs(number):
         batches = read_batches(model.reader, source, batch_size=8, shuffle=True)
         passes = 1 if kind == "generator" else 2
         found[kind] = [[numpy(_ids(b)) for b in batches.get_torch_dataloader()] for _ in range(passes)]
+        # As often as Keras asks for a batch, in each process.
+        assert batches.num_batches in (None, len(found[kind][0]))
     return x, found
 
 
@@ -232,7 +236,11 @@ def test_every_row_is_seen_once_an_epoch(folder):
         assert len(first[kind]) == len(second[kind])
         for a, b in zip(first[kind], second[kind], strict=True):
             assert len(a) == len(b)  # so that none waits for the other
-            assert sorted(tuple(row) for part in (*a, *b) for row in part) == wanted
+            seen = sorted(tuple(row) for part in (*a, *b) for row in part)
+            if kind == "DataLoader":  # whose sampler repeats a row, for as many in each
+                assert len(seen) == ROWS + 1
+                seen = sorted(set(seen))
+            assert seen == wanted
     for i in range(2):
         joined = zip(first["arrays"][i], second["arrays"][i], strict=True)
         for part, whole in zip(joined, one["arrays"][i], strict=True):

@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd.training import updates
-from tests.builders import randomise, small_model, tokens
+from tests.builders import randomise, small_model, tiny_model, tokens
 
 
 class Breaking(kd.MaskedDiffusion):
@@ -164,3 +164,19 @@ def test_an_error_takes_no_weights_along(error, batch):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
     model.fit(x, verbose=0)
     model.evaluate(x, verbose=0)
+
+
+def test_a_first_batch_that_is_refused_takes_no_optimizer_along():
+    """What the first `fit` has just made goes on, too."""
+    x = tokens(8)
+    models = []
+    for data in ([], [(x + 99,)]):
+        model = tiny_model()
+        model.compile("adam", run_eagerly=EAGERLY)
+        for batch in data:
+            with pytest.raises(ValueError, match="Batch 0 of the data"):
+                model.fit((part for part in [batch]), verbose=0)
+        model.fit(x, shuffle=False, verbose=0)
+        models.append(model)
+    for a, b in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(a, b)
