@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 import keras_dmmd as kd
+from keras_dmmd.distillation import beginnings
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -56,12 +57,12 @@ def distil(name, steps, seed, coins=False, updates=3000, batch_size=256, samples
     teacher = kd.DiffusionModel(
         ExactDenoiser(support, probabilities, process), process, length=support.shape[1]
     )
-    noise = options.pop("noise", "auto")
-    noise = kd.distillation.beginnings.default_noise(learned) if noise == "auto" else noise
+    noise, scale = options.pop("noise", "auto"), options.pop("noise_scale", "auto")
+    noise = beginnings.default_noise(learned, steps) if noise == "auto" else noise
     distiller = kd.DMMDDistiller(
         teacher,
-        student=learned.copy(noise=noise, seed=seed + 2, name="student"),
-        critic=learned.copy(seed=seed + 4, name="critic"),
+        student=beginnings.begin_student(learned, steps, noise, scale, None, seed),
+        critic=beginnings.begin_critic(learned, steps, None, seed),
         steps=steps,
         seed=seed,
         **options,

@@ -15,7 +15,7 @@ import numpy as np
 import keras_dmmd as kd
 from benchmarks.common import print_table, write_json
 from benchmarks.toy import PROCESSES, cosine
-from keras_dmmd.distillation.beginnings import default_noise
+from keras_dmmd.distillation import beginnings
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -51,7 +51,8 @@ def distil(way, learned, teacher, rows, rounds, learning_rate, seed):
     steps, is_told = WAYS[way]
     several = isinstance(steps, tuple)
     options = {"step_conditioning": True} if several else {}
-    student = learned.copy(noise=default_noise(learned), seed=seed + 2, name="student", **options)
+    noise = beginnings.default_noise(learned, steps)
+    student = beginnings.begin_student(learned, steps, noise, "auto", None, seed)
     critic = learned.copy(seed=seed + 4, name="critic", **options)
     if not is_told:
         critic = Untold(critic.denoiser, critic.process, length=5, seed=seed + 4, name="critic")

@@ -12,13 +12,14 @@ import nbformat
 FOLDER = pathlib.Path(__file__).parent
 PROJECT = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"]
 REPOSITORY = PROJECT["urls"]["Repository"]
-# Extras of pyproject.toml that each needs, and packages that are installed without their own needs.
+# Extras of pyproject.toml that each needs, and what else `pip install` is told.
 NEEDS = {
     "characters": ("examples", ""),
     "digits": ("examples", ""),
     "hub_teacher": ("examples,hub", ""),
-    "molecules": ("examples,molecules", "molsets fcd-torch"),
+    "molecules": ("examples,molecules", "--no-deps molsets fcd-torch"),
     "number_of_steps": ("examples", ""),
+    "proteins": ("examples", "olga"),
 }
 BADGES = (
     "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
@@ -41,11 +42,11 @@ if importlib.util.find_spec("keras_dmmd") is None:
 
 def head(name):
     """The two cells before those of the script: badges, and what installs the library."""
-    extras, alone = NEEDS[name]
+    extras, others = NEEDS[name]
     place = f"{REPOSITORY.removeprefix('https://github.com/')}/blob/main/examples/{name}.ipynb"
     install = INSTALL.format(repository=REPOSITORY, extras=extras).strip()
-    if alone:
-        install += f"\n    %pip install --quiet --no-deps {alone}"
+    if others:
+        install += f"\n    %pip install --quiet {others}"
     return [
         nbformat.v4.new_markdown_cell(BADGES.format(place=place)),
         nbformat.v4.new_code_cell(install),

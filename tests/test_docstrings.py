@@ -184,6 +184,8 @@ def test_example_runs(name, place):
     short = name.rpartition(".")[2]
     if short in PACKAGES:
         pytest.importorskip(PACKAGES[short])
+    if short == "DiffusionGemmaDenoiser":
+        pytest.skip("needs a checkpoint of 26 billion weights; test_diffusion_gemma.py has a small one")
     (code,) = examples(find(name))
     for what, make in DATA.items():
         if what in code:

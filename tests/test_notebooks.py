@@ -70,7 +70,7 @@ def test_first_cell_asks_for_what_there_is(path, monkeypatch):
         if source:
             monkeypatch.setenv("KERAS_DMMD", source)
         shell.run_cell(install["source"]).raise_error()
-    installs = [shlex.split(line)[-1] for line in asked if "--no-deps" not in line]
+    installs = [shlex.split(line)[-1] for line in asked if "keras-dmmd" in line]
     first, second = map(Requirement, installs)
     assert first.name == second.name == settings["name"]
     assert "jax" in first.extras <= set(settings["optional-dependencies"])
@@ -218,6 +218,16 @@ def hub_teacher(room, place):
     assert printed.stdout.startswith("the people of the")
 
 
+def proteins(room, place):
+    """Its student of two rounds, and what OLGA says of eight of its loops."""
+    settings = {"ROUNDS": "2", "STEPS": "2", "SAMPLES": "8", "CALLS": "2", "LOOPS": "200"}
+    report = room.run("proteins", place, BATCH_SIZE="8", STUDENT="proteins_student", **settings)
+    scores = report["scores"]
+    assert scores["real"]["possible"] == [1.0, 0.0] and 20 < scores["real"]["bits"][0] < 50
+    assert scores["student"]["2"]["possible"][0] > scores["teacher"]["2"]["possible"][0]
+    assert (place / "proteins.png").stat().st_size > 5_000
+
+
 def test_notebooks_run_where_their_first_cell_installs(tmp_path, monkeypatch):
     """Each with a kernel alone to begin with; its `pip install` takes the wheel of this checkout.
 
@@ -228,7 +238,7 @@ def test_notebooks_run_where_their_first_cell_installs(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_CONSTRAINT", str(ROOT / "constraints.txt"))
     monkeypatch.setenv("PIP_NO_COMPILE", "1")  # what is imported is compiled then
     rooms = {}
-    checks = (digits, characters, number_of_steps, molecules, hub_teacher)
+    checks = (digits, characters, number_of_steps, molecules, hub_teacher, proteins)
     assert {check.__name__ for check in checks} == set(make_notebooks.NEEDS)
     for check in checks:
         needs = make_notebooks.NEEDS[check.__name__]

@@ -6,6 +6,8 @@ from keras_dmmd import checks
 from keras_dmmd.distillation.checks import check_told
 from keras_dmmd.models import NoiseConditioning
 
+FEW_CALLS = 4
+
 
 def begin(teacher, student, critic, adapters, steps, noise, noise_scale, seed, has_critic=True):
     """Student and critic: those that are given, or copies of the teacher.
@@ -38,7 +40,7 @@ def begin(teacher, student, critic, adapters, steps, noise, noise_scale, seed, h
         )
         raise ValueError(f"`adapters` are those of copies: {own}.")
     if student is None:
-        noise = default_noise(teacher) if is_default else noise
+        noise = default_noise(teacher, steps) if is_default else noise
         student = begin_student(teacher, steps, noise, noise_scale, adapters, seed)
     check_told(steps, student=student)
     if has_critic:
@@ -75,14 +77,17 @@ def default_renoise(process):
     return "posterior" if process.absorbing else "mixed"
 
 
-def default_noise(teacher):
-    """`"token"`, `"gaussian"` or `None`, by the teacher's process and the shape of its data.
+def default_noise(teacher, steps):
+    """`"token"`, `"gaussian"` or `None`, by the process, the shape of the data and the number of calls.
 
     From a constant start a student without a random input has one prediction for all samples: in one
-    call it can only draw each token on its own. Random tokens that act from the start halve the
-    distance of images that are drawn in one call or two; texts gain nothing, and molecules lose
-    (benchmarks/calls.py, docs/results.md).
+    call it can only draw each token on its own. Random tokens act from the start. They halve the
+    distance of images that are drawn in one call or two (benchmarks/calls.py, docs/results.md). With
+    few calls a sequence needs them where its data have a symmetry that noise which starts from nothing
+    cannot break, as permutations have (benchmarks/puzzles.py); with many, texts gain nothing by them,
+    and molecules lose.
     """
     if not teacher.process.constant_prior:
         return None
-    return "gaussian" if teacher.capabilities.grid is None else "token"
+    few = not isinstance(steps, tuple) and steps <= FEW_CALLS
+    return "token" if few or teacher.capabilities.grid is not None else "gaussian"

@@ -14,7 +14,7 @@ from keras_dmmd.distillation.checks import (
 from keras_dmmd.distillation.critics import TIME_WEIGHTING
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.distillation.moments import MomentLosses
-from keras_dmmd.distillation.proposals import RENOISE, Proposals
+from keras_dmmd.distillation.proposals import RENOISE, TIMES, Proposals
 from keras_dmmd.distillation.sharpened import SharpenedTeacher
 from keras_dmmd.sampling import truncation
 
@@ -39,11 +39,15 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         adapters: a rank: student and critic then have no weights of their own but low-rank adapters
             (and the student its random input), and share all others with the teacher, which is frozen
             for that. `student.merged()` is a plain model.
-        steps: k, the network calls per sample for which the student is trained; `t - s` is drawn from
-            `U(0, 1/k)`. A pair `(low, high)` makes one student for all numbers of calls between them:
-            every example has a k of its own, `log k` uniform, and student and critic are told `1/k`.
-            (A critic that is not told would only see that the students of all k together make what
-            data are: few calls were then too sure, and many not sure enough.)
+        steps: k, the network calls per sample for which the student is trained. A pair `(low, high)`
+            makes one student for all numbers of calls between them: every example has a k of its own,
+            as often as `log((k + 1) / k)`, and student and critic are told `1/k`. (A critic that is not
+            told would only see that the students of all k together make what data are: few calls were
+            then too sure, and many not sure enough.)
+        times: the times `t` at which the student is asked, for `s ~ U(0, 1)`. `"grid"`, the default:
+            the k times at which it will be called when it samples, the one before `s`. A critic then
+            knows by `s` what the student was shown. `"random"`, the paper's: `t - s` from `U(0, 1/k)`,
+            cut at 1, for a student that is called at other times, too.
         renoise: how the student's sample goes to `s`. `"posterior"`: `q(z_s | z_t, x)`, as when
             sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM). `"mixed"`:
             one or the other, by a fair coin for each example. `"auto"` is the posterior for masked
@@ -52,8 +56,9 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
             the student's own choices; the forward process shows those alone, but not whether they fit
             the `z_t` that they were made from.
         recipe: what the arguments that are left at `"auto"` become. `"default"`: what did best in our
-            runs. `"paper"`: what the paper states, `renoise="posterior"`, `teacher_weight=1`,
-            `max_log_ratio=None`, `time_weighting="nelbo"`, for which other values are errors then; and,
+            runs. `"paper"`: what the paper states, `times="random"`, `renoise="posterior"`,
+            `teacher_weight=1`, `max_log_ratio=None`, `time_weighting="nelbo"`, for which other values
+            are errors then; and,
             of the random inputs that it compares, `noise="pyramid"` for images and Gaussian noise for
             texts. Optimizers and rates, which it does not give, stay ours.
         target: what the critic fits. `"hard"`: the student's sample. `"soft"`: its probabilities, of
@@ -73,8 +78,9 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         max_log_ratio: bound on `|log x̂_θ - log x̂_φ|` in the student's loss, in nats, 3 by default, or
             `None`: without it a confident teacher drives the student into a single mode.
         noise: the student's random input when it is copied: `"gaussian"`, `"pyramid"`, `"token"`,
-            `None`, or `"auto"`: random tokens for images and Gaussian noise for sequences under masked
-            diffusion, none under uniform diffusion, whose start is random already.
+            `None`, or `"auto"`: under masked diffusion random tokens for images, and for sequences where
+            `steps` is at most 4, else Gaussian noise; none under uniform diffusion, whose start is
+            random already.
         noise_scale: how strongly it acts before the first round, the standard deviation of what its
             projection starts from: 0.5 for random tokens and 0 for the others by default. With 0 the
             student starts as its teacher, and cannot break a symmetry.
@@ -113,6 +119,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         critic=None,
         adapters=None,
         steps=8,
+        times="auto",
         renoise="auto",
         target="hard",
         critic_steps=1,
@@ -131,9 +138,10 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         **kwargs,
     ):
         check_models(teacher, student, critic=critic)
-        given = {"renoise": renoise, "teacher_weight": teacher_weight}
+        given = {"times": times, "renoise": renoise, "teacher_weight": teacher_weight}
         given |= {"time_weighting": time_weighting, "max_log_ratio": max_log_ratio, "noise": noise}
         given = recipes.resolved(recipe, given, teacher, copies=student is None)
+        checks.choice("times", given["times"], TIMES)
         checks.choice("renoise", given["renoise"], RENOISE)
         checks.choice("target", target, TARGET)
         check_time_weighting(given["time_weighting"], TIME_WEIGHTING)
@@ -158,7 +166,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
             teacher, student, critic, adapters, steps, given["noise"], noise_scale, seed
         )
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
-        self.recipe, self.steps, self.target = recipe, steps, target
+        self.recipe, self.steps, self.times, self.target = recipe, steps, given["times"], target
         self.renoise, self.time_weighting = given["renoise"], given["time_weighting"]
         self.critic_steps, self.simultaneous = critic_steps, simultaneous
         self.teacher_weight, self.max_log_ratio = teacher_weight, max_log_ratio
@@ -172,6 +180,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
             "critic_steps": self.critic_steps,
             "simultaneous": self.simultaneous,
             "steps": self.steps,
+            "times": self.times,
             "renoise": self.renoise,
             "target": self.target,
             "teacher_weight": self.teacher_weight,

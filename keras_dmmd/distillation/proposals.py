@@ -12,6 +12,7 @@ from keras_dmmd.tensors import entropies
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 
 RENOISE = ("posterior", "forward", "mixed")
+TIMES = ("grid", "random")
 
 
 class Draw(NamedTuple):
@@ -85,7 +86,7 @@ def first_rows(draw, samples):
 
 
 class Proposals:
-    """Mixin of a distiller with the settings `steps` and `renoise`: one `Draw` of its student."""
+    """Mixin of a distiller with the settings `steps`, `times` and `renoise`: one `Draw` of its student."""
 
     def draw(self, inputs, key, with_entropy=True, samples=1):
         """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`: a `Draw`.
@@ -115,20 +116,28 @@ class Proposals:
         return found[0] if samples == 1 else together(found)
 
     def draw_times(self, batch_size, s_key, gap_key):
-        """`s` and `t`, and how far one of the student's steps goes, `(batch,)` each."""
-        s = self.process.training_times(batch_size, s_key)
-        step_size, gap_key = self._draw_step_size(batch_size, gap_key)
-        t = ops.minimum(s + random.uniform((batch_size,), gap_key) * step_size, 1.0)
-        return s, t, step_size
+        """`s` and `t`, and how far one of the student's steps goes, `(batch,)` each.
 
-    def _draw_step_size(self, batch_size, key):
-        """`1/k`, `(batch,)`, of each example its own where there are several k; a key to go on with."""
+        Both ways `s` is uniform. On the grid `t` is the last of the k times `1, 1 - 1/k, …, 1/k` at
+        which the student is called before it comes to `s`.
+        """
+        s = self.process.training_times(batch_size, s_key)
+        calls, gap_key = self._draw_calls(batch_size, gap_key)
+        if self.times == "grid":
+            t = ops.maximum(1.0 - ops.floor((1.0 - s) * calls) / calls, s)
+        else:
+            t = ops.minimum(s + random.uniform((batch_size,), gap_key) / calls, 1.0)
+        return s, t, 1.0 / calls
+
+    def _draw_calls(self, batch_size, key):
+        """k, `(batch,)`, of each example its own where there are several; a key to go on with."""
         if isinstance(self.steps, int):
-            return ops.full((batch_size,), 1.0 / self.steps), key
-        steps_key, key = random.split(key, 2)
+            return ops.full((batch_size,), float(self.steps)), key
+        calls_key, key = random.split(key, 2)
         low, high = self.steps
-        octaves = random.uniform((batch_size,), steps_key) * math.log(high / low)
-        return ops.exp(-octaves) / low, key
+        # k has its share of the octaves: log((k + 1) / k).
+        octaves = random.uniform((batch_size,), calls_key) * math.log((high + 1) / low)
+        return ops.clip(ops.floor(low * ops.exp(octaves)), low, high), key
 
     def renoised(self, x, z_t, s, t, key):
         """`z_s` from the student's sample `x`, by posterior, by forward corruption, or by a coin."""

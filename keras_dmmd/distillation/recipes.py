@@ -1,11 +1,12 @@
 """What the arguments of D-MMD are where nobody says: by what did best here, or by the paper."""
 
 from keras_dmmd import checks
-from keras_dmmd.distillation.beginnings import default_noise, default_renoise
+from keras_dmmd.distillation.beginnings import default_renoise
 
 RECIPES = ("default", "paper")
 # Of arXiv 2603.20155; its random input is chosen apart, since it compares several.
 PAPER = {
+    "times": "random",
     "renoise": "posterior",
     "teacher_weight": 1.0,
     "time_weighting": "nelbo",
@@ -36,7 +37,7 @@ def resolved(recipe, given, teacher, copies):
                 )
     else:
         wanted = {"teacher_weight": 0.0, "time_weighting": "constant", "max_log_ratio": 3.0}
-        wanted["renoise"] = default_renoise(teacher.process)
+        wanted |= {"times": "grid", "renoise": default_renoise(teacher.process)}
     found = {**given, **{k: v for k, v in wanted.items() if _is_auto(given[k])}}
     if recipe == "paper" and copies and _is_auto(given["noise"]):
         found["noise"] = _paper_noise(teacher)
@@ -45,8 +46,9 @@ def resolved(recipe, given, teacher, copies):
 
 def _paper_noise(teacher):
     """A pyramid of Gaussian noise for images, Gaussian noise for text, none where `z_1` is random."""
-    pictures = teacher.capabilities.grid is not None
-    return "pyramid" if pictures and teacher.process.constant_prior else default_noise(teacher)
+    if not teacher.process.constant_prior:
+        return None
+    return "gaussian" if teacher.capabilities.grid is None else "pyramid"
 
 
 def _is_auto(value):

@@ -8,7 +8,7 @@ from keras_dmmd.distillation.beginnings import begin, default_renoise
 from keras_dmmd.distillation.checks import check_models, check_time_weighting, read_steps
 from keras_dmmd.distillation.critics import TIME_WEIGHTING, CriticLosses
 from keras_dmmd.distillation.distiller import Distiller
-from keras_dmmd.distillation.proposals import RENOISE, Proposals, first_rows
+from keras_dmmd.distillation.proposals import RENOISE, TIMES, Proposals, first_rows
 from keras_dmmd.losses.divergences import divergence_token_loss
 from keras_dmmd.losses.policy_gradient import policy_gradient_loss
 from keras_dmmd.tensors import gather, total
@@ -36,6 +36,7 @@ class ReinforceDistiller(CriticLosses, Proposals, Distiller):
         adapters: a rank, for a student and critic of low-rank adapters beside the teacher's weights,
             see `DMMDDistiller`.
         steps: k, the network calls per sample of the student, or a pair, as in `DMMDDistiller`.
+        times: at which the student is asked, as in `DMMDDistiller`.
         samples: G, the samples of each prediction, at least 2; 4 in the paper.
         anchor: of the KL to the teacher; 0.5 in the paper, which sees a collapse without.
         critic_steps: critic updates per student update; 4 in the paper.
@@ -79,6 +80,7 @@ class ReinforceDistiller(CriticLosses, Proposals, Distiller):
         critic=None,
         adapters=None,
         steps=8,
+        times="grid",
         samples=4,
         anchor=0.5,
         critic_steps=4,
@@ -94,12 +96,14 @@ class ReinforceDistiller(CriticLosses, Proposals, Distiller):
         samples = checks.count("samples", samples, least=2)
         anchor = checks.number("anchor", anchor)
         critic_steps = checks.count("critic_steps", critic_steps)
+        times = checks.choice("times", times, TIMES)
         renoise = checks.choice("renoise", renoise, ("auto", *RENOISE))
         check_time_weighting(time_weighting, TIME_WEIGHTING)
         seed = checks.integer("seed", seed)
         student, critic = begin(teacher, student, critic, adapters, steps, noise, noise_scale, seed)
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
-        self.steps, self.samples, self.anchor = steps, samples, anchor
+        self.steps, self.times = steps, times
+        self.samples, self.anchor = samples, anchor
         self.critic_steps, self.time_weighting = critic_steps, time_weighting
         self.renoise = default_renoise(self.process) if renoise == "auto" else renoise
 
@@ -142,6 +146,7 @@ class ReinforceDistiller(CriticLosses, Proposals, Distiller):
         return {
             **super().get_config(),
             "steps": self.steps,
+            "times": self.times,
             "samples": self.samples,
             "anchor": self.anchor,
             "critic_steps": self.critic_steps,

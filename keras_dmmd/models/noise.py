@@ -170,10 +170,16 @@ class PyramidNoise(GaussianNoise):
 class TokenNoise(NoiseConditioning):
     """One random symbol at every position, `(batch, length)`: as a uniform student starts.
 
+    Args:
+        hidden_dim: features of a token embedding.
+        symbols: how many there are. From `symbols ** length` combinations a student makes its samples:
+            with few it finds each one's sample sooner (benchmarks/puzzles.py), with too few it has no
+            room for all samples, or for their frequencies.
+
     Example:
 
     ```python
-    noise = kd.models.TokenNoise(hidden_dim=128, symbols=32)
+    noise = kd.models.TokenNoise(hidden_dim=128, symbols=8)
     denoiser = kd.Denoiser(17, grid=(8, 8), hidden_dim=128, noise=noise)
     drawn = noise.sample(batch_size=2, length=64, seed=0)  # (2, 64), ids
     ```
@@ -181,7 +187,7 @@ class TokenNoise(NoiseConditioning):
 
     default_scale = 0.5
 
-    def __init__(self, hidden_dim, symbols=32, **kwargs):
+    def __init__(self, hidden_dim, symbols=8, **kwargs):
         super().__init__(hidden_dim, **kwargs)
         self.symbols = checks.count("symbols", symbols)
         self.project = layers.Embedding(

@@ -7,9 +7,9 @@ import pytest
 import keras_dmmd as kd
 from tests.builders import ON_TORCH, QUICKLY, distiller, small_model, tokens
 
-OURS = {"renoise": "posterior", "teacher_weight": 0.0, "time_weighting": "constant"}
+OURS = {"times": "grid", "renoise": "posterior", "teacher_weight": 0.0, "time_weighting": "constant"}
 OURS |= {"max_log_ratio": 3.0}
-PAPERS = {"renoise": "posterior", "teacher_weight": 1.0, "time_weighting": "nelbo"}
+PAPERS = {"times": "random", "renoise": "posterior", "teacher_weight": 1.0, "time_weighting": "nelbo"}
 PAPERS |= {"max_log_ratio": None}
 
 
@@ -51,6 +51,7 @@ def test_it_trains_and_is_kept(tmp_path):
 @pytest.mark.parametrize(
     "given",
     [
+        {"times": "grid"},
         {"renoise": "forward"},
         {"teacher_weight": 0.0},
         {"teacher_weight": True},

@@ -67,10 +67,14 @@ def test_every_example_has_a_number_of_calls_of_its_own(monkeypatch):
     found = told(distiller.student, monkeypatch)
     draw = distiller.draw(tokens(4000), key())
     (sizes,) = found
-    octaves = -np.log2(sizes)
-    assert 1.0 - 1e-5 <= octaves.min() < 1.01 and 4.99 < octaves.max() <= 5.0 + 1e-5
-    # log k is uniform: mean (1 + 5) / 2, variance 4² / 12, so an error of 1.15 / √4000 = 0.018.
-    assert abs(octaves.mean() - 3.0) < 0.08
+    calls = np.rint(1 / sizes)
+    np.testing.assert_allclose(sizes, 1 / calls, rtol=1e-6)
+    k = np.arange(2, 33)
+    expected = 4000 * np.log((k + 1) / k) / np.log(33 / 2)
+    counted = np.array([(calls == count).sum() for count in k])
+    assert counted.sum() == 4000
+    # χ² of 30 degrees of freedom exceeds 59.7 once in a thousand.
+    assert ((counted - expected) ** 2 / expected).sum() < 59.7
     masked = numpy(draw.z_t) == 3
     assert masked.any() and (numpy(draw.s) <= 1).all()
 
