@@ -78,9 +78,9 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         max_log_ratio: bound on `|log x̂_θ - log x̂_φ|` in the student's loss, in nats, 3 by default, or
             `None`: without it a confident teacher drives the student into a single mode.
         noise: the student's random input when it is copied: `"gaussian"`, `"pyramid"`, `"token"`,
-            `None`, or `"auto"`: under masked diffusion random tokens for images, and for sequences where
-            `steps` is at most 4, else Gaussian noise; none under uniform diffusion, whose start is
-            random already.
+            `None`, or `"auto"`: under masked diffusion random tokens for images, and for sequences
+            where `steps` is at most 4, else Gaussian noise; none under uniform diffusion, whose start
+            is random already.
         noise_scale: how strongly it acts before the first round, the standard deviation of what its
             projection starts from: 0.5 for random tokens and 0 for the others by default. With 0 the
             student starts as its teacher, and cannot break a symmetry.

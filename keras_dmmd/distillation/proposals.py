@@ -86,7 +86,7 @@ def first_rows(draw, samples):
 
 
 class Proposals:
-    """Mixin of a distiller with the settings `steps`, `times` and `renoise`: one `Draw` of its student."""
+    """Mixin of a distiller with `steps`, `times` and `renoise`: one `Draw` of its student."""
 
     def draw(self, inputs, key, with_entropy=True, samples=1):
         """Corrupt data to `z_t`, let the student sample `x`, corrupt that to `z_s`: a `Draw`.
