@@ -178,7 +178,7 @@ def test_draw_is_what_the_method_says():
 @pytest.mark.parametrize(("steps", "expected"), [(1, 5 / 6), (8, 1 - 4 * (1 - (7 / 8) ** 3) / 3)])
 def test_a_draw_goes_one_of_the_students_steps_back(steps, expected):
     """`t = min(1, s + δ)`: the share of masks in `z_t` is `E[t] = 1 - E[(1 - s - δ)+]`, an integral."""
-    model = kd.DMMDDistiller(small_model(), steps=steps, times="random")
+    model = kd.DMMDDistiller(small_model(), steps=steps)
     draw = model.draw(tokens(4096), key())
     masked = (ops.convert_to_numpy(draw.z_t) == model.process.mask_id).mean(axis=1)
     assert abs(masked.mean() - expected) < 5 * masked.std() / 4096**0.5
@@ -187,8 +187,7 @@ def test_a_draw_goes_one_of_the_students_steps_back(steps, expected):
 @pytest.mark.parametrize("steps", [1, 3, 8, (1, 16)])
 def test_times_of_the_grid_are_those_of_sampling(steps):
     """`t` is the call of the student after which it comes to `s`, and `s` is uniform."""
-    model = kd.DMMDDistiller(small_model(), steps=steps)
-    assert model.times == "grid"
+    model = kd.DMMDDistiller(small_model(), steps=steps, times="grid")
     s, t, size = (ops.convert_to_numpy(x) for x in model.draw_times(4096, *random.split(key(), 2)))
     assert (s <= t).all() and (t <= s + size + 1e-6).all() and t.max() == 1.0
     for k in (steps,) if isinstance(steps, int) else (1, 5, 16):

@@ -7,7 +7,7 @@ import pytest
 import keras_dmmd as kd
 from tests.builders import ON_TORCH, QUICKLY, distiller, small_model, tokens
 
-OURS = {"times": "grid", "renoise": "posterior", "teacher_weight": 0.0, "time_weighting": "constant"}
+OURS = {"times": "random", "renoise": "posterior", "teacher_weight": 0.0, "time_weighting": "constant"}
 OURS |= {"max_log_ratio": 3.0}
 PAPERS = {"times": "random", "renoise": "posterior", "teacher_weight": 1.0, "time_weighting": "nelbo"}
 PAPERS |= {"max_log_ratio": None}
@@ -24,6 +24,7 @@ def noise_of(model):
 
 def test_settings_of_both():
     assert settings(distiller()) == OURS
+    assert settings(kd.DMMDDistiller(small_model(), steps=(1, 4))) == {**OURS, "times": "grid"}
     assert settings(distiller(recipe="paper")) == PAPERS
     # In uniform diffusion, where our default is another renoising, too.
     uniform = distiller(kd.UniformDiffusion(3), recipe="paper")
