@@ -4,7 +4,7 @@
 
 The exact denoiser of a small distribution is the teacher, small transformers are student and critic,
 both from the weights of one that learned on samples. Students: for 1 to 8 calls, told which; the same
-with times drawn at random, or beside a critic that is not told; and students for one number. All train
+at the times of its grid, or beside a critic that is not told; and students for one number. All train
 for as many rounds.
 """
 
@@ -25,7 +25,7 @@ SIZE = {"hidden_dim": 32, "num_layers": 2, "num_heads": 2, "cond_dim": 16}
 # What a student is for, and whether its critic is told.
 WAYS = {
     "1 to 8": ((1, 8), True),
-    "1 to 8, random times": ((1, 8), True),
+    "1 to 8, times of the grid": ((1, 8), True),
     "1 to 8, critic not told": ((1, 8), False),
     **{str(k): (k, True) for k in CALLS},
 }
@@ -58,7 +58,7 @@ def distil(way, learned, teacher, rows, rounds, learning_rate, seed):
     critic = learned.copy(seed=seed + 4, name="critic", **options)
     if not is_told:
         critic = Untold(critic.denoiser, critic.process, length=5, seed=seed + 4, name="critic")
-    times = "random" if "random" in way else "auto"
+    times = "grid" if "grid" in way else "random"
     distiller = kd.DMMDDistiller(teacher, student, critic, steps=steps, times=times, seed=seed)
     distiller.compile(**kd.annealed_optimizers(rounds, learning_rate))
     distiller.fit(rows, batch_size=256, verbose=0)

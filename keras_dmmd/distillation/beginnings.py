@@ -77,14 +77,6 @@ def default_renoise(process):
     return "posterior" if process.absorbing else "mixed"
 
 
-def default_times(steps):
-    """`"grid"` for a student that is told its number of calls, `"random"` for one that is not.
-
-    One that is not told may be called more often than it was made for, at times between those.
-    """
-    return "grid" if isinstance(steps, tuple) else "random"
-
-
 def default_noise(teacher, steps):
     """`"token"`, `"gaussian"` or `None`, by the process, the shape of the data and the number of calls.
 

@@ -174,12 +174,13 @@ class TokenNoise(NoiseConditioning):
         hidden_dim: features of a token embedding.
         symbols: how many there are. From `symbols ** length` combinations a student makes its samples:
             with few it finds each one's sample sooner (benchmarks/puzzles.py), with too few it has no
-            room for all samples, or for their frequencies.
+            room for all samples, or for their frequencies. `noise="token"` is 32 of them for images and
+            8 for sequences.
 
     Example:
 
     ```python
-    noise = kd.models.TokenNoise(hidden_dim=128, symbols=8)
+    noise = kd.models.TokenNoise(hidden_dim=128, symbols=32)
     denoiser = kd.Denoiser(17, grid=(8, 8), hidden_dim=128, noise=noise)
     drawn = noise.sample(batch_size=2, length=64, seed=0)  # (2, 64), ids
     ```
@@ -187,7 +188,7 @@ class TokenNoise(NoiseConditioning):
 
     default_scale = 0.5
 
-    def __init__(self, hidden_dim, symbols=8, **kwargs):
+    def __init__(self, hidden_dim, symbols=32, **kwargs):
         super().__init__(hidden_dim, **kwargs)
         self.symbols = checks.count("symbols", symbols)
         self.project = layers.Embedding(
@@ -251,7 +252,7 @@ def get(noise, hidden_dim, grid, dtype):
     if name == "gaussian":
         return GaussianNoise(hidden_dim, dtype=dtype, name="noise")
     if name == "token":
-        return TokenNoise(hidden_dim, dtype=dtype, name="noise")
+        return TokenNoise(hidden_dim, 8 if grid is None else 32, dtype=dtype, name="noise")
     if name == "scalar":
         return ScalarNoise(hidden_dim, dtype=dtype, name="noise")
     if name == "pyramid" and grid is not None:

@@ -24,7 +24,6 @@ def noise_of(model):
 
 def test_settings_of_both():
     assert settings(distiller()) == OURS
-    assert settings(kd.DMMDDistiller(small_model(), steps=(1, 4))) == {**OURS, "times": "grid"}
     assert settings(distiller(recipe="paper")) == PAPERS
     # In uniform diffusion, where our default is another renoising, too.
     uniform = distiller(kd.UniformDiffusion(3), recipe="paper")
