@@ -4,6 +4,8 @@ import hashlib
 
 import numpy as np
 
+from keras_dmmd import backend
+
 
 def array_hash(*arrays):
     """A short hash of arrays: of their dtypes, shapes and bytes."""
@@ -21,7 +23,7 @@ def text_hash(text):
 
 def weights_hash(model):
     """A short hash of a model's weights."""
-    return array_hash(*model.get_weights())
+    return array_hash(*(backend.to_numpy(v.value) for v in model.weights))
 
 
 def code_hash(function):

@@ -123,12 +123,14 @@ def test_pictures(tmp_path):
         (["t.txt", "--updates", "0"], "`--updates` must be"),
         (["t.txt", "--minutes", "-1"], "`--minutes` must be"),
         (["nowhere.txt"], "nowhere.txt"),
+        (["zip.npy"], "zip.npy is no .npy file"),
     ],
 )
 def test_what_is_refused(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.txt").write_text("abc " * 400)
     (tmp_path / "t.csv").write_text("text\na\n")
+    (tmp_path / "zip.npy").write_bytes(b"PK\x03\x04" + bytes(100))
     np.save("x.npy", np.zeros((4, 3), int))
     assert cli.main(["train", *words, "--out", "o"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -1,6 +1,7 @@
 """What lies at the path of DATA, and how it is read: the same for what trains and what uses a model."""
 
 import os
+import zipfile
 
 import numpy as np
 
@@ -144,7 +145,10 @@ def numbered(names, classes):
 
 def array(path):
     """The one array of a .npy file."""
-    found = np.load(path)
+    try:
+        found = np.load(path)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is no .npy file: {error}") from error
     if not isinstance(found, np.ndarray):
         raise ValueError(f"{path} must hold one array.")
     return found

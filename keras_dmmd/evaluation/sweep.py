@@ -16,7 +16,7 @@ from keras_dmmd.evaluation.entropies import step_entropies
 from keras_dmmd.evaluation.finished_cells import FinishedCells
 from keras_dmmd.evaluation.machine import machine
 from keras_dmmd.evaluation.report import DATA, Report
-from keras_dmmd.fingerprints import array_hash, text_hash
+from keras_dmmd.fingerprints import array_hash, text_hash, weights_hash
 from keras_dmmd.metrics.distances import FeatureMetric
 from keras_dmmd.metrics.statistics import mean_and_error
 from keras_dmmd.metrics.streaming import measure
@@ -314,7 +314,7 @@ def _model_fingerprint(model):
     text = json.dumps(
         [*kept, model.length, type(model.denoiser).__name__], sort_keys=True, default=repr
     )
-    return text_hash(text + array_hash(*model.get_weights()))
+    return text_hash(text + weights_hash(model))
 
 
 def _describe_model(model):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_dmmd import backend
 from keras_dmmd.models import changes, int8
 from keras_dmmd.models.additions import Additions
 from keras_dmmd.models.plain import plain, plain_policy
@@ -144,7 +145,8 @@ class HubDenoiser(Additions, layers.Layer):
 
     def _mean_embedding(self, shape, dtype=None):
         """An initializer: it asks for the table's values when memory is taken, not before."""
-        mean = ops.convert_to_numpy(self.backbone.token_embedding.embeddings).mean(axis=0)
+        table = self.backbone.token_embedding.embeddings
+        mean = backend.to_numpy(ops.convert_to_tensor(table)).mean(axis=0)
         return ops.convert_to_tensor(mean.reshape(shape), dtype)
 
     def call(self, z_t, t, known=None, valid=None, noise=None, training=False):

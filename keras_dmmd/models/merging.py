@@ -3,6 +3,7 @@
 import numpy as np
 from keras import layers, ops
 
+from keras_dmmd import backend
 from keras_dmmd.models.adapters import attributes
 from keras_dmmd.models.changes import base_of, has_adapters, is_quantized, own_variables
 
@@ -24,7 +25,7 @@ def assign_merged(source, target):
     """
     if not (has_adapters(source) or is_quantized(source)):
         for variable, value in zip(own_variables(target), own_variables(source), strict=True):
-            variable.assign(ops.convert_to_numpy(value))
+            variable.assign(backend.to_numpy(value.value))
         return
     if source.quantization_mode not in (None, "int8"):
         raise ValueError(
@@ -37,12 +38,12 @@ def assign_merged(source, target):
 
 def _merged(layer, name):
     value = attributes(layer)[name]
-    merged = np.float64(ops.convert_to_numpy(ops.cast(value, "float32")))
+    merged = np.float64(backend.to_numpy(ops.cast(value, "float32")))
     if is_quantized(layer) and name in SCALES:
         merged = merged / _scale(layer, SCALES[name])
     if has_adapters(layer) and value is base_of(layer):
         prefix = "lora_embeddings" if isinstance(layer, layers.Embedding) else "lora_kernel"
-        a, b = (ops.convert_to_numpy(attributes(layer)[f"{prefix}_{part}"]) for part in "ab")
+        a, b = (backend.to_numpy(attributes(layer)[f"{prefix}_{part}"].value) for part in "ab")
         merged = merged + layer.lora_alpha / layer.lora_rank * np.matmul(np.float64(a), np.float64(b))
     return merged
 
@@ -52,5 +53,5 @@ def _scale(layer, name):
     scale = ops.convert_to_tensor(attributes(layer)[name])
     if isinstance(layer, layers.EinsumDense):
         scale = layer._adjust_scale_for_dequant(scale)
-    scale = np.float64(ops.convert_to_numpy(scale))
+    scale = np.float64(backend.to_numpy(scale))
     return scale[:, None] if name == "embeddings_scale" else scale

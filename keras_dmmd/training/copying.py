@@ -1,7 +1,5 @@
 """Copies of a model's denoiser: a student's and a critic's beginning."""
 
-from keras import ops
-
 from keras_dmmd import backend
 from keras_dmmd.models import adapters, changes, merging
 
@@ -58,7 +56,7 @@ def copy_weights(source, target):
         pairs = zip(changes.own_variables(other), changes.own_variables(one), strict=True)
         for variable, value in pairs:
             # Through numpy: on JAX, `assign` from a variable shares a buffer that `fit` then donates.
-            variable.assign(ops.convert_to_numpy(value))
+            variable.assign(backend.to_numpy(value.value))
 
 
 def merge_weights(source, target):

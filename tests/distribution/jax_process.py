@@ -44,7 +44,7 @@ def results():
     history = model.fit(x, batch_size=8, epochs=2, verbose=0).history["loss"]
     found = [np.array(history), *state(model), *model.evaluate(x[:8], batch_size=8, verbose=0)]
     found += [model.predict(x, batch_size=8, verbose=0), model.generate(5, steps=2, seed=3)]
-    distiller = kd.DMMDDistiller(*(tiny_model(seed, words=8) for seed in range(3)), steps=2)
+    distiller = kd.DMMDDistiller(tiny_model(words=8), steps=2, noise=None)  # which copies its weights
     distiller.compile(*(keras.optimizers.SGD(0.1) for _ in range(2)))
     logs = distiller.fit(x[:8], batch_size=8, verbose=0).history
     return [*found, *(value for _, value in sorted(logs.items())), *state(distiller)]
