@@ -10,7 +10,7 @@ from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import backend, checks
-from keras_dmmd.training.processes import UNREADABLE, in_step, most_batches, part_of
+from keras_dmmd.training.processes import UNREADABLE, check_arrays, in_step, most_batches, part_of
 from keras_dmmd.training.reading import is_host_data
 
 EMPTY = "The data, `x` or `validation_data`, must hold at least one batch. Received: none"
@@ -304,6 +304,7 @@ def read_batches(
         return ReadBatches(x, adapter, reader, repeats)
     x, sample_weight = reader.read(x, y, sample_weight)
     parts = (x,) if sample_weight is None else (x, sample_weight, sample_weight)
+    check_arrays(parts)
     batch_size, steps = options.get("batch_size"), options.get("steps_per_epoch")
     shuffle = options.get("shuffle", False)
     batches = ArrayBatches(parts, batch_size, steps, shuffle, repeats, seed, is_endless)

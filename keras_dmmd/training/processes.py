@@ -37,6 +37,23 @@ def in_step(batches):
     return ((batch, _rows(batch)) for batch in batches)
 
 
+def check_arrays(parts):
+    """Raise a `ValueError` where processes were given different arrays.
+
+    Each takes its part of all rows, so from parts that a user has made it would drop the most.
+    """
+    if not backend.reads_whole() and backend.data_part()[1] == 1:
+        return
+    rows = _rows(parts)
+    some = _each(lambda part: part[:: max(1, rows // 1000)], parts)
+    found = backend.gather_integers([_digest(some), rows])
+    if (found != found[0]).any():
+        raise ValueError(
+            f"{len(found)} processes were given different arrays, of {found[:, 1].tolist()} rows. "
+            "`fit` divides arrays itself: give all of them to each process."
+        )
+
+
 def most_batches(number):
     """How many batches a pass has, of as many as any process has; `None` where one does not know."""
     if backend.reads_whole() or backend.data_part()[1] == 1:

@@ -100,6 +100,7 @@ def refused():
 
     calls = [
         (True, lambda: fit(4 * number)),
+        (True, lambda: model.fit(tokens(16)[8 * number :], verbose=0)),
         (False, lambda: fit(0)),
         (False, lambda: fit(*range(0, 4 * number, 4))),
         (True, lambda: fit(0, callbacks=[kd.callbacks.BackupAndResume("unwritten")])),

@@ -238,6 +238,7 @@ def check_rows(first, second):
 def check_refusals(*said):
     words = [
         "2 processes that need the same rows in the same order were given different",
+        "2 processes were given different arrays, of [16, 8] rows",
         "the same rows",
         "cannot be read",
         "for one process of JAX",

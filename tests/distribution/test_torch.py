@@ -257,12 +257,17 @@ def shared_source(kind, number):
     data = torch.utils.data.TensorDataset(torch.as_tensor(x))
     loader = torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)
     generator = ((x[i : i + 4],) for i in range(0, 16, 4))
-    model.fit({"DataLoader": loader, "generator": generator}[kind], verbose=0)
+    sources = {"DataLoader": loader, "generator": generator, "arrays": x[8 * number :]}
+    model.fit(sources[kind], verbose=0)
 
 
 @pytest.mark.parametrize(
     "kind, words",
-    [("DataLoader", "gives all of the data to each of 2"), ("generator", "were given the same rows")],
+    [
+        ("DataLoader", "gives all of the data to each of 2"),
+        ("generator", "were given the same rows"),
+        ("arrays", "were given different arrays, of [16, 8] rows"),
+    ],
 )
 def test_data_that_are_not_split_are_refused(kind, words, folder):
     for error in run(functools.partial(shared_source, kind), folder):
