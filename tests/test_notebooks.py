@@ -175,7 +175,7 @@ def molecules(room, place):
     for part in ("train", "test", "test_scaffolds"):
         with gzip.open(place / f"{part}.csv.gz", "wt") as file:
             file.write("\n".join(["SMILES", *strings]) + "\n")
-    settings = {"ROUNDS": "4", "STEPS": "4", "SAMPLES": "24", "CALLS": "32", "BATCH_SIZE": "4"}
+    settings = {"ROUNDS": "4", "STEPS": "8", "SAMPLES": "24", "CALLS": "32", "BATCH_SIZE": "4"}
     report = room.run("molecules", place, MOSES=str(place), **settings)
     scores = report["scores"]
     assert set(scores["teacher"]) == set(scores["student"]) == {"32"}  # with fewer few are valid
@@ -184,7 +184,7 @@ def molecules(room, place):
     assert 0 < scores["student"]["32"]["validity"][0] <= 1
     for picture in ("molecules.png", "drawn.png"):
         assert (place / picture).stat().st_size > 5_000
-    assert kd.from_preset(str(place / "student")).steps == 4
+    assert kd.from_preset(str(place / "student")).steps == 8
 
 
 def hub_teacher(room, place):

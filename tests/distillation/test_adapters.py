@@ -10,7 +10,7 @@ from tests.builders import ON_TORCH, QUICKLY, SMALL, numpy, randomise, small_mod
 RANK = 2
 
 
-def make(int8=False, noise="auto", **kwargs):
+def make(int8=False, noise="gaussian", **kwargs):
     teacher = randomise(small_model(**kwargs))
     if int8:
         teacher.quantize("int8")
@@ -141,7 +141,7 @@ def test_an_integer_teacher_has_students_of_floats():
     """All of which are trained; the teacher keeps its integers."""
     teacher = randomise(small_model())
     teacher.quantize("int8")
-    distiller = kd.DMMDDistiller(teacher, steps=2)
+    distiller = kd.DMMDDistiller(teacher, steps=2, noise="gaussian")
     assert teacher.is_quantized and not distiller.student.is_quantized
     assert len(distiller.student.trainable_variables) == len(distiller.student.weights)
     plain = teacher.merged()
@@ -154,13 +154,15 @@ def test_a_teacher_with_adapters_has_students_with_adapters():
     teacher.enable_lora(RANK)
     for variable in teacher.trainable_variables:
         variable.assign(np.random.default_rng(0).normal(size=variable.shape) * 0.2)
-    distiller = kd.DMMDDistiller(teacher, steps=2)
+    distiller = kd.DMMDDistiller(teacher, steps=2, noise="gaussian")
     student = distiller.student
     np.testing.assert_array_equal(logits(student), logits(teacher))
     names = {v.path.split("/")[-2] + "/" + v.path.split("/")[-1] for v in student.trainable_variables}
     assert all(name == "project/kernel" or "lora_kernel" in name for name in names)
     assert not ids(student.weights) & ids(teacher.weights)
-    sharing = kd.DMMDDistiller(teacher, steps=2, adapters=RANK)  # from where the teacher's are
+    sharing = kd.DMMDDistiller(
+        teacher, steps=2, noise="gaussian", adapters=RANK
+    )  # from where the teacher's are
     np.testing.assert_array_equal(logits(sharing.student), logits(teacher))
     shared = ids(sharing.student.weights) & ids(teacher.weights)
     assert shared == {id(v) for v in teacher.weights if "lora" not in v.path}

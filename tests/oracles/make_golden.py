@@ -19,8 +19,9 @@ PRESETS = [name for name in kd.presets.names() if not name.endswith(JUDGES)]
 
 def classes():
     """A small model with labels and a random input, its weights drawn by numpy."""
+    noise = kd.models.TokenNoise(16, symbols=32, name="noise")
     denoiser = kd.Denoiser(
-        7, hidden_dim=16, num_layers=1, num_heads=2, cond_dim=8, num_classes=3, noise="token"
+        7, hidden_dim=16, num_layers=1, num_heads=2, cond_dim=8, num_classes=3, noise=noise
     )
     model = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(7), length=12)
     rng = np.random.default_rng(0)
