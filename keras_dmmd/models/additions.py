@@ -1,5 +1,6 @@
 """What a pretrained network is told beside tokens: vectors added to their embeddings, 0 at first."""
 
+import keras
 from keras import layers, ops
 
 from keras_dmmd.models import noise as noise_layers
@@ -37,6 +38,11 @@ class Additions:
             self.time_projection.build((None, self.cond_dim))
         if self.noise is not None and not self.noise.built:
             self.noise.build((None, None, hidden_dim))
+
+    def additions_config(self):
+        """Their part of `get_config`."""
+        noise = None if self.noise is None else keras.saving.serialize_keras_object(self.noise)
+        return {"cond_dim": self.cond_dim, "prompts": self.prompts, "noise": noise}
 
     def sample_noise(self, batch_size, length, seed):
         """The random input of one call, or `None` for a denoiser without one."""

@@ -242,9 +242,7 @@ class DiffusionGemmaDenoiser(Additions, layers.Layer):
             "model": plain(serialize(self.model), plain_policy(self.model.dtype_policy)),
             "block_size": self.block_size,
             "self_conditioning": self.self_conditioning,
-            "cond_dim": self.cond_dim,
-            "prompts": self.prompts,
-            "noise": None if self.noise is None else serialize(self.noise),
+            **self.additions_config(),
         }
 
     @classmethod

@@ -192,9 +192,7 @@ class HubDenoiser(Additions, layers.Layer):
                 plain_policy(self.backbone.dtype_policy),
             ),
             "mask_token_id": self.mask_token_id,
-            "cond_dim": self.cond_dim,
-            "prompts": self.prompts,
-            "noise": None if self.noise is None else serialize(self.noise),
+            **self.additions_config(),
         }
 
     @classmethod
