@@ -10,7 +10,8 @@ from keras_dmmd.random.draws import exponential
 from keras_dmmd.random.keys import split
 from keras_dmmd.random.sizes import shape_of
 
-MANY = 2048  # things, among which a draw is by groups
+# Things, among which a draw is by groups. Among fewer it saves nothing.
+MANY = 32
 
 
 def categorical(log_probs, seed):
