@@ -17,7 +17,9 @@ def check_no_dropout(model):
     Raises:
         ValueError: the model has a layer that drops.
     """
-    rates = {x.name: x.rate for x in model._flatten_layers() if isinstance(x, layers.Dropout) and x.rate}
+    rates = {
+        x.name: x.rate for x in model._flatten_layers() if isinstance(x, layers.Dropout) and x.rate
+    }
     if rates:
         raise ValueError(
             "What drops at random cannot be made again for gradients: make the backbone with "

@@ -106,9 +106,19 @@ def winner(log_probs, race):
     spare = [(0, 0)] * (len(probs.shape) - 1) + [(0, number * width - size)]
     probs = ops.reshape(ops.pad(probs, spare), (*ops.shape(probs)[:-1], number, width))
     group = ops.argmin(race[..., :number] / ops.sum(probs, axis=-1), axis=-1)
-    own = ops.take_along_axis(probs, ops.expand_dims(group, (-2, -1)), axis=-2)
-    place = ops.argmin(race[..., number:] / ops.squeeze(own, -2), axis=-1)
+    place = ops.argmin(race[..., number:] / _of_group(probs, group), axis=-1)
     return ops.cast(group * width + place, "int32")
+
+
+def _of_group(probs, group):
+    """`probs[..., group, :]`: `(..., number, width)` and `(...)` to `(..., width)`."""
+    # Rows of a matrix: torch.export takes a sample's size for fixed where indices are broadcast.
+    number, width = probs.shape[-2:]
+    shape = ops.shape(group)
+    first = ops.arange(math.prod(shape), dtype="int32") * number
+    rows = first + ops.reshape(ops.cast(group, "int32"), (-1,))
+    own = ops.take(ops.reshape(probs, (-1, width)), rows, axis=0)
+    return ops.reshape(own, (*shape, width))
 
 
 def _numbers(size):
