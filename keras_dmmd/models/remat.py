@@ -23,7 +23,7 @@ def check_no_dropout(model):
     if rates:
         raise ValueError(
             "What drops at random cannot be made again for gradients: make the backbone with "
-            f"`dropout=0`, or leave out `remat`. Its layers that drop: {sorted(rates)[:3]}."
+            f"`dropout=0`, or leave out `remat`. Its layers that drop: {names[:3]}."
         )
 
 
