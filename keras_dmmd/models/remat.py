@@ -44,11 +44,12 @@ def _called(layer, training):
     """What to call for a layer, or for an operation without weights."""
 
     def call(*args, **kwargs):
-        if "training" in getattr(layer, "_call_context_args", ()):
-            kwargs["training"] = training
-        if not isinstance(layer, keras.layers.Layer) or not layer._layers or not layer.trainable:
+        if not isinstance(layer, layers.Layer):
             return layer(*args, **kwargs)
-        return _again(layer, args, kwargs)
+        if "training" in layer._call_context_args:
+            kwargs["training"] = training
+        is_block = layer._layers and layer.trainable
+        return _again(layer, args, kwargs) if is_block else layer(*args, **kwargs)
 
     return call
 
