@@ -105,11 +105,15 @@ class SampleAndScore(keras.callbacks.Callback):
         tokens = model.generate(
             self.samples, steps=self.steps, seed=self.seed, verbose=0, **self.generate
         )
-        figures = measure(self.scores, tokens, self.reference_data)
+        # Of several processes all measure, and the first writes; where one cannot, none goes on.
+        figures = backend.agreed(lambda: self._score(model, tokens, epoch))
         if logs is not None:
             logs.update(figures)
-        if not backend.is_first():  # of several processes, the first writes
-            return
+
+    def _score(self, model, tokens, epoch):
+        figures = measure(self.scores, tokens, self.reference_data)
+        if not backend.is_first():
+            return figures
         if self.folder is not None:
             with replacing(os.path.join(self.folder, f"samples_{epoch + 1:04d}.npy")) as path:
                 np.save(path, tokens)
@@ -120,6 +124,7 @@ class SampleAndScore(keras.callbacks.Callback):
                 writer.writerow({"epoch": epoch + 1, **figures})
         if self._writer is not None:
             self._show(model, tokens[: self.shown], epoch)
+        return figures
 
     def _show(self, model, tokens, epoch):
         grid = model.capabilities.grid

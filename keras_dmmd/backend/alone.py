@@ -1,6 +1,7 @@
 """What is done among processes, where there is one, or where one program sees what all of them hold."""
 
 import contextlib
+import functools
 
 import numpy as np
 from keras import ops
@@ -30,6 +31,10 @@ def gather_rows(tree):
 
 
 def from_first(function):
+    return function()
+
+
+def agreed(function):
     return function()
 
 
@@ -113,8 +118,14 @@ def check_backup():
     pass
 
 
-def check_whole(variables):
+@contextlib.contextmanager
+def whole(variables):
     del variables
+    yield is_first()
+
+
+def predictor(model, batch_size):
+    return functools.partial(model.predict, batch_size=batch_size, verbose=0)
 
 
 def on_these_devices():

@@ -13,8 +13,6 @@ from keras_dmmd.backend.alone import (
     begin_together,
     check_copies,
     check_source,
-    from_first,
-    gather_objects,
     gathered,
     keras_loss,
     process,
@@ -34,16 +32,20 @@ from keras_dmmd.backend.jax_devices import (
 )
 from keras_dmmd.backend.jax_loops import keeper, pass_over, return_state, unshare
 from keras_dmmd.backend.jax_processes import (
+    agreed,
     check_backup,
-    check_whole,
     data_part,
+    from_first,
     gather_integers,
+    gather_objects,
     gather_rows,
     in_words,
     is_first,
+    predictor,
     reads_whole,
     to_numpy,
     undivided,
+    whole,
     whole_if_uneven,
 )
 from keras_dmmd.backend.xla import exponential, keep_unfused, made_later, wait_for
@@ -52,13 +54,13 @@ __all__ = [
     "COMPILES",
     "ITERATORS_PER_EPOCH",
     "StatefulTrainStep",
+    "agreed",
     "apply_gradients",
     "begin_pass",
     "begin_together",
     "check_backup",
     "check_copies",
     "check_source",
-    "check_whole",
     "compile_inference",
     "data_part",
     "device_name",
@@ -88,6 +90,7 @@ __all__ = [
     "parts",
     "pass_over",
     "pick",
+    "predictor",
     "process",
     "reads_whole",
     "remat",
@@ -111,6 +114,7 @@ __all__ = [
     "value_and_grad",
     "version",
     "wait_for",
+    "whole",
     "whole_if_uneven",
 ]
 

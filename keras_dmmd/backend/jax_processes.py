@@ -1,6 +1,8 @@
 """Several processes of JAX: one program runs on the devices of all, and each feeds its rows to it."""
 
 import contextlib
+import functools
+import pickle
 
 import jax
 import keras
@@ -10,26 +12,28 @@ from keras.src.backend.jax.distribution_lib import distribute_tensor
 from keras.src.distribution import distribution_lib
 
 from keras_dmmd.backend.jax_devices import parts
+from keras_dmmd.backend.meetings import agree, is_loss
 
-# What stands in an error of a program whose other processes do not answer.
-LOST = ("Gloo", "NCCL", "UNAVAILABLE", "heartbeat", "by peer")
+
+def _alone():
+    distribution = keras.distribution.distribution()
+    return distribution is None or distribution.num_processes == 1
 
 
 def is_first():
-    return jax.process_index() == 0
+    return _alone() or jax.process_index() == 0
 
 
 def reads_whole():
-    distribution = keras.distribution.distribution()
-    if distribution is None or distribution.num_processes == 1:
+    if _alone():
         return False
-    return distribution.auto_shard_dataset or data_part()[1] == 1
+    return keras.distribution.distribution().auto_shard_dataset or data_part()[1] == 1
 
 
 def data_part():
-    distribution = keras.distribution.distribution()
-    if distribution is None or distribution.num_processes == 1:
+    if _alone():
         return 0, 1
+    distribution = keras.distribution.distribution()
     shards = min(distribution.num_model_replicas, distribution.num_processes)
     return distribution.data_shard_id, shards
 
@@ -45,9 +49,38 @@ def undivided():
         distribution_lib.set_distribution(before)
 
 
+def _gathered(x, **options):
+    """What all processes have; one that is lost is said in words."""
+    try:
+        return multihost_utils.process_allgather(x, **options)
+    except jax.errors.JaxRuntimeError as error:
+        plain = in_words(error)
+        if plain is error:
+            raise
+        raise plain from error
+
+
 def gather_integers(values):
-    found = multihost_utils.process_allgather(np.array(values, "int32"))
+    found = _gathered(np.array(values, "int32"))
     return found.reshape(-1, len(values)).astype("int64")
+
+
+def gather_objects(value):
+    if _alone():
+        return [value]
+    data = np.frombuffer(pickle.dumps(value), "uint8")
+    sizes = gather_integers([len(data)])[:, 0]
+    filled = np.zeros(1 << int(sizes.max()).bit_length(), "uint8")  # few sizes, as each is compiled
+    filled[: len(data)] = data
+    return [pickle.loads(row[:n].tobytes()) for row, n in zip(_gathered(filled), sizes, strict=True)]
+
+
+def from_first(function):
+    return function() if _alone() else agree(function, gather_objects, is_first(), only_first=True)
+
+
+def agreed(function):
+    return function() if _alone() else agree(function, gather_objects, is_first(), only_first=False)
 
 
 def whole_if_uneven(batch, sizes):
@@ -58,7 +91,7 @@ def whole_if_uneven(batch, sizes):
     def whole(x):
         filled = np.zeros((sizes.max(), *x.shape[1:]), x.dtype)
         filled[: len(x)] = x
-        found = multihost_utils.process_allgather(filled).reshape(-1, *filled.shape)[::alike]
+        found = _gathered(filled).reshape(-1, *filled.shape)[::alike]
         rows = [part[:n] for part, n in zip(found, sizes, strict=True)]
         return np.concatenate(rows).astype(x.dtype)
 
@@ -66,9 +99,9 @@ def whole_if_uneven(batch, sizes):
 
 
 def gather_rows(tree):
-    distribution = keras.distribution.distribution()
-    if distribution is None or distribution.num_processes == 1:
+    if _alone():
         return tree
+    distribution = keras.distribution.distribution()
 
     def whole(x):
         layout = keras.distribution.TensorLayout([None] * x.ndim, distribution.device_mesh)
@@ -80,14 +113,14 @@ def gather_rows(tree):
 def to_numpy(x):
     if x.is_fully_addressable or x.is_fully_replicated:
         return np.asarray(x)
-    return multihost_utils.process_allgather(x, tiled=True)
+    return _gathered(x, tiled=True)
 
 
 def in_words(error):
     processes = jax.process_count()
     if processes == 1 or not isinstance(error, jax.errors.JaxRuntimeError):
         return error
-    if not any(sign in str(error) for sign in LOST):
+    if not is_loss(error):
         return error
     return RuntimeError(
         f"Process {jax.process_index()} of {processes} has lost another one, which ended. Start all of "
@@ -104,11 +137,38 @@ def check_backup():
         )
 
 
-def check_whole(variables):
-    if all(v.value.is_fully_addressable or v.value.is_fully_replicated for v in variables):
-        return
-    raise ValueError(
-        f"The weights are divided among {jax.process_count()} processes, none of which can save all: "
-        "have keras.callbacks.OrbaxCheckpoint write them. In a single process `load_weights` reads its "
-        "folder, and `save` saves."
-    )
+@contextlib.contextmanager
+def whole(variables):
+    spread = [v for v in variables if not v.value.is_fully_addressable]
+    divided = [(v, v._value) for v in spread if not v.value.is_fully_replicated]
+    writes = not spread or jax.process_index() == 0
+    try:
+        for variable, value in divided:  # one by one, to the memory of the first process's host
+            found = _gathered(value, tiled=True)
+            if writes:
+                variable._value = found
+        yield writes
+    finally:
+        for variable, value in divided:
+            variable._value = value
+
+
+def predictor(model, batch_size):
+    if _alone():
+        return functools.partial(model.predict, batch_size=batch_size, verbose=0)
+    variables = model.variables
+
+    @jax.jit
+    def pure(values, x):
+        with keras.StatelessScope(state_mapping=zip(variables, values, strict=True)):
+            return model(x, training=False)
+
+    # Keras's `predict` takes what each process gives it for a part of the rows, and returns no whole.
+    def predict(x):
+        found = []
+        for start in range(0, len(x), batch_size):
+            rows = x[np.minimum(start + np.arange(batch_size), len(x) - 1)]
+            found.append(to_numpy(pure([v.value for v in variables], rows)))
+        return np.concatenate(found)[: len(x)]
+
+    return predict

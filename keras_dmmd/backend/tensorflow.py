@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from keras_dmmd.backend import philox
 from keras_dmmd.backend.alone import (
+    agreed,
     begin_pass,
     check_backup,
     check_source,
-    check_whole,
     data_part,
     from_first,
     gather_integers,
@@ -22,6 +22,7 @@ from keras_dmmd.backend.alone import (
     kept_value,
     on_these_devices,
     parts,
+    predictor,
     process,
     reads_whole,
     show_devices,
@@ -29,6 +30,7 @@ from keras_dmmd.backend.alone import (
     summed,
     to_numpy,
     undivided,
+    whole,
     whole_if_uneven,
 )
 from keras_dmmd.backend.tensorflow_loops import map_tiles, remat, sum_parts
@@ -47,13 +49,13 @@ __all__ = [
     "COMPILES",
     "ITERATORS_PER_EPOCH",
     "StatefulTrainStep",
+    "agreed",
     "apply_gradients",
     "begin_pass",
     "begin_together",
     "check_backup",
     "check_copies",
     "check_source",
-    "check_whole",
     "compile_inference",
     "data_part",
     "device_name",
@@ -83,6 +85,7 @@ __all__ = [
     "parts",
     "pass_over",
     "pick",
+    "predictor",
     "process",
     "reads_whole",
     "remat",
@@ -106,6 +109,7 @@ __all__ = [
     "value_and_grad",
     "version",
     "wait_for",
+    "whole",
     "whole_if_uneven",
 ]
 

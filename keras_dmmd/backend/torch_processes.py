@@ -5,11 +5,12 @@ anything.
 """
 
 import contextlib
-import pickle
 
 import torch
 import torch.distributed as dist
 from keras.src.backend.torch.core import get_device
+
+from keras_dmmd.backend.meetings import agree, is_loss, portable
 
 
 def process():
@@ -36,6 +37,8 @@ def _meeting():
     try:
         yield
     except RuntimeError as error:
+        if not is_loss(error):
+            raise
         rank, size = process()
         raise RuntimeError(
             f"Process {rank} of {size} has lost another one, which ended, or did not come to the same "
@@ -72,9 +75,7 @@ def gathered(value):
         yield found
     except Exception as error:
         if not _alone():
-            gather_objects(
-                error if _is_sent(error) else RuntimeError(f"{type(error).__name__}: {error}")
-            )
+            gather_objects(portable(error))
         raise
     found += gather_objects(value)
     for number, other in enumerate(found):
@@ -82,29 +83,18 @@ def gathered(value):
             raise RuntimeError(f"Process {number} of {len(found)} ended with an error.") from other
 
 
-def _is_sent(error):
-    """Whether an error can go to other processes."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return False
-    return True
-
-
 def from_first(function):
-    if _alone():
-        return function()
-    result = [None, None]
-    if process()[0] == 0:
-        try:
-            result[0] = function()
-        except Exception as error:
-            result[1] = error
-    with _meeting():
-        dist.broadcast_object_list(result, src=0)
-    if result[1] is not None:
-        raise result[1]
-    return result[0]
+    return function() if _alone() else agree(function, gather_objects, is_first(), only_first=True)
+
+
+def agreed(function):
+    return function() if _alone() else agree(function, gather_objects, is_first(), only_first=False)
+
+
+@contextlib.contextmanager
+def whole(variables):
+    del variables  # each process has all of them
+    yield is_first()
 
 
 def share(n):

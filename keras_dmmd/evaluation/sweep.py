@@ -9,6 +9,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_dmmd import backend
 from keras_dmmd import samplers as all_samplers
 from keras_dmmd.checks import iterable, label, verbosity
 from keras_dmmd.evaluation import checks
@@ -58,7 +59,8 @@ def evaluate(
 
     Every cell, one model, number of calls, sampler, temperature and seed, draws `samples` sequences and
     asks every metric. The standard error of a figure is that of its mean over seeds. The same arguments
-    give the same samples again.
+    give the same samples again. Several processes that train together make the same call: they share
+    the sampling, and all return the figures that the first has measured and written.
 
     Args:
         models: a dict of names to built `DiffusionModel`s, teachers and students.
@@ -161,7 +163,7 @@ def evaluate(
         {figure: dataclasses.asdict(note) for figure, note in notes.items()},
     )
     if folder is not None:
-        report.save(folder)
+        backend.from_first(lambda: report.save(folder))
     return report
 
 

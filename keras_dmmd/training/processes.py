@@ -1,5 +1,10 @@
-"""Batches of several processes: parts of arrays, or each from a source of its own, taken in step."""
+"""Batches of several processes: parts of arrays, or each from a source of its own, taken in step.
 
+Before data are used, processes exchange two integers: a number of the data and that of its rows. One
+that cannot read its data says that in their place, so that none waits for it.
+"""
+
+import contextlib
 import zlib
 
 import numpy as np
@@ -7,7 +12,43 @@ from keras import ops, tree
 
 from keras_dmmd import backend
 
-UNREADABLE = -2  # what a process tells the others in place of the number of its batches
+UNREADABLE = -2  # what a process tells the others that cannot read its data
+
+
+def are_several():
+    """Whether other processes take part in what this one trains."""
+    return backend.reads_whole() or backend.data_part()[1] > 1
+
+
+@contextlib.contextmanager
+def reading():
+    """A context in which data are read before an `exchange`: an error there is one of all processes."""
+    try:
+        yield
+    except Exception:
+        if are_several():
+            with contextlib.suppress(RuntimeError):  # the others may have ended, too
+                backend.gather_integers([UNREADABLE, 0])
+        raise
+
+
+def exchange(number, rows=0):
+    """Two integers of each process, numpy `(processes, 2)`.
+
+    They are two in all exchanges, so that processes that were given different kinds of data meet.
+
+    Raises:
+        ValueError: a process cannot read its data.
+    """
+    if not are_several():
+        return np.array([[number, rows]])
+    found = backend.gather_integers([number, rows])
+    unreadable = np.flatnonzero(found[:, 0] == UNREADABLE)
+    if len(unreadable):
+        raise ValueError(
+            f"The data of process {unreadable[0]} of {len(found)} cannot be read, as it says."
+        )
+    return found
 
 
 def part_of(rows):
@@ -28,12 +69,12 @@ def in_step(batches):
 
     Raises:
         ValueError: processes were given other rows where these must be the same, or the same where they
-            must not, or one was given none at all.
+            must not, or one was given none at all, or cannot read its own.
     """
     if backend.reads_whole():
-        return _divided(iter(batches))
+        return _divided(batches)
     if backend.data_part()[1] > 1:
-        return _joined(iter(batches))
+        return _joined(batches)
     return ((batch, _rows(batch)) for batch in batches)
 
 
@@ -42,11 +83,11 @@ def check_arrays(parts):
 
     Each takes its part of all rows, so from parts that a user has made it would drop the most.
     """
-    if not backend.reads_whole() and backend.data_part()[1] == 1:
+    if not are_several():
         return
     rows = _rows(parts)
     some = _each(lambda part: part[:: max(1, rows // 1000)], parts)
-    found = backend.gather_integers([_digest(some), rows])
+    found = exchange(_digest(some), rows)
     if (found != found[0]).any():
         raise ValueError(
             f"{len(found)} processes were given different arrays, of {found[:, 1].tolist()} rows. "
@@ -56,32 +97,34 @@ def check_arrays(parts):
 
 def most_batches(number):
     """How many batches a pass has, of as many as any process has; `None` where one does not know."""
-    if backend.reads_whole() or backend.data_part()[1] == 1:
+    found = exchange(-1 if number is None else number)[:, 0]
+    if backend.reads_whole():
+        _check_same(found)
         return number
-    found = backend.gather_integers([-1 if number is None else number])[:, 0]
-    if (found == UNREADABLE).any() and number != UNREADABLE:
-        raise ValueError(
-            f"The data of process {int(np.argmin(found))} of {len(found)} cannot be read, as it says."
-        )
     return None if (found < 0).any() else int(found.max())
 
 
 def _divided(batches):
-    batch = next(batches, None)
-    _check_same(backend.gather_integers([_digest(batch)])[:, 0])
-    while batch is not None:
+    batches = iter(batches)
+    while True:
+        with reading():
+            batch = next(batches, None)
+            digest = _digest(batch)
+        _check_same(exchange(digest)[:, 0])
+        if batch is None:
+            return
         yield _each(part_of, batch), _rows(batch)
-        batch = next(batches, None)
 
 
 def _joined(batches):
-    _, parts = backend.data_part()
+    batches, (_, parts) = iter(batches), backend.data_part()
     last, checked = None, False
     while True:
-        batch = next(batches, None)
-        digest = 0 if checked and batch is not None else _digest(batch)  # of the first alone
-        found = backend.gather_integers([digest, 0 if batch is None else _rows(batch)])
-        found = found.reshape(parts, -1, 2)  # processes that share a part follow one another
+        with reading():
+            batch = next(batches, None)
+            digest = 0 if checked and batch is not None else _digest(batch)  # of the first alone
+            rows = 0 if batch is None else _rows(batch)
+        found = exchange(digest, rows).reshape(parts, -1, 2)  # those that share a part follow
         for part in found:
             _check_same(part[:, 0])
         digests, sizes = found[:, 0].T

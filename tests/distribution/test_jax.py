@@ -1,6 +1,6 @@
 """`keras.distribution` on JAX: eight virtual devices are one, and hold an eighth each."""
 
-import contextlib
+import functools
 import json
 import os
 import shutil
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from tests.builders import numpy, small_model, tiny_model, tokens
+from tests.builders import numpy, randomise, small_model, tiny_model, tokens
 from tests.distribution import jax_process
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="Keras distributes on JAX")
@@ -30,19 +30,11 @@ def split_layers(shape=(4, 2), data=None):
 
 
 KINDS = {
-    "one device": lambda: None,
+    "data parallel": keras.distribution.DataParallel,
     "fully sharded": kd.distribution.FullySharded,
     "model parallel": lambda: split_layers(data="batch"),
 }
-
-
-def under(kind):
-    distribution = KINDS[kind]()
-    return contextlib.nullcontext() if distribution is None else distribution.scope()
-
-
-def weights(*models):
-    return [numpy(v) for model in models for v in model.trainable_variables]
+WORDS = 8
 
 
 def devices_of(variable):
@@ -51,60 +43,83 @@ def devices_of(variable):
     return len(value.sharding.device_set), value.addressable_shards[0].data.nbytes / value.nbytes
 
 
-def teacher():
-    """What training, evaluation and sampling return, with last batches that 8 devices do not divide."""
-    x, model = tokens(11), tiny_model(words=8)
-    model.compile(keras.optimizers.Adam(0.05, global_clipnorm=0.5))
-    history = model.fit(x, batch_size=8, epochs=2, verbose=0).history
-    found = [*history["loss"], *weights(model), *model.evaluate(x, batch_size=8, verbose=0)]
-    found.append(model.predict(x, batch_size=8, verbose=0))
-    generator = ((part,) for part in (x[:8], x[8:]))
-    found += model.fit(generator, verbose=0).history["loss"]
-    samples = [model.generate(n, steps=3, seed=5, batch_size=4) for n in (3, 11)]
-    return found, samples, model
+def trained(*models):
+    return [numpy(v) for model in models for v in model.trainable_variables]
 
 
-@pytest.fixture(scope="module")
-def one_device():
+def transformer(kind):
+    """A model of two blocks, with random weights; rows of it are two blocks of tokens."""
+    options = {"hidden_dim": 16, "num_layers": 2, "num_heads": 2, "cond_dim": 8, "mlp_dim": 16}
+    make = {"Denoiser": kd.Denoiser, "BlockDenoiser": functools.partial(kd.BlockDenoiser, block_size=4)}
+    model = kd.DiffusionModel(make[kind](WORDS, **options), kd.MaskedDiffusion(WORDS), length=8)
+    model.build()
+    return randomise(model)
+
+
+def everything(kind):
+    """What a teacher and its distillation return, and both of them."""
+    x, model = np.random.default_rng(0).integers(0, WORDS, (16, 8)), transformer(kind)
+    model.compile(keras.optimizers.Adam(0.01, global_clipnorm=0.5))
+    found = model.fit(x, batch_size=8, verbose=0).history["loss"]
+    found += [*model.evaluate(x, batch_size=8, verbose=0), model.predict(x, batch_size=8, verbose=0)]
+    distiller = kd.DMMDDistiller(model, steps=2)
+    distiller.compile(keras.optimizers.Adam(0.01, use_ema=True), keras.optimizers.Adam(0.01))
+    logs = distiller.fit(x, batch_size=8, verbose=0).history
+    found += [*trained(model, distiller), *(value for _, value in sorted(logs.items()))]
+    return found, model.generate(8, steps=2, seed=5), model, distiller
+
+
+@functools.cache
+def on_one_device(kind):
     keras.utils.set_random_seed(0)
-    return teacher()
+    return everything(kind)[:2]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "one device"])
-def test_a_teacher(kind, one_device):
-    with under(kind):
-        found, samples, model = teacher()
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", KINDS)
+@pytest.mark.parametrize("kind", ["Denoiser", "BlockDenoiser"])
+def test_a_transformer(kind, layout):
+    """`fit` of a teacher and of its distiller, `evaluate`, `predict` and `generate`, compiled once."""
+    expected, samples = on_one_device(kind)
+    with KINDS[layout]().scope():
+        found, drawn, model, distiller = everything(kind)
+    assert_close(found, expected)
+    np.testing.assert_array_equal(drawn, samples)
+    assert model.trace_count == 1
+    state = [*distiller.variables, *distiller.optimizer.variables]
+    assert {devices_of(v)[0] for v in state} == {8}
+    tables = {devices_of(v)[1] for v in state if len(v.shape) == 2 and "modulation" not in v.path}
+    if layout != "model parallel":  # see test_layers_are_split
+        assert tables == {1 if layout == "data parallel" else 1 / 8}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "data parallel"])
+def test_batches_that_devices_do_not_divide(kind):
+    """Last batches of three rows, of arrays and of a generator; samples of few rows and of many."""
+
+    def teacher():
+        x, model = tokens(11), tiny_model(words=WORDS)
+        model.compile(keras.optimizers.Adam(0.05, global_clipnorm=0.5))
+        found = model.fit(x, batch_size=8, epochs=2, verbose=0).history["loss"]
+        found += [*trained(model), *model.evaluate(x, batch_size=8, verbose=0)]
+        found.append(model.predict(x, batch_size=8, verbose=0))
+        generator = ((part,) for part in (x[:8], x[8:]))
+        found += model.fit(generator, verbose=0).history["loss"]
+        return found, [model.generate(n, steps=3, seed=5, batch_size=4) for n in (3, 11)], model
+
+    expected, samples, _ = teacher()
+    with KINDS[kind]().scope():
+        found, drawn, model = teacher()
         assert keras.distribution.distribution() is not None
-    for a, b in zip(one_device[0], found, strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
-    for a, b in zip(one_device[1], samples, strict=True):
+    assert_close(found, expected)
+    for a, b in zip(samples, drawn, strict=True):
         np.testing.assert_array_equal(b, a)
     assert model.trace_count == 1  # 3 rows and 11, in batches of 4 that become 8
-    assert {devices_of(v)[0] for v in model.variables} == {8}
 
 
-def distiller(seed=0):
-    models = [tiny_model(seed + i, words=8) for i in range(3)]
-    made = kd.DMMDDistiller(*models, steps=2)
-    made.compile(*(keras.optimizers.Adam(0.05, use_ema=True) for _ in range(2)))
-    return made
-
-
-def test_a_distiller_is_an_eighth_on_each_device():
-    runs = []
-    for kind in ("one device", "fully sharded"):
-        with under(kind):
-            model = distiller()
-            history = model.fit(tokens(16), batch_size=8, verbose=0).history
-            runs.append((history, weights(model)))
-    (one, expected), (eight, found) = runs
-    for name, values in one.items():
-        np.testing.assert_allclose(eight[name], values, rtol=1e-5, atol=1e-5)
-    for a, b in zip(expected, found, strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
-    state = [v for v in (*model.variables, *model.optimizer.variables) if 8 in v.shape]
-    assert len(state) == 3 * 3 + 2 * 3 * 3  # of three networks; two moments and an average of two
-    assert {devices_of(v) for v in state} == {(8, 1 / 8)}
+def assert_close(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +161,7 @@ def test_other_meshes_are_refused(arguments, words):
 
 
 def test_a_weight_that_no_device_divides_is_on_all():
-    with under("fully sharded"):
+    with KINDS["fully sharded"]().scope():
         layer = keras.layers.Dense(3)
         layer.build((None, 5))
         wide = keras.layers.Dense(16)
@@ -156,22 +171,29 @@ def test_a_weight_that_no_device_divides_is_on_all():
     assert wide.kernel.value.addressable_shards[0].data.shape == (3, 16)
 
 
-def start(folder, first_epoch=0):
-    """Two processes over the loopback, begun."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-    command = [sys.executable, "-m", "tests.distribution.jax_process", address]
-    return [subprocess.Popen([*command, str(i), folder, str(first_epoch)]) for i in range(2)]
+@pytest.fixture
+def start(tmp_path):
+    """A function that begins two processes over the loopback; none outlives the test."""
+    begun = []
+
+    def begin(first_epoch=0):
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+        command = [sys.executable, "-m", "tests.distribution.jax_process", address]
+        options = [str(tmp_path), str(first_epoch)]
+        begun.extend(two := [subprocess.Popen([*command, str(i), *options]) for i in range(2)])
+        return two
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.wait()
 
 
 def end(processes):
     """How they ended."""
-    try:
-        return [process.wait(300) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    return [process.wait(300) for process in processes]
 
 
 def read(folder, name):
@@ -185,21 +207,18 @@ def read(folder, name):
     return found[0]
 
 
-def assert_close(found, expected):
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.slow
-def test_two_processes_are_one(tmp_path):
+def test_two_processes_are_one(start, tmp_path):
     """On two devices each, and this one on one device; until one of them is killed, and both go on."""
     folder = str(tmp_path)
-    begun = start(folder)
-    expected = jax_process.results(), jax_process.train(f"{folder}/one")
+    begun = start()
+    model, expected = jax_process.results()
+    expected = expected, jax_process.train(f"{folder}/one")
     assert end(begun) == [0, -signal.SIGKILL]
     shutil.copytree(f"{folder}/run", f"{folder}/here")
-    begun = start(folder, first_epoch=1)
+    begun = start(first_epoch=1)
     assert_close(read(folder, "results"), expected[0])
+    check_files(folder, model)
     with open(f"{folder}/0_lost") as file:
         assert file.read().startswith("Process 0 of 2 has lost another one, which ended.")
     said = []
@@ -211,6 +230,22 @@ def test_two_processes_are_one(tmp_path):
     assert_close(jax_process.train(f"{folder}/here", first_epoch=1), rest(expected[1]))
     assert end(begun) == [0, 0]
     assert_close(read(folder, "resumed"), rest(expected[1]))
+
+
+def check_files(folder, model):
+    """The first process alone has written, and all of the weights that it shares with the other."""
+    written = {name for name in os.listdir(folder) if name.startswith(("0_", "1_"))}
+    assert {name.partition("_")[2] for name in written if name.startswith("1_")} == {
+        "results.npz",
+        "said.json",
+    }
+    assert os.listdir(f"{folder}/sweep/cells") and os.path.exists(f"{folder}/sweep/report.html")
+    loaded = keras.models.load_model(f"{folder}/0_model.keras")
+    assert_close(trained(loaded), trained(model))
+    assert_close(map(numpy, loaded.optimizer.variables), map(numpy, model.optimizer.variables))
+    preset = kd.from_preset(f"{folder}/0_preset")
+    for a, b in zip(trained(preset), trained(model), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)  # in half precision
 
 
 def rest(trained):
@@ -235,15 +270,18 @@ def check_rows(first, second):
         assert batches[-2][0]  # three rows, which each of them has
 
 
-def check_refusals(*said):
+def check_refusals(first, second):
     words = [
         "2 processes that need the same rows in the same order were given different",
         "2 processes were given different arrays, of [16, 8] rows",
         "the same rows",
-        "cannot be read",
+        "The data of process 0 of 2 cannot be read",
+        "The data of process 1 of 2 cannot be read",
+        "The data of process 1 of 2 cannot be read",
         "for one process of JAX",
     ]
-    words += ["none of which can save all"] * 2
-    for found in said:
-        for sentence, word in zip(found, words, strict=True):
-            assert word in sentence
+    own = {3: [(first, "`x` cannot be read")], 4: [(second, "disk")], 5: [(second, "Batch 1 of the")]}
+    for i, word in enumerate(words):
+        for found in (first, second):
+            told = next((own for who, own in own.get(i, ()) if who is found), word)
+            assert told in found[i]
