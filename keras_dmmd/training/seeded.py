@@ -11,9 +11,10 @@ from keras.src.trainers.data_adapters import array_slicing
 from keras_dmmd import backend, checks
 from keras_dmmd.training.arguments import check_call, check_compile
 from keras_dmmd.training.backup import BackupAndResume
-from keras_dmmd.training.batches import AnyBatch, FirstPass, read_batches
+from keras_dmmd.training.batches import read_batches
 from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.optimizers import check_trained, public_config
+from keras_dmmd.training.passes import AnyBatch, FirstPass
 from keras_dmmd.training.processes import exchange, reading
 from keras_dmmd.training.rates import warn_of_high_rates
 from keras_dmmd.training.reading import is_host_data, plain_error, unpack
