@@ -1,7 +1,6 @@
 """Several processes of JAX: one program runs on the devices of all, and each feeds its rows to it."""
 
 import contextlib
-import functools
 import pickle
 
 import jax
@@ -11,7 +10,7 @@ from jax.experimental import multihost_utils
 from keras.src.backend.jax.distribution_lib import distribute_tensor
 from keras.src.distribution import distribution_lib
 
-from keras_dmmd.backend.jax_devices import parts
+from keras_dmmd.backend.jax_devices import parts, split_rows
 from keras_dmmd.backend.meetings import agree, is_loss
 
 
@@ -154,21 +153,19 @@ def whole(variables):
 
 
 def predictor(model, batch_size):
-    if _alone():
-        return functools.partial(model.predict, batch_size=batch_size, verbose=0)
-    variables = model.variables
-
     @jax.jit
     def pure(values, x):
-        with keras.StatelessScope(state_mapping=zip(variables, values, strict=True)):
+        with keras.StatelessScope(state_mapping=zip(model.variables, values, strict=True)):
             return model(x, training=False)
 
-    # Keras's `predict` takes what each process gives it for a part of the rows, and returns no whole.
     def predict(x):
-        found = []
-        for start in range(0, len(x), batch_size):
-            rows = x[np.minimum(start + np.arange(batch_size), len(x) - 1)]
-            found.append(to_numpy(pure([v.value for v in variables], rows)))
+        if keras.distribution.distribution() is None:
+            return model.predict(x, batch_size=batch_size, verbose=0)
+        # Keras would fail where devices do not divide the rows, and return no whole of processes.
+        size, found = min(batch_size, -(-len(x) // parts()) * parts()), []
+        for start in range(0, len(x), size):
+            rows = split_rows(x[np.minimum(start + np.arange(size), len(x) - 1)])
+            found.append(to_numpy(pure([v.value for v in model.variables], rows)))
         return np.concatenate(found)[: len(x)]
 
     return predict
