@@ -10,7 +10,8 @@ import numpy as np
 from keras_dmmd import backend, checks
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.files import replacing
-from keras_dmmd.metrics import StreamingMetric, measure
+from keras_dmmd.metrics import StreamingMetric
+from keras_dmmd.metrics.streaming import measure_by
 from keras_dmmd.optional import package
 from keras_dmmd.training.backup import BackupAndResume as BackupAndResume
 from keras_dmmd.training.diffusion_model import DiffusionModel
@@ -105,15 +106,13 @@ class SampleAndScore(keras.callbacks.Callback):
         tokens = model.generate(
             self.samples, steps=self.steps, seed=self.seed, verbose=0, **self.generate
         )
-        # Of several processes all measure, and the first writes; where one cannot, none goes on.
-        figures = backend.agreed(lambda: self._score(model, tokens, epoch))
+        figures = measure_by(backend.agreed, self.scores, tokens, self.reference_data)
         if logs is not None:
             logs.update(figures)
+        # Of several processes, the first writes; where it cannot, none goes on.
+        backend.from_first(lambda: self._write(model, tokens, epoch, figures))
 
-    def _score(self, model, tokens, epoch):
-        figures = measure(self.scores, tokens, self.reference_data)
-        if not backend.is_first():
-            return figures
+    def _write(self, model, tokens, epoch, figures):
         if self.folder is not None:
             with replacing(os.path.join(self.folder, f"samples_{epoch + 1:04d}.npy")) as path:
                 np.save(path, tokens)
@@ -124,7 +123,6 @@ class SampleAndScore(keras.callbacks.Callback):
                 writer.writerow({"epoch": epoch + 1, **figures})
         if self._writer is not None:
             self._show(model, tokens[: self.shown], epoch)
-        return figures
 
     def _show(self, model, tokens, epoch):
         grid = model.capabilities.grid

@@ -1,7 +1,6 @@
 """Several processes of JAX: one program runs on the devices of all, and each feeds its rows to it."""
 
 import contextlib
-import pickle
 
 import jax
 import keras
@@ -11,7 +10,7 @@ from keras.src.backend.jax.distribution_lib import distribute_tensor
 from keras.src.distribution import distribution_lib
 
 from keras_dmmd.backend.jax_devices import parts, split_rows
-from keras_dmmd.backend.meetings import agree, is_loss
+from keras_dmmd.backend.meetings import Meetings, is_loss
 
 
 def _alone():
@@ -59,27 +58,9 @@ def _gathered(x, **options):
         raise plain from error
 
 
-def gather_integers(values):
-    found = _gathered(np.array(values, "int32"))
-    return found.reshape(-1, len(values)).astype("int64")
-
-
-def gather_objects(value):
-    if _alone():
-        return [value]
-    data = np.frombuffer(pickle.dumps(value), "uint8")
-    sizes = gather_integers([len(data)])[:, 0]
-    filled = np.zeros(1 << int(sizes.max()).bit_length(), "uint8")  # few sizes, as each is compiled
-    filled[: len(data)] = data
-    return [pickle.loads(row[:n].tobytes()) for row, n in zip(_gathered(filled), sizes, strict=True)]
-
-
-def from_first(function):
-    return function() if _alone() else agree(function, gather_objects, is_first(), only_first=True)
-
-
-def agreed(function):
-    return function() if _alone() else agree(function, gather_objects, is_first(), only_first=False)
+_meetings = Meetings(_gathered, _alone, is_first)
+gather_integers, gather_objects = _meetings.integers, _meetings.objects
+from_first, agreed, telling = _meetings.from_first, _meetings.agreed, _meetings.telling
 
 
 def whole_if_uneven(batch, sizes):

@@ -42,6 +42,7 @@ from keras_dmmd.backend.torch_processes import (
     share,
     sum_over_replicas,
     summed,
+    telling,
     whole,
 )
 
@@ -102,6 +103,7 @@ __all__ = [
     "sum_parts",
     "summed",
     "synchronize",
+    "telling",
     "to_numpy",
     "undivided",
     "uniform",

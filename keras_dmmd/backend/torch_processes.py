@@ -6,11 +6,12 @@ anything.
 
 import contextlib
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from keras.src.backend.torch.core import get_device
 
-from keras_dmmd.backend.meetings import agree, is_loss, portable
+from keras_dmmd.backend.meetings import Meetings, is_loss
 
 
 def process():
@@ -48,47 +49,26 @@ def _meeting():
         ) from error
 
 
-@torch.compiler.disable
-def gather_integers(values):
-    values = torch.tensor(values, dtype=torch.int64)
-    if _alone():
-        return values[None].numpy()
-    found = [torch.empty_like(values, device=get_device()) for _ in range(process()[1])]
+def _gather(array):
+    value = torch.from_numpy(array).to(get_device())
+    found = [torch.empty_like(value) for _ in range(process()[1])]
     with _meeting():
-        dist.all_gather(found, values.to(get_device()))
-        return torch.stack(found).cpu().numpy()
+        dist.all_gather(found, value)
+        return np.stack([part.cpu().numpy() for part in found])
 
 
-def gather_objects(value):
-    if _alone():
-        return [value]
-    found = [None] * process()[1]
-    with _meeting():
-        dist.all_gather_object(found, value)
-    return found
+_meetings = Meetings(_gather, _alone, is_first)
+gather_integers = torch.compiler.disable(_meetings.integers)
+gather_objects = _meetings.objects
+from_first, agreed, telling = _meetings.from_first, _meetings.agreed, _meetings.telling
 
 
 @contextlib.contextmanager
 def gathered(value):
     found = []
-    try:
+    with telling():
         yield found
-    except Exception as error:
-        if not _alone():
-            gather_objects(portable(error))
-        raise
     found += gather_objects(value)
-    for number, other in enumerate(found):
-        if isinstance(other, Exception):
-            raise RuntimeError(f"Process {number} of {len(found)} ended with an error.") from other
-
-
-def from_first(function):
-    return function() if _alone() else agree(function, gather_objects, is_first(), only_first=True)
-
-
-def agreed(function):
-    return function() if _alone() else agree(function, gather_objects, is_first(), only_first=False)
 
 
 @contextlib.contextmanager
@@ -100,7 +80,7 @@ def whole(variables):
 def share(n):
     if _alone():
         return 0, n
-    sizes = gather_integers([int(n)])[:, 0]
+    sizes = gather_integers(int(n))[:, 0]
     return int(sizes[: process()[0]].sum()), int(sizes.sum())
 
 

@@ -43,16 +43,18 @@ class FinishedCells:
     def get(self, key, work):
         """What a cell holds, by `work()` where it is not done yet: in all processes the same."""
         if self.folder is None:
-            return backend.agreed(work)
+            found = work()
+            return backend.from_first(lambda: found)
         path = os.path.join(self.folder, f"{text_hash(repr(key))}.json")
         found = backend.from_first(lambda: read_json(path) if os.path.exists(path) else None)
-        return backend.agreed(lambda: _kept(path, work())) if found is None else found
+        if found is None:
+            made = work()
+            found = backend.from_first(lambda: _kept(path, made))
+        return found
 
 
 def _kept(path, content):
     """A cell as its file gives it back, once that is written."""
-    if not backend.is_first():
-        return content
     write_json(path, content)
     return read_json(path)
 

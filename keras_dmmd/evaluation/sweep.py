@@ -20,7 +20,7 @@ from keras_dmmd.evaluation.report import DATA, Report
 from keras_dmmd.fingerprints import array_hash, text_hash, weights_hash
 from keras_dmmd.metrics.distances import FeatureMetric
 from keras_dmmd.metrics.statistics import mean_and_error
-from keras_dmmd.metrics.streaming import measure
+from keras_dmmd.metrics.streaming import measure_by
 from keras_dmmd.optional import package
 from keras_dmmd.sampling.grids import calls_of
 
@@ -215,7 +215,7 @@ class _Measurement:
         seconds = time.perf_counter() - start
         data = None if self.data is None else self._real(cell.seed, n)
         found = {
-            "figures": measure(self.metrics, tokens, data),
+            "figures": measure_by(backend.agreed, self.metrics, tokens, data),
             "calls": float(np.mean(calls)),
             "seconds_per_sample": seconds / n,
             "shown": tokens[: self.shown].tolist(),
@@ -228,7 +228,8 @@ class _Measurement:
     def of_data(self, seed):
         """Real sequences in the place of samples, beside others to compare with."""
         rows = self._real(seed, 2 * self.n)
-        return {"figures": measure(self.metrics, rows[: self.n], rows[self.n :])}
+        samples, others = rows[: self.n], rows[self.n :]
+        return {"figures": measure_by(backend.agreed, self.metrics, samples, others)}
 
     def _real(self, seed, n):
         """A seed's rows of the data: others than another seed's, as far as there are enough."""

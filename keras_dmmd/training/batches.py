@@ -10,7 +10,7 @@ from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import backend, checks
-from keras_dmmd.training.processes import check_arrays, in_step, most_batches, part_of, reading
+from keras_dmmd.training.processes import check_arrays, in_step, most_batches, part_of
 from keras_dmmd.training.reading import is_host_data
 
 EMPTY = "The data, `x` or `validation_data`, must hold at least one batch. Received: none"
@@ -277,12 +277,12 @@ def read_batches(
     if not is_host_data(x):
         if not isinstance(x, keras.utils.PyDataset):  # all others have an order of their own
             options.pop("shuffle", None)
-        with reading():
+        with backend.telling():
             backend.check_source(x)
             adapter = _keras_adapter(x, y, sample_weight, **options)
             number = adapter.num_batches
         return ReadBatches(x, adapter, most_batches(number), reader, repeats)
-    with reading():
+    with backend.telling():
         x, sample_weight = reader.read(x, y, sample_weight)
     parts = (x,) if sample_weight is None else (x, sample_weight, sample_weight)
     check_arrays(parts)

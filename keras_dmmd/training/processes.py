@@ -1,10 +1,9 @@
 """Batches of several processes: parts of arrays, or each from a source of its own, taken in step.
 
-Before data are used, processes exchange two integers: a number of the data and that of its rows. One
-that cannot read its data says that in their place, so that none waits for it.
+Before data are used, processes exchange a number of them and that of their rows. An error of one that
+reads its data is told in place of these, so that none waits for it.
 """
 
-import contextlib
 import zlib
 
 import numpy as np
@@ -12,43 +11,10 @@ from keras import ops, tree
 
 from keras_dmmd import backend
 
-UNREADABLE = -2  # what a process tells the others that cannot read its data
-
 
 def are_several():
     """Whether other processes take part in what this one trains."""
     return backend.reads_whole() or backend.data_part()[1] > 1
-
-
-@contextlib.contextmanager
-def reading():
-    """A context in which data are read before an `exchange`: an error there is one of all processes."""
-    try:
-        yield
-    except Exception:
-        if are_several():
-            with contextlib.suppress(RuntimeError):  # the others may have ended, too
-                backend.gather_integers([UNREADABLE, 0])
-        raise
-
-
-def exchange(number, rows=0):
-    """Two integers of each process, numpy `(processes, 2)`.
-
-    They are two in all exchanges, so that processes that were given different kinds of data meet.
-
-    Raises:
-        ValueError: a process cannot read its data.
-    """
-    if not are_several():
-        return np.array([[number, rows]])
-    found = backend.gather_integers([number, rows])
-    unreadable = np.flatnonzero(found[:, 0] == UNREADABLE)
-    if len(unreadable):
-        raise ValueError(
-            f"The data of process {unreadable[0]} of {len(found)} cannot be read, as it says."
-        )
-    return found
 
 
 def part_of(rows):
@@ -69,7 +35,8 @@ def in_step(batches):
 
     Raises:
         ValueError: processes were given other rows where these must be the same, or the same where they
-            must not, or one was given none at all, or cannot read its own.
+            must not, or one was given none at all.
+        RuntimeError: another process cannot read its own.
     """
     if backend.reads_whole():
         return _divided(batches)
@@ -87,7 +54,7 @@ def check_arrays(parts):
         return
     rows = _rows(parts)
     some = _each(lambda part: part[:: max(1, rows // 1000)], parts)
-    found = exchange(_digest(some), rows)
+    found = backend.gather_integers(_digest(some), rows)
     if (found != found[0]).any():
         raise ValueError(
             f"{len(found)} processes were given different arrays, of {found[:, 1].tolist()} rows. "
@@ -97,7 +64,7 @@ def check_arrays(parts):
 
 def most_batches(number):
     """How many batches a pass has, of as many as any process has; `None` where one does not know."""
-    found = exchange(-1 if number is None else number)[:, 0]
+    found = backend.gather_integers(-1 if number is None else number)[:, 0]
     if backend.reads_whole():
         _check_same(found)
         return number
@@ -107,10 +74,10 @@ def most_batches(number):
 def _divided(batches):
     batches = iter(batches)
     while True:
-        with reading():
+        with backend.telling():
             batch = next(batches, None)
             digest = _digest(batch)
-        _check_same(exchange(digest)[:, 0])
+        _check_same(backend.gather_integers(digest)[:, 0])
         if batch is None:
             return
         yield _each(part_of, batch), _rows(batch)
@@ -120,11 +87,13 @@ def _joined(batches):
     batches, (_, parts) = iter(batches), backend.data_part()
     last, checked = None, False
     while True:
-        with reading():
+        with backend.telling():
             batch = next(batches, None)
             digest = 0 if checked and batch is not None else _digest(batch)  # of the first alone
             rows = 0 if batch is None else _rows(batch)
-        found = exchange(digest, rows).reshape(parts, -1, 2)  # those that share a part follow
+        found = backend.gather_integers(digest, rows).reshape(
+            parts, -1, 2
+        )  # those that share a part follow
         for part in found:
             _check_same(part[:, 0])
         digests, sizes = found[:, 0].T

@@ -15,7 +15,6 @@ from keras_dmmd.training.batches import read_batches
 from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.optimizers import check_trained, public_config
 from keras_dmmd.training.passes import AnyBatch, FirstPass
-from keras_dmmd.training.processes import exchange, reading
 from keras_dmmd.training.rates import warn_of_high_rates
 from keras_dmmd.training.reading import is_host_data, plain_error, unpack
 from keras_dmmd.training.threads import reads, trains
@@ -228,9 +227,9 @@ class SeededModel(ExactCheckpoints, keras.Model):
         if not is_host_data(call["x"]):
             raise ValueError(f"`x` must be one batch of ids. Received: x={checks.shown(call['x'])}")
         data = [call.pop(name, None) for name in ("x", "y", "sample_weight")]
-        with reading():
+        with backend.telling():
             x, sample_weight = self.reader.read(*data)
-        exchange(0)
+        backend.gather_integers(0)
         weights = {} if sample_weight is None else {"y": sample_weight, "sample_weight": sample_weight}
         return call | {"x": x} | weights
 

@@ -152,7 +152,7 @@ def refused():
         with scope(divides):
             try:
                 call()
-            except (ValueError, OSError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
                 said.append(str(error))
     return said
 

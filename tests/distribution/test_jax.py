@@ -277,13 +277,14 @@ def check_refusals(first, second):
         "2 processes that need the same rows in the same order were given different",
         "2 processes were given different arrays, of [16, 8] rows",
         "the same rows",
-        "The data of process 0 of 2 cannot be read",
-        "The data of process 1 of 2 cannot be read",
-        "The data of process 1 of 2 cannot be read",
+        "`x` cannot be read",
+        "disk",
+        "Batch 1 of the data",
         "for one process of JAX",
     ]
-    own = {3: [(first, "`x` cannot be read")], 4: [(second, "disk")], 5: [(second, "Batch 1 of the")]}
-    for i, word in enumerate(words):
-        for found in (first, second):
-            told = next((own for who, own in own.get(i, ()) if who is found), word)
-            assert told in found[i]
+    raising = {3: 0, 4: 1, 5: 1}  # of a call, the process that alone cannot go on
+    for i, (word, *said) in enumerate(zip(words, first, second, strict=True)):
+        assert all(word in sentence for sentence in said)
+        for number, sentence in enumerate(said):
+            is_told = sentence.startswith(f"Process {raising.get(i)} of 2 ended with an error: ")
+            assert is_told == (i in raising and raising[i] != number)
