@@ -127,7 +127,9 @@ def whole(variables):
             found = _gathered(value, tiled=True)
             if writes:
                 variable._value = found
-        yield writes
+        # Keras makes variables as it saves, which over several processes none makes alone.
+        with undivided():
+            yield writes
     finally:
         for variable, value in divided:
             variable._value = value
