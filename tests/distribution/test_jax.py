@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from tests.builders import numpy, randomise, small_model, tiny_model, tokens
+from tests.builders import TinyDenoiser, numpy, randomise, small_model, tiny_model, tokens
 from tests.distribution import jax_process
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="Keras distributes on JAX")
@@ -253,10 +253,11 @@ def check_files(folder, model):
         "said.json",
     }
     assert os.listdir(f"{folder}/sweep/cells") and os.path.exists(f"{folder}/sweep/report.html")
-    loaded = keras.models.load_model(f"{folder}/0_model.keras")
+    with keras.saving.custom_object_scope({"TinyDenoiser": TinyDenoiser}):
+        loaded = keras.models.load_model(f"{folder}/0_model.keras")
+        preset = kd.from_preset(f"{folder}/0_preset")
     assert_close(trained(loaded), trained(model))
     assert_close(map(numpy, loaded.optimizer.variables), map(numpy, model.optimizer.variables))
-    preset = kd.from_preset(f"{folder}/0_preset")
     for a, b in zip(trained(preset), trained(model), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)  # in half precision
 
