@@ -82,13 +82,14 @@ def on_one_device(kind, distils):
 
 
 def cases():
-    """Each network under each layout; in CI, where compiling takes long, what tells layouts apart."""
+    """Each network under each layout; without asking for more, as compiling takes long, a few."""
     for kind in ("Denoiser", "BlockDenoiser"):
         for layout in KINDS:
-            distils = layout != "data parallel" and kind == "Denoiser"
-            yield pytest.param(kind, layout, distils, marks=pytest.mark.slow)
-            if not distils:
-                yield pytest.param(kind, layout, True, marks=pytest.mark.thorough)
+            for distils in (False, True):
+                few = distils == ((kind, layout) == ("Denoiser", "model parallel"))
+                few &= (kind, layout) != ("BlockDenoiser", "data parallel")
+                mark = pytest.mark.slow if few else pytest.mark.thorough
+                yield pytest.param(kind, layout, distils, marks=mark)
 
 
 @pytest.mark.parametrize("kind, layout, distils", cases())
