@@ -35,8 +35,10 @@ FORWARDS = (1 + 3) + (3 + 1 + 1)
 # not keep; two with rematerialisation of whole blocks.
 KEPT, KEPT_REMADE = 34, 2
 # How often a round gathers each weight: teacher, student and critic once, and the critic again after
-# its update. Backward passes take the gathered ones, where memory is enough.
-GATHERS = 4
+# its update. Backward passes take the gathered ones, which wait for them, of one network at a time;
+# where there is no memory for these, both trained networks would have to be gathered once more.
+GATHERS, GATHERS_AGAIN = 4, 6
+GATHERED = 2  # bytes of a gathered weight: in half precision, as it is computed with
 # Temporaries that XLA plans, over the activations above: measured with four blocks made again.
 TEMPORARIES = 3.2
 ASSUMED = 0.4  # of the peak
@@ -59,9 +61,18 @@ class Network:
         return (4 + 2 * self.mlp) * self.hidden**2
 
     @property
+    def block(self):
+        """Weights of a block: its matrices, and modulations, which multiply rows, not tokens."""
+        return self.matrices + 6 * self.hidden * self.condition
+
+    @property
     def weights(self):
-        modulations = 6 * self.hidden * self.condition  # of a row, not of a token
-        return self.layers * (self.matrices + modulations) + 2 * self.words * self.hidden
+        return self.layers * self.block + 2 * self.words * self.hidden
+
+    @property
+    def largest(self):
+        """Weights of the largest layer."""
+        return max(self.block, self.words * self.hidden)
 
     def forward(self, length):
         """Floating-point operations of a token's forward pass, without the embedding."""
@@ -111,10 +122,17 @@ def estimate(
     temporaries = TEMPORARIES * network.activations(remade) * tokens
     forwards = FORWARDS + (2 if remade else 0)  # blocks of both trained networks once more
     compute = forwards * network.forward(length) * tokens / (utilisation * accelerator.peak)
-    # bfloat16 weights gathered, float32 gradients of two networks reduced; a ring sends (n - 1) / n of
-    # what it gathers or scatters, and a reduction that is not scattered twice that.
+    is_divided = sharded and devices > 1
+    room = 0.9 * accelerator.memory - state - temporaries
+    held = GATHERED * weights if is_divided else 0
+    keeps = held < room
+    if not keeps and is_divided:
+        held = GATHERED * network.largest
+    # Weights are gathered as they are computed with, float32 gradients of two networks reduced; a ring
+    # sends (n - 1) / n of what it gathers or scatters, and twice that where it reduces and keeps all.
     ring = (devices - 1) / devices
-    gathered = 2 * weights * GATHERS * ring if sharded else 0
+    gathers = GATHERS if keeps else GATHERS_AGAIN
+    gathered = GATHERED * weights * gathers * ring if sharded else 0
     reduced = 4 * weights * 2 * ring * (1 if sharded else 2)
     bandwidth = accelerator.near if devices <= accelerator.near_devices else accelerator.far
     return {
@@ -123,7 +141,8 @@ def estimate(
         "devices": devices,
         "state_gb": state / 1e9,
         "temporaries_gb": temporaries / 1e9,
-        "fits": state + temporaries < 0.9 * accelerator.memory,
+        "held_gb": held / 1e9,
+        "fits": "no" if held >= room else "yes" if keeps else "if gathered again",
         "sent_gb": (gathered + reduced) / 1e9,
         "compute_s": compute,
         "sending_s": (gathered + reduced) / bandwidth,
@@ -214,7 +233,8 @@ def reached():
 
 def table(found, share):
     """Markdown of what `rows` returned, of which the last column is for a share of the peak."""
-    columns = ["accelerator", "network", "devices", "state, GB", "temporaries, GB", "fits", "sent, GB"]
+    columns = ["accelerator", "network", "devices", "state, GB", "temporaries, GB", "gathered, GB"]
+    columns += ["fits", "sent, GB"]
     columns += [f"round at {ASSUMED:.0%}, s", f"at {share:.1%}, s"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for row in found:
@@ -225,10 +245,11 @@ def table(found, share):
             str(row["devices"]),
             _figure(row["state_gb"]),
             _figure(row["temporaries_gb"]),
-            "yes" if row["fits"] else "no",
+            _figure(row["held_gb"]),
+            row["fits"],
             _figure(row["sent_gb"]),
-            f"{_figure(low)} to {_figure(high)}" if row["fits"] else "",
-            _figure(row["slow_s"]) if row["fits"] else "",
+            "" if row["fits"] == "no" else f"{_figure(low)} to {_figure(high)}",
+            "" if row["fits"] == "no" else _figure(row["slow_s"]),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

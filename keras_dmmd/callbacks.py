@@ -10,7 +10,8 @@ import numpy as np
 from keras_dmmd import backend, checks
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.files import replacing
-from keras_dmmd.metrics import StreamingMetric, measure
+from keras_dmmd.metrics import StreamingMetric
+from keras_dmmd.metrics.streaming import measure_by
 from keras_dmmd.optional import package
 from keras_dmmd.training.backup import BackupAndResume as BackupAndResume
 from keras_dmmd.training.diffusion_model import DiffusionModel
@@ -105,11 +106,13 @@ class SampleAndScore(keras.callbacks.Callback):
         tokens = model.generate(
             self.samples, steps=self.steps, seed=self.seed, verbose=0, **self.generate
         )
-        figures = measure(self.scores, tokens, self.reference_data)
+        figures = measure_by(backend.agreed, self.scores, tokens, self.reference_data)
         if logs is not None:
             logs.update(figures)
-        if not backend.is_first():  # of several processes, the first writes
-            return
+        # Of several processes, the first writes; where it cannot, none goes on.
+        backend.from_first(lambda: self._write(model, tokens, epoch, figures))
+
+    def _write(self, model, tokens, epoch, figures):
         if self.folder is not None:
             with replacing(os.path.join(self.folder, f"samples_{epoch + 1:04d}.npy")) as path:
                 np.save(path, tokens)

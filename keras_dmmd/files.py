@@ -4,7 +4,10 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import tempfile
+
+HOST = socket.gethostname()  # others may write in the same folder
 
 
 def read_json(path):
@@ -47,7 +50,7 @@ def replacing(*paths):
             folder, name = os.path.split(path)
             os.makedirs(folder, exist_ok=True)
             _remove_leftovers(folder, name)
-            partial.append(os.path.join(folder, f".{os.getpid()}.partial.{name}"))
+            partial.append(os.path.join(folder, f".{os.getpid()}@{HOST}.partial.{name}"))
             os.makedirs(partial[-1])
         own = [os.path.join(p, os.path.basename(path)) for p, path in zip(partial, paths, strict=True)]
         yield own[0] if len(own) == 1 else own
@@ -67,10 +70,13 @@ def _move(source, path):
 
 
 def _remove_leftovers(folder, name):
-    """Remove what processes that are no more left beside a file."""
+    """Remove what processes of this machine that are no more left beside a file."""
     for entry in os.listdir(folder):
         owner, _, rest = entry[1:].partition(".partial.")
-        if entry.startswith(".") and rest == name and owner.isdigit() and not _is_running(int(owner)):
+        process, _, host = owner.partition("@")
+        if not entry.startswith(".") or rest != name or host not in ("", HOST):
+            continue
+        if process.isdigit() and not _is_running(int(process)):
             shutil.rmtree(os.path.join(folder, entry), ignore_errors=True)
 
 

@@ -46,8 +46,10 @@ if keras.backend.backend() == "tensorflow":
 gc.set_threshold(50_000, 20, 100)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Slow tests first: at the end no worker waits minutes for the last one of another.
+
+    What is marked `thorough` is left out unless it is asked for, by `-m thorough`.
 
     What is marked `long_compilation` is left out on TensorFlow, whose compilation takes most of its
     minute, and where the parts it is made of are tested one by one.
@@ -57,6 +59,8 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("long_compilation"):
                 item.add_marker(left_out)
+    if "thorough" not in config.option.markexpr:
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
     items.sort(key=lambda item: not {"slow", "heavy"} & {mark.name for mark in item.iter_markers()})
 
 

@@ -33,13 +33,17 @@ defines all of them:
 | `whole_if_uneven(batch, sizes)` | all rows, where processes cannot go on with their own; else `None` |
 | `is_first()` | whether this is the process that writes files for all |
 | `in_words(error)` | a sentence in place of one that says that another process is lost |
-| `check_backup()`, `check_whole(variables)` | errors where no process has all of a model's state |
+| `check_backup()` | an error where no process has all of a model's state |
+| `whole(variables)` | context in which one process has all of theirs; whether this one, which writes |
+| `predictor(model, batch_size)` | a Keras model's `predict`, of all rows in every process |
 | `process()` | the number of this process among those that run programs of their own |
-| `gather_integers(values)` | those of all processes, numpy `(processes, n)` |
+| `gather_integers(first, second)` | those of all processes, numpy `(processes, 2)` |
 | `gather_objects(value)` | a list of every process's value |
 | `gathered(value)` | a context with a list of every process's value, at its end; errors are all's |
+| `telling()` | a context before any of these four, or the next two: an error there is one of all |
 | `gather_rows(tree)` | tensors with the rows of all processes |
-| `from_first(fn)` | what `fn()` returned, or raised, on the first process |
+| `from_first(fn)` | what `fn()` returned in the first process; errors are all's |
+| `agreed(fn)` | the same, called by all |
 | `summed(variables)` | context in which they have their sums over processes |
 | `begin_together(model, streams)` | the same weights for all; other numbers from Keras's streams |
 | `scope_of(model)` | context in which its optimizer's variables are made |

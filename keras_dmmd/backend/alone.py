@@ -1,6 +1,7 @@
 """What is done among processes, where there is one, or where one program sees what all of them hold."""
 
 import contextlib
+import functools
 
 import numpy as np
 from keras import ops
@@ -10,8 +11,8 @@ def process():
     return 0, 1
 
 
-def gather_integers(values):
-    return np.array([values], "int64")
+def gather_integers(first, second=0):
+    return np.array([[first, second]], "int64")
 
 
 def gather_objects(value):
@@ -31,6 +32,14 @@ def gather_rows(tree):
 
 def from_first(function):
     return function()
+
+
+def agreed(function):
+    return function()
+
+
+def telling():
+    return contextlib.nullcontext()
 
 
 def share(n):
@@ -113,8 +122,14 @@ def check_backup():
     pass
 
 
-def check_whole(variables):
+@contextlib.contextmanager
+def whole(variables):
     del variables
+    yield is_first()
+
+
+def predictor(model, batch_size):
+    return functools.partial(model.predict, batch_size=batch_size, verbose=0)
 
 
 def on_these_devices():

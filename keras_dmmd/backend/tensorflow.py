@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from keras_dmmd.backend import philox
 from keras_dmmd.backend.alone import (
+    agreed,
     begin_pass,
     check_backup,
     check_source,
-    check_whole,
     data_part,
     from_first,
     gather_integers,
@@ -22,13 +22,16 @@ from keras_dmmd.backend.alone import (
     kept_value,
     on_these_devices,
     parts,
+    predictor,
     process,
     reads_whole,
     show_devices,
     split_rows,
     summed,
+    telling,
     to_numpy,
     undivided,
+    whole,
     whole_if_uneven,
 )
 from keras_dmmd.backend.tensorflow_loops import map_tiles, remat, sum_parts
@@ -47,13 +50,13 @@ __all__ = [
     "COMPILES",
     "ITERATORS_PER_EPOCH",
     "StatefulTrainStep",
+    "agreed",
     "apply_gradients",
     "begin_pass",
     "begin_together",
     "check_backup",
     "check_copies",
     "check_source",
-    "check_whole",
     "compile_inference",
     "data_part",
     "device_name",
@@ -83,6 +86,7 @@ __all__ = [
     "parts",
     "pass_over",
     "pick",
+    "predictor",
     "process",
     "reads_whole",
     "remat",
@@ -99,6 +103,7 @@ __all__ = [
     "sum_parts",
     "summed",
     "synchronize",
+    "telling",
     "to_numpy",
     "undivided",
     "uniform",
@@ -106,6 +111,7 @@ __all__ = [
     "value_and_grad",
     "version",
     "wait_for",
+    "whole",
     "whole_if_uneven",
 ]
 

@@ -11,12 +11,12 @@ from keras_dmmd.backend import splitmix
 from keras_dmmd.backend.alone import (
     check_backup,
     check_copies,
-    check_whole,
     hide_devices,
     in_words,
     kept_value,
     on_these_devices,
     parts,
+    predictor,
     reads_whole,
     scope_of,
     show_devices,
@@ -26,6 +26,7 @@ from keras_dmmd.backend.alone import (
     whole_if_uneven,
 )
 from keras_dmmd.backend.torch_processes import (
+    agreed,
     begin_pass,
     begin_together,
     check_source,
@@ -41,19 +42,21 @@ from keras_dmmd.backend.torch_processes import (
     share,
     sum_over_replicas,
     summed,
+    telling,
+    whole,
 )
 
 __all__ = [
     "COMPILES",
     "ITERATORS_PER_EPOCH",
     "StatefulTrainStep",
+    "agreed",
     "apply_gradients",
     "begin_pass",
     "begin_together",
     "check_backup",
     "check_copies",
     "check_source",
-    "check_whole",
     "compile_inference",
     "data_part",
     "device_name",
@@ -83,6 +86,7 @@ __all__ = [
     "parts",
     "pass_over",
     "pick",
+    "predictor",
     "process",
     "reads_whole",
     "remat",
@@ -99,6 +103,7 @@ __all__ = [
     "sum_parts",
     "summed",
     "synchronize",
+    "telling",
     "to_numpy",
     "undivided",
     "uniform",
@@ -106,6 +111,7 @@ __all__ = [
     "value_and_grad",
     "version",
     "wait_for",
+    "whole",
     "whole_if_uneven",
 ]
 

@@ -5,11 +5,13 @@ anything.
 """
 
 import contextlib
-import pickle
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from keras.src.backend.torch.core import get_device
+
+from keras_dmmd.backend.meetings import Meetings, is_loss
 
 
 def process():
@@ -36,6 +38,8 @@ def _meeting():
     try:
         yield
     except RuntimeError as error:
+        if not is_loss(error):
+            raise
         rank, size = process()
         raise RuntimeError(
             f"Process {rank} of {size} has lost another one, which ended, or did not come to the same "
@@ -45,72 +49,38 @@ def _meeting():
         ) from error
 
 
-@torch.compiler.disable
-def gather_integers(values):
-    values = torch.tensor(values, dtype=torch.int64)
-    if _alone():
-        return values[None].numpy()
-    found = [torch.empty_like(values, device=get_device()) for _ in range(process()[1])]
+def _gather(array):
+    value = torch.from_numpy(array).to(get_device())
+    found = [torch.empty_like(value) for _ in range(process()[1])]
     with _meeting():
-        dist.all_gather(found, values.to(get_device()))
-        return torch.stack(found).cpu().numpy()
+        dist.all_gather(found, value)
+        return np.stack([part.cpu().numpy() for part in found])
 
 
-def gather_objects(value):
-    if _alone():
-        return [value]
-    found = [None] * process()[1]
-    with _meeting():
-        dist.all_gather_object(found, value)
-    return found
+_meetings = Meetings(_gather, _alone, is_first)
+gather_integers = torch.compiler.disable(_meetings.integers)
+gather_objects = _meetings.objects
+from_first, agreed, telling = _meetings.from_first, _meetings.agreed, _meetings.telling
 
 
 @contextlib.contextmanager
 def gathered(value):
     found = []
-    try:
+    with telling():
         yield found
-    except Exception as error:
-        if not _alone():
-            gather_objects(
-                error if _is_sent(error) else RuntimeError(f"{type(error).__name__}: {error}")
-            )
-        raise
     found += gather_objects(value)
-    for number, other in enumerate(found):
-        if isinstance(other, Exception):
-            raise RuntimeError(f"Process {number} of {len(found)} ended with an error.") from other
 
 
-def _is_sent(error):
-    """Whether an error can go to other processes."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return False
-    return True
-
-
-def from_first(function):
-    if _alone():
-        return function()
-    result = [None, None]
-    if process()[0] == 0:
-        try:
-            result[0] = function()
-        except Exception as error:
-            result[1] = error
-    with _meeting():
-        dist.broadcast_object_list(result, src=0)
-    if result[1] is not None:
-        raise result[1]
-    return result[0]
+@contextlib.contextmanager
+def whole(variables):
+    del variables  # each process has all of them
+    yield is_first()
 
 
 def share(n):
     if _alone():
         return 0, n
-    sizes = gather_integers([int(n)])[:, 0]
+    sizes = gather_integers(int(n))[:, 0]
     return int(sizes[: process()[0]].sum()), int(sizes.sum())
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 
+from keras_dmmd import backend
 from keras_dmmd.files import read_json, replacing
 from keras_dmmd.fingerprints import text_hash
 
@@ -11,12 +12,14 @@ GROWING = ("steps", "temperatures", "seeds", "samplers")
 
 
 class FinishedCells:
-    """Finished cells, as files of a folder."""
+    """Finished cells, as files of a folder, which the first of several processes reads and writes."""
 
     def __init__(self, folder, settings):
         self.folder = folder and os.path.join(folder, "cells")
-        if folder is None:
-            return
+        if folder is not None:
+            backend.from_first(lambda: self._begin(folder, settings))
+
+    def _begin(self, folder, settings):
         os.makedirs(self.folder, exist_ok=True)
         path = os.path.join(self.folder, "settings.json")
         fixed = {k: v for k, v in settings.items() if k not in GROWING}
@@ -38,13 +41,22 @@ class FinishedCells:
         write_json(path, fixed)
 
     def get(self, key, work):
-        """What a cell holds, by `work()` where it is not done yet."""
+        """What a cell holds, by `work()` where it is not done yet: in all processes the same."""
         if self.folder is None:
-            return work()
+            found = work()
+            return backend.from_first(lambda: found)
         path = os.path.join(self.folder, f"{text_hash(repr(key))}.json")
-        if not os.path.exists(path):
-            write_json(path, work())
-        return read_json(path)
+        found = backend.from_first(lambda: read_json(path) if os.path.exists(path) else None)
+        if found is None:
+            made = work()
+            found = backend.from_first(lambda: _kept(path, made))
+        return found
+
+
+def _kept(path, content):
+    """A cell as its file gives it back, once that is written."""
+    write_json(path, content)
+    return read_json(path)
 
 
 def write_json(path, content):

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 
-from keras_dmmd import checks
+from keras_dmmd import backend, checks
 from keras_dmmd.evaluation import plots
 from keras_dmmd.evaluation.page import page
 from keras_dmmd.files import read_json, replacing
@@ -109,9 +109,14 @@ class Report:
         return lines
 
     def save(self, folder):
-        """Write `report.json`, `report.csv` and `report.html`; returns the path of the page."""
+        """Write `report.json`, `report.csv` and `report.html`; returns the path of the page.
+
+        Of several processes the first writes.
+        """
         folder = checks.path("folder", folder)
         paths = [os.path.join(folder, f"report.{kind}") for kind in ("json", "csv", "html")]
+        if not backend.is_first():
+            return paths[-1]
         names = [name for name in OWN if name != "step_entropies"]
         for figure in self.figures:
             names += [figure, f"{figure}_error"]

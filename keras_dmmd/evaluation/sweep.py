@@ -9,6 +9,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_dmmd import backend
 from keras_dmmd import samplers as all_samplers
 from keras_dmmd.checks import iterable, label, verbosity
 from keras_dmmd.evaluation import checks
@@ -19,7 +20,7 @@ from keras_dmmd.evaluation.report import DATA, Report
 from keras_dmmd.fingerprints import array_hash, text_hash, weights_hash
 from keras_dmmd.metrics.distances import FeatureMetric
 from keras_dmmd.metrics.statistics import mean_and_error
-from keras_dmmd.metrics.streaming import measure
+from keras_dmmd.metrics.streaming import measure_by
 from keras_dmmd.optional import package
 from keras_dmmd.sampling.grids import calls_of
 
@@ -58,7 +59,8 @@ def evaluate(
 
     Every cell, one model, number of calls, sampler, temperature and seed, draws `samples` sequences and
     asks every metric. The standard error of a figure is that of its mean over seeds. The same arguments
-    give the same samples again.
+    give the same samples again. Several processes that train together make the same call: they share
+    the sampling, and all return the figures that the first has measured and written.
 
     Args:
         models: a dict of names to built `DiffusionModel`s, teachers and students.
@@ -161,7 +163,7 @@ def evaluate(
         {figure: dataclasses.asdict(note) for figure, note in notes.items()},
     )
     if folder is not None:
-        report.save(folder)
+        backend.from_first(lambda: report.save(folder))
     return report
 
 
@@ -213,7 +215,7 @@ class _Measurement:
         seconds = time.perf_counter() - start
         data = None if self.data is None else self._real(cell.seed, n)
         found = {
-            "figures": measure(self.metrics, tokens, data),
+            "figures": measure_by(backend.agreed, self.metrics, tokens, data),
             "calls": float(np.mean(calls)),
             "seconds_per_sample": seconds / n,
             "shown": tokens[: self.shown].tolist(),
@@ -226,7 +228,8 @@ class _Measurement:
     def of_data(self, seed):
         """Real sequences in the place of samples, beside others to compare with."""
         rows = self._real(seed, 2 * self.n)
-        return {"figures": measure(self.metrics, rows[: self.n], rows[self.n :])}
+        samples, others = rows[: self.n], rows[self.n :]
+        return {"figures": measure_by(backend.agreed, self.metrics, samples, others)}
 
     def _real(self, seed, n):
         """A seed's rows of the data: others than another seed's, as far as there are enough."""

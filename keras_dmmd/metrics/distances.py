@@ -1,12 +1,11 @@
 """Distances between the features of samples and those of data."""
 
-import functools
 import warnings
 
 import keras
 import numpy as np
 
-from keras_dmmd import checks
+from keras_dmmd import backend, checks
 from keras_dmmd.fingerprints import array_hash
 from keras_dmmd.metrics.frechet import FeatureStatistics, frechet_distance
 from keras_dmmd.metrics.streaming import Note, StreamingMetric
@@ -27,7 +26,7 @@ class FeatureMetric(StreamingMetric):
         super().__init__(name=name)
         self.feature_name = describe_features(checks.function("features", features))
         if isinstance(features, keras.Model):  # batch by batch, compiled
-            features = functools.partial(features.predict, batch_size=512, verbose=0)
+            features = backend.predictor(features, batch_size=512)
         self.features = features
         self.data_features = self._extract(checks.rows("data", data, at_least=2))
         self.reset_state()

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_dmmd import checks, presets
+from keras_dmmd import backend, checks, presets
 from keras_dmmd.metrics.frechet import FeatureStatistics
 from keras_dmmd.training.arguments import check_call
 
@@ -119,8 +119,8 @@ class ImageFeatures(keras.Model):
     def extract(self, tokens, batch_size=512):
         """Features `(n, dim)` of ids `(n, length)`, float32 numpy."""
         batch_size = checks.count("batch_size", batch_size)
-        features = self.predict(self._read("tokens", tokens), batch_size=batch_size, verbose=0)
-        return features.astype("float32")
+        tokens = self._read("tokens", tokens)
+        return backend.predictor(self, batch_size)(tokens).astype("float32")
 
     def _read_pair(self, name, pair):
         """Ids `(n, length)` and labels `(n,)`."""

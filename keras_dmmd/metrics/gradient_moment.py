@@ -75,7 +75,7 @@ class GradientMoment(StreamingMetric):
         return {**super().get_config(), "pairs": self.pairs, "batch_size": self.batch_size}
 
     def fingerprint(self):
-        weights = map(ops.convert_to_numpy, self._variables)
+        weights = (backend.to_numpy(v.value) for v in self._variables)
         return [*super().fingerprint(), array_hash(*weights)]
 
     def _of_batch(self, tokens, weights):
@@ -162,7 +162,7 @@ class GradientMoment(StreamingMetric):
         """Inner products of whole gradients, variable by variable in float64."""
         products = {"centered": 0.0, "uncentered_samples": 0.0, "uncentered_data": 0.0}
         for parts in zip(g1, q1, g2, q2, strict=True):
-            a1, b1, a2, b2 = (ops.convert_to_numpy(x).astype("float64").ravel() for x in parts)
+            a1, b1, a2, b2 = (backend.to_numpy(x).astype("float64").ravel() for x in parts)
             products["centered"] += float((a1 - b1) @ (a2 - b2))
             products["uncentered_samples"] += float(a1 @ a2)
             products["uncentered_data"] += float(b1 @ b2)

@@ -126,7 +126,7 @@ class CausalReference:
             mask = np.zeros(tokens.shape, bool)
             for row, (_, ids) in enumerate(batch):
                 tokens[row, : len(ids)], mask[row, : len(ids)] = ids, True
-            means = ops.convert_to_numpy(self._judge(tokens, mask)).astype("float64")
+            means = backend.to_numpy(self._judge(tokens, mask)).astype("float64")
             for row, (i, ids) in enumerate(batch):
                 nats[i] -= means[row] * len(ids)
                 counts[i] += len(ids)

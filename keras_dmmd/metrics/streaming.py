@@ -1,6 +1,7 @@
 """Metrics that gather batch by batch, on the host, in float64."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -137,11 +138,20 @@ def measure(metrics, samples, data=None):
     kd.metrics.measure([kd.metrics.UnigramEntropy(), kd.metrics.Diversity(n=2)], tokens)
     ```
     """
-    figures = {}
-    for metric in checks.instances("metrics", metrics, StreamingMetric):
+    return measure_by(lambda work: work(), metrics, samples, data)
+
+
+def measure_by(call, metrics, samples, data):
+    """`measure`, where `call(work)` is what `work()` returns for a metric."""
+
+    def figures_of(metric):
         metric.reset_state()
         metric.update_state(samples, data)
-        found = {name: float(value) for name, value in metric.result().items()}
+        return {name: float(value) for name, value in metric.result().items()}
+
+    figures = {}
+    for metric in checks.instances("metrics", metrics, StreamingMetric):
+        found = call(functools.partial(figures_of, metric))
         twice = sorted(found.keys() & figures.keys())
         if twice:
             raise ValueError(f"Two metrics give a figure {twice[0]!r}: name them apart.")

@@ -34,7 +34,7 @@ def names():
 
 
 def save_to_preset(model, folder, card=None, dtype="float16"):
-    """Write a model as a preset.
+    """Write a model as a preset. Of several processes that train together the first writes.
 
     Args:
         model: a built `keras_dmmd.DiffusionModel`, or another registered Keras model.
@@ -59,7 +59,12 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
         json.dumps(card)
     except (TypeError, ValueError) as error:
         raise ValueError(f"`card` must be a dict for JSON: {error}") from error
-    backend.check_whole(model.weights)
+    with backend.whole(model.weights) as writes:
+        if writes:
+            _write(model, folder, card or {}, dtype)
+
+
+def _write(model, folder, card, dtype):
     arrays = {name: _array(v, dtype) for name, v in zip(_names(model), model.weights, strict=True)}
     broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
     if broken:
@@ -71,7 +76,7 @@ def save_to_preset(model, folder, card=None, dtype="float16"):
     paths = [os.path.join(folder, name) for name in ("weights.npz", "config.json", "card.json")]
     with replacing(*paths) as (weights, *texts):
         np.savez_compressed(weights, **arrays)
-        for path, content in zip(texts, (config, card or {}), strict=True):
+        for path, content in zip(texts, (config, card), strict=True):
             with open(path, "w") as file:
                 json.dump(content, file, indent=1)
                 file.write("\n")

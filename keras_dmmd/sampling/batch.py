@@ -48,7 +48,7 @@ class Batch:
         noise = self.conditions.place(noise) if model.shows_known else noise
         cache = None
         if size < request.length:
-            cache = model.denoiser.empty_cache(self.n, self._room())
+            cache = backend.split_rows(model.denoiser.empty_cache(self.n, self._room()))
         written, ended = [], np.zeros(self.n, bool)
         self.frames.append(noise)
         for i, (start, is_open) in enumerate(request.blocks.items()):
@@ -64,7 +64,8 @@ class Batch:
                 z = ops.where(ended[:, None], request.ending.fill, z)
             written.append(here.place(z))
             if start + size < request.length:
-                cache = self.sampler.extend(cache, written[-1], here.start)
+                # As before, so that the next block's calls are the same program.
+                cache = backend.split_rows(self.sampler.extend(cache, written[-1], here.start))
                 if request.ending.ids:
                     tokens = backend.to_numpy(written[-1])
                     ended |= request.ending.found(tokens, self.numbers, start).any(axis=1)

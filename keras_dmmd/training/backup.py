@@ -207,7 +207,7 @@ class BackupAndResume(keras.callbacks.Callback):
             "step": self.step,
             "steps": self.params["steps"],
             "stopped": bool(self.model.stop_training),
-            "position": self._position(),
+            "position": self.batches.position(self.epoch, self.params["steps"]),
             "seed": list(self.batches.seed),
             "streams": streams,
             "finished": self.finished,
@@ -225,20 +225,6 @@ class BackupAndResume(keras.callbacks.Callback):
                 f"{last[-1][2] if last else 'missing'}. Cause: {error}",
                 stacklevel=2,
             )
-
-    def _position(self):
-        """The pass over the data in which this epoch began, and the batches of it before that.
-
-        Without `steps_per_epoch` an epoch is a pass. With it an epoch takes up the pass of the one
-        before, until that has ended.
-        """
-        batches, steps = self.batches.num_batches, self.params["steps"]
-        if steps is None or steps == batches:
-            return [self.epoch, 0]
-        if batches is None:
-            return [0, self.epoch * steps]
-        passes, epochs = divmod(self.epoch, -(-batches // steps))
-        return [passes, epochs * steps]
 
     # Files ----------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from keras.src.trainers import data_adapters
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from keras_dmmd import backend, checks
-from keras_dmmd.training.processes import UNREADABLE, check_arrays, in_step, most_batches, part_of
+from keras_dmmd.training.processes import check_arrays, in_step, most_batches, part_of
 from keras_dmmd.training.reading import is_host_data
 
 EMPTY = "The data, `x` or `validation_data`, must hold at least one batch. Received: none"
@@ -30,6 +30,24 @@ class Batches(DataAdapter):
         """Make the next pass over the data the one of this number, without its first batches."""
         self.passes, self.skipped = passes, skipped
 
+    def begin_epoch(self, epoch, steps):
+        """Make the next pass that of an epoch of so many steps (`None`: a pass) in a run of `fit`."""
+        self.passes, _ = self.position(epoch, steps)
+
+    def position(self, epoch, steps):
+        """The pass in which an epoch begins, and the batches of it before that.
+
+        Without `steps_per_epoch` an epoch is a pass. With it an epoch takes up the pass of the one
+        before, until that has ended.
+        """
+        batches = self.num_batches
+        if steps is None or steps == batches:
+            return [epoch, 0]
+        if batches is None:
+            return [0, epoch * steps]
+        passes, epochs = divmod(epoch, -(-batches // steps))
+        return [passes, epochs * steps]
+
     def _next_pass(self):
         """The number of a pass that begins, and how many of its batches were seen."""
         found = self.passes, self.skipped
@@ -37,60 +55,13 @@ class Batches(DataAdapter):
         return found
 
 
-class FirstPass(keras.callbacks.Callback):
-    """Has the first pass begin with training: Keras may have looked at a batch before."""
-
-    async_safe = True
-
-    def __init__(self, batches):
-        super().__init__()
-        self.batches = batches
-
-    def on_train_begin(self, logs=None):
-        backend.show_devices()
-        self.batches.begin()
-
-
-class AnyBatch(keras.callbacks.Callback):
-    """Refuses data in which there was no batch, where nothing else shows it.
-
-    Torch and TensorFlow would go on without a word, and without a result.
-    """
-
-    async_safe = True
-
-    def __init__(self):
-        super().__init__()
-        self.found = set()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.found.add("train")
-
-    def on_test_batch_end(self, batch, logs=None):
-        self.found.add("test")
-
-    def on_predict_batch_end(self, batch, logs=None):
-        self.found.add("predict")
-
-    def on_epoch_end(self, epoch, logs=None):
-        self._check("train")
-
-    def on_test_end(self, logs=None):
-        self._check("test")
-
-    def on_predict_end(self, logs=None):
-        self._check("predict")
-
-    def _check(self, phase):
-        if phase not in self.found:
-            raise ValueError(EMPTY)
-
-
 class ArrayBatches(Batches):
     """Batches of arrays, shuffled by a seed and the number of the pass.
 
     Keras draws that order from a global stream, a different one on each backend, which no checkpoint
     holds. Here it is the same on every backend, and a run that was interrupted finds it again.
+
+    A run that goes on at an `initial_epoch` has that epoch's order, too.
 
     Args:
         parts: a tuple of nests of arrays with as many rows each.
@@ -118,6 +89,9 @@ class ArrayBatches(Batches):
         self.is_endless = is_endless
         self.n = len(tree.flatten(parts)[0])
         self._batch_size = int(batch_size or (math.ceil(self.n / steps) if steps else 32))
+
+    def begin_epoch(self, epoch, steps):
+        self.begin(*self.position(epoch, steps))
 
     def _batches(self):
         number, skipped = self._next_pass()
@@ -197,29 +171,32 @@ class ReadBatches(Batches):
     Args:
         source: what is read.
         adapter: Keras's, of it.
+        num_batches: of a pass, or `None`.
         reader: the `Reader`.
         repeats: how often each row comes.
     """
 
-    def __init__(self, source, adapter, reader, repeats=1):
-        backend.check_source(source)
-        self.source = source
-        self._num_batches = most_batches(adapter.num_batches)
-        if self._num_batches == 0:
+    def __init__(self, source, adapter, num_batches, reader, repeats=1):
+        if num_batches == 0:
             raise ValueError(EMPTY)
+        self.source, self._num_batches = source, num_batches
         self.adapter, self.reader, self.repeats = adapter, reader, repeats
         self.found = False
 
-    def _batches(self, batches):
+    def _batches(self, begin):
+        """Batches of the iterable that `begin` returns."""
         passes, skipped = self._next_pass()
-        backend.begin_pass(self.source, passes)
-        read = (self.reader.batch(number, batch) for number, batch in enumerate(batches))
-        for number, (batch, self._rows) in enumerate(in_step(read)):
-            self.found = True
+        for number, (batch, rows) in enumerate(in_step(self._read(begin, passes))):
+            self._rows, self.found = rows, True
             if number >= skipped:
                 yield repeated(batch, self.repeats)
         if not self.found:  # a generator that an earlier pass used up is for Keras to warn of
             raise ValueError(EMPTY)
+
+    def _read(self, begin, passes):
+        backend.begin_pass(self.source, passes)
+        for number, batch in enumerate(begin()):
+            yield self.reader.batch(number, batch)
 
     def begin(self, passes=0, skipped=0):
         super().begin(passes, skipped)
@@ -232,14 +209,14 @@ class ReadBatches(Batches):
             self.adapter.on_epoch_end()
 
     def get_numpy_iterator(self):
-        return self._batches(self.adapter.get_numpy_iterator())
+        return self._batches(self.adapter.get_numpy_iterator)
 
     def get_jax_iterator(self):
-        batches = self._batches(self.adapter.get_jax_iterator())
+        batches = self._batches(self.adapter.get_jax_iterator)
         return backend.hide_devices(batches, lambda: self._rows)
 
     def get_torch_dataloader(self):
-        return self._batches(self.adapter.get_torch_dataloader())
+        return self._batches(self.adapter.get_torch_dataloader)
 
     def get_tf_dataset(self):
         import tensorflow as tf
@@ -300,9 +277,13 @@ def read_batches(
     if not is_host_data(x):
         if not isinstance(x, keras.utils.PyDataset):  # all others have an order of their own
             options.pop("shuffle", None)
-        adapter = _keras_adapter(x, y, sample_weight, **options)
-        return ReadBatches(x, adapter, reader, repeats)
-    x, sample_weight = reader.read(x, y, sample_weight)
+        with backend.telling():
+            backend.check_source(x)
+            adapter = _keras_adapter(x, y, sample_weight, **options)
+            number = adapter.num_batches
+        return ReadBatches(x, adapter, most_batches(number), reader, repeats)
+    with backend.telling():
+        x, sample_weight = reader.read(x, y, sample_weight)
     parts = (x,) if sample_weight is None else (x, sample_weight, sample_weight)
     check_arrays(parts)
     batch_size, steps = options.get("batch_size"), options.get("steps_per_epoch")
@@ -322,7 +303,6 @@ def _keras_adapter(x, *others, **options):
             with backend.undivided():
                 return data_adapters.get_data_adapter(x, *others, **options)
     except ValueError as error:
-        most_batches(UNREADABLE)  # which the other processes ask
         if not str(error).startswith("Unrecognized data type"):
             raise ValueError(f"`x` cannot be read: {error}") from error
     raise ValueError(

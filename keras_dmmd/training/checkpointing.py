@@ -99,25 +99,37 @@ class ExactCheckpoints:
                 optimizer.build(self.trainable_variables)
         return optimizer
 
+    def _state(self):
+        """All variables that files hold."""
+        optimizer = self._build_optimizer()
+        return [*self.variables, *(optimizer.variables if optimizer is not None else [])]
+
     def save(self, filepath, overwrite=True, **kwargs):
-        self._build_optimizer()
-        backend.check_whole(self.variables)
-        _replace(filepath, overwrite, lambda path: super(ExactCheckpoints, self).save(path, **kwargs))
+        """See `keras.Model.save`. Of several processes that train together the first writes.
+
+        The others may make the call or not, unless weights are divided among them, on JAX: these are
+        gathered for it, and all must call.
+        """
+        with backend.whole(self._state()) as writes:
+            if writes:
+                save = super().save
+                _replace(filepath, overwrite, lambda path: save(path, **kwargs))
 
     def save_weights(self, filepath, overwrite=True, **kwargs):
+        """See `keras.Model.save_weights`; of several processes as `save`."""
         self.save_sealed(filepath, overwrite=overwrite, **kwargs)
 
     def save_sealed(self, filepath, facts=None, arrays=None, overwrite=True, **kwargs):
         """`save_weights`, and facts that JSON can hold, and numpy arrays by their names."""
-        self._build_optimizer()
-        backend.check_whole(self.variables)
 
         def write(path):
             super(ExactCheckpoints, self).save_weights(path, **kwargs)
             if path.endswith(".h5"):
                 seal(path, facts, arrays)
 
-        _replace(filepath, overwrite, write)
+        with backend.whole(self._state()) as writes:
+            if writes:
+                _replace(filepath, overwrite, write)
 
     def load_weights(self, filepath, **kwargs):
         """Load weights, optimizer and random streams, or raise and change nothing.
@@ -136,8 +148,7 @@ class ExactCheckpoints:
         if not is_orbax_checkpoint(filepath):
             check_declared(filepath)
         found = open_seal(filepath) if filepath.endswith(".h5") else ({}, {})
-        optimizer = self._build_optimizer()
-        variables = [*self.variables, *(optimizer.variables if optimizer is not None else [])]
+        variables = self._state()
         before = [backend.kept_value(v) for v in variables]
         try:
             with warnings.catch_warnings(), backend.on_these_devices():

@@ -1,4 +1,8 @@
-"""Batches of several processes: parts of arrays, or each from a source of its own, taken in step."""
+"""Batches of several processes: parts of arrays, or each from a source of its own, taken in step.
+
+Before data are used, processes exchange a number of them and that of their rows. An error of one that
+reads its data is told in place of these, so that none waits for it.
+"""
 
 import zlib
 
@@ -7,7 +11,10 @@ from keras import ops, tree
 
 from keras_dmmd import backend
 
-UNREADABLE = -2  # what a process tells the others in place of the number of its batches
+
+def are_several():
+    """Whether other processes take part in what this one trains."""
+    return backend.reads_whole() or backend.data_part()[1] > 1
 
 
 def part_of(rows):
@@ -29,11 +36,12 @@ def in_step(batches):
     Raises:
         ValueError: processes were given other rows where these must be the same, or the same where they
             must not, or one was given none at all.
+        RuntimeError: another process cannot read its own.
     """
     if backend.reads_whole():
-        return _divided(iter(batches))
+        return _divided(batches)
     if backend.data_part()[1] > 1:
-        return _joined(iter(batches))
+        return _joined(batches)
     return ((batch, _rows(batch)) for batch in batches)
 
 
@@ -42,11 +50,11 @@ def check_arrays(parts):
 
     Each takes its part of all rows, so from parts that a user has made it would drop the most.
     """
-    if not backend.reads_whole() and backend.data_part()[1] == 1:
+    if not are_several():
         return
     rows = _rows(parts)
     some = _each(lambda part: part[:: max(1, rows // 1000)], parts)
-    found = backend.gather_integers([_digest(some), rows])
+    found = backend.gather_integers(_digest(some), rows)
     if (found != found[0]).any():
         raise ValueError(
             f"{len(found)} processes were given different arrays, of {found[:, 1].tolist()} rows. "
@@ -56,32 +64,36 @@ def check_arrays(parts):
 
 def most_batches(number):
     """How many batches a pass has, of as many as any process has; `None` where one does not know."""
-    if backend.reads_whole() or backend.data_part()[1] == 1:
+    found = backend.gather_integers(-1 if number is None else number)[:, 0]
+    if backend.reads_whole():
+        _check_same(found)
         return number
-    found = backend.gather_integers([-1 if number is None else number])[:, 0]
-    if (found == UNREADABLE).any() and number != UNREADABLE:
-        raise ValueError(
-            f"The data of process {int(np.argmin(found))} of {len(found)} cannot be read, as it says."
-        )
     return None if (found < 0).any() else int(found.max())
 
 
 def _divided(batches):
-    batch = next(batches, None)
-    _check_same(backend.gather_integers([_digest(batch)])[:, 0])
-    while batch is not None:
+    batches = iter(batches)
+    while True:
+        with backend.telling():
+            batch = next(batches, None)
+            digest = _digest(batch)
+        _check_same(backend.gather_integers(digest)[:, 0])
+        if batch is None:
+            return
         yield _each(part_of, batch), _rows(batch)
-        batch = next(batches, None)
 
 
 def _joined(batches):
-    _, parts = backend.data_part()
+    batches, (_, parts) = iter(batches), backend.data_part()
     last, checked = None, False
     while True:
-        batch = next(batches, None)
-        digest = 0 if checked and batch is not None else _digest(batch)  # of the first alone
-        found = backend.gather_integers([digest, 0 if batch is None else _rows(batch)])
-        found = found.reshape(parts, -1, 2)  # processes that share a part follow one another
+        with backend.telling():
+            batch = next(batches, None)
+            digest = 0 if checked and batch is not None else _digest(batch)  # of the first alone
+            rows = 0 if batch is None else _rows(batch)
+        found = backend.gather_integers(digest, rows).reshape(
+            parts, -1, 2
+        )  # those that share a part follow
         for part in found:
             _check_same(part[:, 0])
         digests, sizes = found[:, 0].T

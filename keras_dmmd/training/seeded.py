@@ -11,9 +11,10 @@ from keras.src.trainers.data_adapters import array_slicing
 from keras_dmmd import backend, checks
 from keras_dmmd.training.arguments import check_call, check_compile
 from keras_dmmd.training.backup import BackupAndResume
-from keras_dmmd.training.batches import AnyBatch, FirstPass, read_batches
+from keras_dmmd.training.batches import read_batches
 from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.optimizers import check_trained, public_config
+from keras_dmmd.training.passes import AnyBatch, FirstPass
 from keras_dmmd.training.rates import warn_of_high_rates
 from keras_dmmd.training.reading import is_host_data, plain_error, unpack
 from keras_dmmd.training.threads import reads, trains
@@ -69,7 +70,9 @@ class SeededModel(ExactCheckpoints, keras.Model):
         `y` is labels: what `{"tokens": x, "labels": y}` says. An error, or Ctrl-C, leaves the weights
         as the last finished update left them. An update whose loss or gradients are not finite is left
         out, and counted as `skipped` in the logs. Arrays are gone through as often as `steps_per_epoch`
-        and `epochs` need; a learning rate that has not come to the end of its schedule is warned of.
+        and `epochs` need, and `initial_epoch` of a run whose weights were loaded sees them in the order
+        that it would have had. A learning rate that has not come to the end of its schedule is warned
+        of.
 
         Raises:
             RuntimeError: another thread trains or reads these weights; in callbacks of this `fit` all
@@ -94,7 +97,8 @@ class SeededModel(ExactCheckpoints, keras.Model):
             except ValueError as error:
                 raise ValueError(f"`validation_data`: {error}") from error
         guard = Guard()
-        call["callbacks"] = _with_own(call.get("callbacks"), self, [guard, AnyBatch()], call["x"])
+        first = FirstPass(call["x"], call.get("initial_epoch") or 0, call.get("steps_per_epoch"))
+        call["callbacks"] = _with_own(call.get("callbacks"), self, [guard, AnyBatch()], first)
         try:
             self._begin_together()  # first, as what is kept includes the optimizer's state
             with self._kept(), averages_unless_error(self.optimizer), self.phase(training=True):
@@ -205,12 +209,16 @@ class SeededModel(ExactCheckpoints, keras.Model):
             batch_size = max(1, (batch_size or 32) // repeats)
         steps = call.get("steps_per_epoch", call.get("steps"))
         seed = [self.seed % 2**64]
-        if method is keras.Model.fit:
-            seed.append(int(ops.convert_to_numpy(self.optimizer.iterations)))
         options = {"batch_size": batch_size, "steps_per_epoch": steps, "shuffle": shuffle}
         # Keras would end an epoch where arrays do, and so make fewer steps than it was asked for.
         options["is_endless"] = method is keras.Model.fit and steps is not None
-        return call | {"x": read_batches(self.reader, **data, repeats=repeats, seed=seed, **options)}
+        batches = read_batches(self.reader, **data, repeats=repeats, seed=seed, **options)
+        if method is keras.Model.fit:
+            # A run that goes on has the order that it began with, so many updates ago.
+            made = int(ops.convert_to_numpy(self.optimizer.iterations))
+            ago = (call.get("initial_epoch") or 0) * (steps or batches.num_batches or 0)
+            batches.seed = [*seed, max(0, made - ago)]
+        return call | {"x": batches}
 
     def _with_batch(self, call):
         """The arguments of a call with one batch, which is read."""
@@ -219,7 +227,9 @@ class SeededModel(ExactCheckpoints, keras.Model):
         if not is_host_data(call["x"]):
             raise ValueError(f"`x` must be one batch of ids. Received: x={checks.shown(call['x'])}")
         data = [call.pop(name, None) for name in ("x", "y", "sample_weight")]
-        x, sample_weight = self.reader.read(*data)
+        with backend.telling():
+            x, sample_weight = self.reader.read(*data)
+        backend.gather_integers(0)
         weights = {} if sample_weight is None else {"y": sample_weight, "sample_weight": sample_weight}
         return call | {"x": x} | weights
 
@@ -273,12 +283,12 @@ def _bind(method, model, args, kwargs):
     return call | call.pop("kwargs", {})
 
 
-def _with_own(callbacks, model, own, batches=None):
-    """What Keras takes as callbacks, with ours; those of `fit`, which goes through `batches`.
+def _with_own(callbacks, model, own, first_pass=None):
+    """What Keras takes as callbacks, with ours; those of `fit` begin with its `FirstPass`.
 
     Backups come last, after what they remember.
     """
-    first = [] if batches is None else [FirstPass(batches)]
+    first = [] if first_pass is None else [first_pass]
     if isinstance(callbacks, keras.callbacks.CallbackList):
         listed = callbacks.callbacks
         for callback in (*first, *own):
@@ -289,5 +299,5 @@ def _with_own(callbacks, model, own, batches=None):
     listed.sort(key=lambda callback: isinstance(callback, BackupAndResume))
     for callback in listed:
         if isinstance(callback, BackupAndResume):
-            callback.attach(batches, listed)
+            callback.attach(first_pass.batches if first_pass else None, listed)
     return callbacks

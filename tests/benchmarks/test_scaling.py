@@ -38,6 +38,21 @@ def test_a_model_of_a_round():
     assert four["state_gb"] == pytest.approx(one["state_gb"] / 4)
     assert four["sent_gb"] == pytest.approx(1552 * (2 * 4 + 4 * 2) * 0.75 / 1e9)
     assert four["sending_s"] == pytest.approx(1e9 * four["sent_gb"] / 10.0)
+    assert one["fits"] == four["fits"] == "yes" and one["held_gb"] == 0
+    assert four["held_gb"] == pytest.approx(2 * 1552 / 1e9)
+
+
+@pytest.mark.parametrize(
+    "gathered, fits, gathers", [(3104, "yes", 4), (3000, "if gathered again", 6), (300, "no", 6)]
+)
+def test_whether_gathered_weights_fit(gathered, fits, gathers):
+    """Room for so many bytes beside state and temporaries: all are 3,104, a block's are 384."""
+    network = scaling_model.Network("small", 8, 4, condition=0, words=2)
+    beside = 1552 * 10 + scaling_model.TEMPORARIES * network.activations(False) * 10
+    machine = scaling_model.Accelerator("a", 1e6, (beside + gathered + 1) / 0.9, 1.0, 1.0, 4)
+    found = scaling_model.estimate(network, machine, 4, tokens=10, length=0, remade=False)
+    assert found["fits"] == fits
+    assert found["sent_gb"] == pytest.approx(1552 * (2 * gathers + 4 * 2) * 0.75 / 1e9)
 
 
 def test_what_was_measured_is_close_to_the_model():

@@ -38,8 +38,11 @@ def state(*models):
     return [backend.to_numpy(v.value) for model in models for v in model.trainable_variables]
 
 
-def results():
-    """Losses, weights, predictions and samples."""
+def results(written=None):
+    """A model; losses, weights, predictions, samples and figures of it and of a distiller.
+
+    `written` is where files are to be written, each process by a name of its own, and a sweep.
+    """
     x, model = tokens(11), teacher()
     history = model.fit(x, batch_size=8, epochs=2, verbose=0).history["loss"]
     found = [np.array(history), *state(model), *model.evaluate(x[:8], batch_size=8, verbose=0)]
@@ -47,7 +50,38 @@ def results():
     distiller = kd.DMMDDistiller(tiny_model(words=8), steps=2, noise=None)  # which copies its weights
     distiller.compile(*(keras.optimizers.SGD(0.1) for _ in range(2)))
     logs = distiller.fit(x[:8], batch_size=8, verbose=0).history
-    return [*found, *(value for _, value in sorted(logs.items())), *state(distiller)]
+    found += [*(value for _, value in sorted(logs.items())), *state(distiller)]
+    if written is not None:
+        model.save(f"{written}_model.keras")
+        model.save_to_preset(f"{written}_preset", card={"rows": 11})
+        written = os.path.join(os.path.dirname(written), "sweep")
+    return model, [*found, *swept(model, written), *state(model)]
+
+
+class Features(keras.Model):
+    """The mean embedding of a row."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = keras.layers.Embedding(8, 4)
+        self.table.build()
+        self.built = True
+
+    def call(self, tokens):
+        return keras.ops.mean(self.table(tokens), axis=1)
+
+
+def swept(model, folder):
+    """Figures of a sweep, of two seeds: by a network's features, by a model, and of each row once."""
+    keras.utils.set_random_seed(1)
+    metrics = [
+        kd.metrics.FrechetDistance(Features(), np.arange(60).reshape(12, 5) % 8),
+        kd.metrics.BitsPerToken(tiny_model(seed=4, words=8), batch_size=8),
+        kd.metrics.SampleScore(lambda ids: {"rows": len(ids), "ids": ids.sum()}, "sums"),
+    ]
+    report = kd.evaluate({"m": model}, [2], metrics, samples=11, seeds=(0, 1), folder=folder, verbose=0)
+    (row,) = report.rows
+    return [row[name] for name in report.figures]
 
 
 def rows_of(x, number, processes):
@@ -92,26 +126,33 @@ def seen():
 
 
 def refused():
-    """What is said of data that are not as they must be, and of files that no process can write."""
+    """What is said of data that are not as they must be, and of a file that no process can write."""
     number, said, model = jax.process_index(), [], teacher()
 
     def fit(*starts, **options):
         model.fit(((tokens(16)[i : i + 4],) for i in starts), verbose=0, **options)
 
+    def breaks():
+        yield (tokens(4),) if number else (tokens(8)[4:],)
+        if number:
+            raise OSError("disk")
+        yield (tokens(12)[8:],)
+
+    wrong = [tokens(8), tokens(8) + 9 * number]  # ids that there are not, in one process
     calls = [
         (True, lambda: fit(4 * number)),
         (True, lambda: model.fit(tokens(16)[8 * number :], verbose=0)),
         (False, lambda: fit(0)),
         (False, lambda: fit(*range(0, 4 * number, 4))),
+        (False, lambda: model.fit(breaks(), verbose=0)),
+        (True, lambda: model.fit(((x,) for x in wrong), verbose=0)),
         (True, lambda: fit(0, callbacks=[kd.callbacks.BackupAndResume("unwritten")])),
-        (True, lambda: model.save("unwritten.keras")),
-        (True, lambda: model.save_to_preset("unwritten")),
     ]
     for divides, call in calls:
         with scope(divides):
             try:
                 call()
-            except ValueError as error:
+            except (OSError, RuntimeError, ValueError) as error:
                 said.append(str(error))
     return said
 
@@ -133,7 +174,7 @@ def train(folder, *callbacks, first_epoch=0):
     if first_epoch:
         model.load_weights(folder)
     backup = keras.callbacks.OrbaxCheckpoint(folder, save_on_background=False)
-    options = {"epochs": 3, "initial_epoch": first_epoch, "shuffle": False, "verbose": 0}
+    options = {"epochs": 3, "initial_epoch": first_epoch, "verbose": 0}
     history = model.fit(tokens(16), batch_size=8, callbacks=[backup, *callbacks], **options).history
     return [np.array(history["loss"]), *state(model)]
 
@@ -146,7 +187,7 @@ def main(address, number, folder, first_epoch):
         if first_epoch:
             np.savez(f"{path}resumed.npz", *train(f"{folder}/run", first_epoch=first_epoch))
             return
-        np.savez(f"{path}results.npz", *results())
+        np.savez(f"{path}results.npz", *results(f"{folder}/{number}")[1])
         with open(f"{path}said.json", "w") as file:
             json.dump({"seen": seen(), "refused": refused()}, file)
         try:

@@ -16,23 +16,24 @@ def run(function, folder, processes=2):
     """
     fork = multiprocessing.get_context("fork")  # which spares them the imports
     store = os.path.join(folder, f"store_{len(os.listdir(folder))}")
-    started = []
-    for number in range(processes):
-        ours, theirs = fork.Pipe(duplex=False)
-        args = (function, number, processes, store, theirs)
-        worker = fork.Process(target=_work, args=args, daemon=True)
-        worker.start()
-        theirs.close()
-        started.append((worker, ours))
-    found = []
-    for worker, ours in started:
-        value = None
-        with contextlib.suppress(EOFError):
-            value = ours.recv() if ours.poll(SECONDS) else TimeoutError(f"no word for {SECONDS} s")
-        worker.join(1)
-        worker.kill()
-        found.append(value)
-    return found
+    started, found = [], []
+    try:
+        for number in range(processes):
+            ours, theirs = fork.Pipe(duplex=False)
+            args = (function, number, processes, store, theirs)
+            started.append((fork.Process(target=_work, args=args, daemon=True), ours))
+            started[-1][0].start()
+            theirs.close()
+        for worker, ours in started:
+            value = None
+            with contextlib.suppress(EOFError):
+                value = ours.recv() if ours.poll(SECONDS) else TimeoutError(f"no word for {SECONDS} s")
+            worker.join(1)
+            found.append(value)
+        return found
+    finally:
+        for worker, _ in started:
+            worker.kill()
 
 
 def _work(function, number, processes, store, pipe):

@@ -1,6 +1,6 @@
 """`keras.distribution` on JAX: eight virtual devices are one, and hold an eighth each."""
 
-import contextlib
+import functools
 import json
 import os
 import shutil
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from tests.builders import numpy, small_model, tiny_model, tokens
+from tests.builders import TinyDenoiser, numpy, randomise, small_model, tiny_model, tokens
 from tests.distribution import jax_process
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="Keras distributes on JAX")
@@ -30,19 +30,11 @@ def split_layers(shape=(4, 2), data=None):
 
 
 KINDS = {
-    "one device": lambda: None,
+    "data parallel": keras.distribution.DataParallel,
     "fully sharded": kd.distribution.FullySharded,
     "model parallel": lambda: split_layers(data="batch"),
 }
-
-
-def under(kind):
-    distribution = KINDS[kind]()
-    return contextlib.nullcontext() if distribution is None else distribution.scope()
-
-
-def weights(*models):
-    return [numpy(v) for model in models for v in model.trainable_variables]
+WORDS = 8
 
 
 def devices_of(variable):
@@ -51,60 +43,97 @@ def devices_of(variable):
     return len(value.sharding.device_set), value.addressable_shards[0].data.nbytes / value.nbytes
 
 
-def teacher():
-    """What training, evaluation and sampling return, with last batches that 8 devices do not divide."""
-    x, model = tokens(11), tiny_model(words=8)
-    model.compile(keras.optimizers.Adam(0.05, global_clipnorm=0.5))
-    history = model.fit(x, batch_size=8, epochs=2, verbose=0).history
-    found = [*history["loss"], *weights(model), *model.evaluate(x, batch_size=8, verbose=0)]
-    found.append(model.predict(x, batch_size=8, verbose=0))
-    generator = ((part,) for part in (x[:8], x[8:]))
-    found += model.fit(generator, verbose=0).history["loss"]
-    samples = [model.generate(n, steps=3, seed=5, batch_size=4) for n in (3, 11)]
-    return found, samples, model
+def trained(*models):
+    return [numpy(v) for model in models for v in model.trainable_variables]
 
 
-@pytest.fixture(scope="module")
-def one_device():
+def transformer(kind):
+    """A model of two blocks, with random weights; rows of it are two blocks of tokens."""
+    options = {"hidden_dim": 16, "num_layers": 2, "num_heads": 2, "cond_dim": 8, "mlp_dim": 16}
+    make = {"Denoiser": kd.Denoiser, "BlockDenoiser": functools.partial(kd.BlockDenoiser, block_size=4)}
+    model = kd.DiffusionModel(make[kind](WORDS, **options), kd.MaskedDiffusion(WORDS), length=8)
+    model.build()
+    return randomise(model)
+
+
+def everything(kind, distils):
+    """Numbers that a teacher and its distillation return, samples, and both models."""
+    x, model = np.random.default_rng(0).integers(0, WORDS, (16, 8)), transformer(kind)
+    model.compile(keras.optimizers.SGD(0.1, global_clipnorm=0.5))
+    found = model.fit(x, batch_size=8, verbose=0).history["loss"]
+    samples, own = model.generate(8, steps=2, seed=5), [model]
+    if distils:
+        found += [
+            *model.evaluate(x, batch_size=8, verbose=0),
+            model.predict(x, batch_size=8, verbose=0),
+        ]
+        own.append(kd.DMMDDistiller(model, steps=2))
+        own[1].compile(*(keras.optimizers.SGD(0.1, momentum=0.9) for _ in range(2)))
+        logs = own[1].fit(x, batch_size=8, verbose=0).history
+        found += [value for _, value in sorted(logs.items())]
+    return [*found, *trained(*own)], samples, *own
+
+
+@functools.cache
+def on_one_device(kind, distils):
     keras.utils.set_random_seed(0)
-    return teacher()
+    found, samples, model, *_ = everything(kind, distils)
+    return found, samples, model.trace_count
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "one device"])
-def test_a_teacher(kind, one_device):
-    with under(kind):
-        found, samples, model = teacher()
+def cases():
+    """Each network under each layout; without asking for more, as compiling takes long, a few."""
+    for kind in ("Denoiser", "BlockDenoiser"):
+        for layout in KINDS:
+            for distils in (False, True):
+                few = distils == ((kind, layout) == ("Denoiser", "model parallel"))
+                few &= (kind, layout) != ("BlockDenoiser", "data parallel")
+                mark = pytest.mark.slow if few else pytest.mark.thorough
+                yield pytest.param(kind, layout, distils, marks=mark)
+
+
+@pytest.mark.parametrize("kind, layout, distils", cases())
+def test_a_transformer(kind, layout, distils):
+    """`fit`, `generate`, and with a distiller `evaluate` and `predict`, too: each compiled once."""
+    expected, samples, traces = on_one_device(kind, distils)
+    with KINDS[layout]().scope():
+        found, drawn, model, *distiller = everything(kind, distils)
+    assert_close(found, expected)
+    np.testing.assert_array_equal(drawn, samples)
+    assert model.trace_count == traces
+    state = [v for own in (model, *distiller) for v in (*own.variables, *own.optimizer.variables)]
+    assert {devices_of(v)[0] for v in state} == {8}
+    if layout != "model parallel":  # see test_layers_are_split
+        tables = {devices_of(v)[1] for v in state if len(v.shape) == 2}
+        assert tables == {1 if layout == "data parallel" else 1 / 8}
+
+
+def test_batches_that_devices_do_not_divide():
+    """Last batches of three rows, of arrays and of a generator; samples of few rows and of many."""
+
+    def teacher():
+        x, model = tokens(11), tiny_model(words=WORDS)
+        model.compile(keras.optimizers.Adam(0.05, global_clipnorm=0.5))
+        found = model.fit(x, batch_size=8, epochs=2, verbose=0).history["loss"]
+        found += [*trained(model), *model.evaluate(x, batch_size=8, verbose=0)]
+        found.append(model.predict(x, batch_size=8, verbose=0))
+        generator = ((part,) for part in (x[:8], x[8:]))
+        found += model.fit(generator, verbose=0).history["loss"]
+        return found, [model.generate(n, steps=3, seed=5, batch_size=4) for n in (3, 11)], model
+
+    expected, samples, _ = teacher()
+    with KINDS["fully sharded"]().scope():
+        found, drawn, model = teacher()
         assert keras.distribution.distribution() is not None
-    for a, b in zip(one_device[0], found, strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
-    for a, b in zip(one_device[1], samples, strict=True):
+    assert_close(found, expected)
+    for a, b in zip(samples, drawn, strict=True):
         np.testing.assert_array_equal(b, a)
     assert model.trace_count == 1  # 3 rows and 11, in batches of 4 that become 8
-    assert {devices_of(v)[0] for v in model.variables} == {8}
 
 
-def distiller(seed=0):
-    models = [tiny_model(seed + i, words=8) for i in range(3)]
-    made = kd.DMMDDistiller(*models, steps=2)
-    made.compile(*(keras.optimizers.Adam(0.05, use_ema=True) for _ in range(2)))
-    return made
-
-
-def test_a_distiller_is_an_eighth_on_each_device():
-    runs = []
-    for kind in ("one device", "fully sharded"):
-        with under(kind):
-            model = distiller()
-            history = model.fit(tokens(16), batch_size=8, verbose=0).history
-            runs.append((history, weights(model)))
-    (one, expected), (eight, found) = runs
-    for name, values in one.items():
-        np.testing.assert_allclose(eight[name], values, rtol=1e-5, atol=1e-5)
-    for a, b in zip(expected, found, strict=True):
-        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5)
-    state = [v for v in (*model.variables, *model.optimizer.variables) if 8 in v.shape]
-    assert len(state) == 3 * 3 + 2 * 3 * 3  # of three networks; two moments and an average of two
-    assert {devices_of(v) for v in state} == {(8, 1 / 8)}
+def assert_close(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +175,7 @@ def test_other_meshes_are_refused(arguments, words):
 
 
 def test_a_weight_that_no_device_divides_is_on_all():
-    with under("fully sharded"):
+    with KINDS["fully sharded"]().scope():
         layer = keras.layers.Dense(3)
         layer.build((None, 5))
         wide = keras.layers.Dense(16)
@@ -156,22 +185,29 @@ def test_a_weight_that_no_device_divides_is_on_all():
     assert wide.kernel.value.addressable_shards[0].data.shape == (3, 16)
 
 
-def start(folder, first_epoch=0):
-    """Two processes over the loopback, begun."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-    command = [sys.executable, "-m", "tests.distribution.jax_process", address]
-    return [subprocess.Popen([*command, str(i), folder, str(first_epoch)]) for i in range(2)]
+@pytest.fixture
+def start(tmp_path):
+    """A function that begins two processes over the loopback; none outlives the test."""
+    begun = []
+
+    def begin(first_epoch=0):
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+        command = [sys.executable, "-m", "tests.distribution.jax_process", address]
+        options = [str(tmp_path), str(first_epoch)]
+        begun.extend(two := [subprocess.Popen([*command, str(i), *options]) for i in range(2)])
+        return two
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.wait()
 
 
 def end(processes):
     """How they ended."""
-    try:
-        return [process.wait(300) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    return [process.wait(300) for process in processes]
 
 
 def read(folder, name):
@@ -185,21 +221,18 @@ def read(folder, name):
     return found[0]
 
 
-def assert_close(found, expected):
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.slow
-def test_two_processes_are_one(tmp_path):
+def test_two_processes_are_one(start, tmp_path):
     """On two devices each, and this one on one device; until one of them is killed, and both go on."""
     folder = str(tmp_path)
-    begun = start(folder)
-    expected = jax_process.results(), jax_process.train(f"{folder}/one")
+    begun = start()
+    model, expected = jax_process.results()
+    expected = expected, jax_process.train(f"{folder}/one")
     assert end(begun) == [0, -signal.SIGKILL]
     shutil.copytree(f"{folder}/run", f"{folder}/here")
-    begun = start(folder, first_epoch=1)
+    begun = start(first_epoch=1)
     assert_close(read(folder, "results"), expected[0])
+    check_files(folder, model)
     with open(f"{folder}/0_lost") as file:
         assert file.read().startswith("Process 0 of 2 has lost another one, which ended.")
     said = []
@@ -211,6 +244,23 @@ def test_two_processes_are_one(tmp_path):
     assert_close(jax_process.train(f"{folder}/here", first_epoch=1), rest(expected[1]))
     assert end(begun) == [0, 0]
     assert_close(read(folder, "resumed"), rest(expected[1]))
+
+
+def check_files(folder, model):
+    """The first process alone has written, and all of the weights that it shares with the other."""
+    written = {name for name in os.listdir(folder) if name.startswith(("0_", "1_"))}
+    assert {name.partition("_")[2] for name in written if name.startswith("1_")} == {
+        "results.npz",
+        "said.json",
+    }
+    assert os.listdir(f"{folder}/sweep/cells") and os.path.exists(f"{folder}/sweep/report.html")
+    with keras.saving.custom_object_scope({"TinyDenoiser": TinyDenoiser}):
+        loaded = keras.models.load_model(f"{folder}/0_model.keras")
+        preset = kd.from_preset(f"{folder}/0_preset")
+    assert_close(trained(loaded), trained(model))
+    assert_close(map(numpy, loaded.optimizer.variables), map(numpy, model.optimizer.variables))
+    for a, b in zip(trained(preset), trained(model), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)  # in half precision
 
 
 def rest(trained):
@@ -235,15 +285,19 @@ def check_rows(first, second):
         assert batches[-2][0]  # three rows, which each of them has
 
 
-def check_refusals(*said):
+def check_refusals(first, second):
     words = [
         "2 processes that need the same rows in the same order were given different",
         "2 processes were given different arrays, of [16, 8] rows",
         "the same rows",
-        "cannot be read",
+        "`x` cannot be read",
+        "disk",
+        "Batch 1 of the data",
         "for one process of JAX",
     ]
-    words += ["none of which can save all"] * 2
-    for found in said:
-        for sentence, word in zip(found, words, strict=True):
-            assert word in sentence
+    raising = {3: 0, 4: 1, 5: 1}  # of a call, the process that alone cannot go on
+    for i, (word, *said) in enumerate(zip(words, first, second, strict=True)):
+        assert all(word in sentence for sentence in said)
+        for number, sentence in enumerate(said):
+            is_told = sentence.startswith(f"Process {raising.get(i)} of 2 ended with an error: ")
+            assert is_told == (i in raising and raising[i] != number)

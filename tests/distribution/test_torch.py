@@ -110,7 +110,7 @@ def broken(number):
 
 def test_an_error_of_one_process_is_one_of_all(folder):
     first, second = run(broken, folder)
-    assert first == "Process 1 of 2 ended with an error." and second == "mine"
+    assert first == "Process 1 of 2 ended with an error: mine" and second == "mine"
 
 
 class Drawing(keras.callbacks.Callback):
@@ -155,20 +155,58 @@ def test_each_process_goes_on_with_its_own_global_streams(folder):
     assert found[0] != found[1]
 
 
-def scored(number, folder):
+class Mean(kd.metrics.StreamingMetric):
+    """The mean id of samples; another one in the second process, or an error there."""
+
+    def __init__(self, fails=False):
+        super().__init__(name="mean")
+        self.fails = fails
+
+    def update_state(self, samples, data=None):
+        number, _ = backend.process()
+        if self.fails and number == 1:
+            raise OSError("no data here")
+        self.gather(mean=samples.mean(axis=1) + number)
+
+
+def files(number, folder):
+    """Figures of a callback and of a sweep, and errors of sweeps; files by names of each process."""
     model = tiny_model()
     model.compile("sgd")
-    metric = kd.metrics.SampleScore(lambda ids: ids.mean(), "mean")
-    callback = kd.callbacks.SampleAndScore([metric], samples=4, steps=1, folder=folder)
-    return [np.array(model.fit(tokens(8), epochs=2, verbose=0, callbacks=[callback]).history["mean"])]
+    look = kd.callbacks.SampleAndScore([Mean()], samples=4, steps=1, folder=f"{folder}/scores")
+    found = list(model.fit(tokens(8), epochs=2, verbose=0, callbacks=[look]).history["mean"])
+    model.save(f"{folder}/{number}.keras")
+    model.save_weights(f"{folder}/{number}.weights.h5")
+    model.save_to_preset(f"{folder}/{number}")
+
+    def sweep(*metrics, where, data=None):
+        options = {"samples": 5, "seeds": (0, 1), "verbose": 0, "folder": f"{folder}/{where}"}
+        return kd.evaluate({"m": model}, [2], metrics, reference_data=data, **options)
+
+    bits = kd.metrics.BitsPerToken(tiny_model(seed=4), batch_size=2)
+    for _ in range(2):  # the second time from files
+        report = sweep(Mean(), bits, where="sweep")
+        found += [report.rows[0][name] for name in (*report.figures, "seconds_per_sample")]
+    report.save(f"{folder}/report_{number}")
+    said = []
+    for where in ("other", "sweep") if backend.process()[1] == 2 else ():
+        with pytest.raises((OSError, RuntimeError, ValueError)) as caught:
+            sweep(Mean(fails=True), where=where)
+        said.append(str(caught.value))
+    return found, said
 
 
-def test_scores_are_written_once(folder):
-    """All processes sample, and have the scores in their logs; the first writes them down."""
-    place = os.path.join(folder, "scores")
-    first, second = run(functools.partial(scored, folder=place), folder)
-    np.testing.assert_array_equal(first, second)
-    with open(os.path.join(place, "scores.csv")) as file:
+def test_the_first_process_writes(folder):
+    """All processes sample and measure, and have the figures of the first, or the error of any."""
+    (first, told), (second, said) = run(functools.partial(files, folder=folder), folder)
+    assert first == second
+    alone, _ = files(0, f"{folder}/one")
+    assert first[:4] == pytest.approx(alone[:4], rel=1e-5) and first[2:5] == first[5:]
+    assert said[0] == "no data here" and told[0] == f"Process 1 of 2 ended with an error: {said[0]}"
+    assert told[1] in said[1] and "holds a sweep with other" in told[1]
+    names = {name for name in os.listdir(folder) if "store" not in name}
+    assert names == {"scores", "0.keras", "0.weights.h5", "0", "sweep", "other", "report_0", "one"}
+    with open(os.path.join(folder, "scores", "scores.csv")) as file:
         assert len(file.read().splitlines()) == 3
 
 
@@ -248,30 +286,54 @@ def test_every_row_is_seen_once_an_epoch(folder):
     assert not np.array_equal(first["DataLoader"][0][0], first["DataLoader"][1][0])
 
 
-def shared_source(kind, number):
+def refused(number):
+    """What is said of data that are not divided, and of such that one process cannot read."""
     import torch
 
-    x = tokens(16)
+    x, said = tokens(16), []
     model = tiny_model()
     model.compile("adam")
     data = torch.utils.data.TensorDataset(torch.as_tensor(x))
     loader = torch.utils.data.DataLoader(data, batch_size=4, shuffle=True)
-    generator = ((x[i : i + 4],) for i in range(0, 16, 4))
-    sources = {"DataLoader": loader, "generator": generator, "arrays": x[8 * number :]}
-    model.fit(sources[kind], verbose=0)
+    part = torch.utils.data.Subset(data, range(8))
+    parts = torch.utils.data.DataLoader(part, batch_size=4)
+
+    def breaks():
+        yield (x[4 * number :][:4],)
+        if number:
+            raise OSError("disk")
+        yield (x[8:12],)
+
+    wrong = x + 9 * number  # ids that there are not, in one process
+    calls = [
+        lambda: model.fit(loader, verbose=0),
+        lambda: model.fit(((x[i : i + 4],) for i in range(0, 16, 4)), verbose=0),
+        lambda: model.fit(x[8 * number :], verbose=0),
+        lambda: model.fit(loader if number else parts, verbose=0),
+        lambda: model.fit(3 if number else parts, verbose=0),
+        lambda: model.fit(breaks(), verbose=0),
+        lambda: model.evaluate(((part,) for part in (x[4 * number :][:4], wrong[:4])), verbose=0),
+        lambda: model.predict(wrong, verbose=0),
+        lambda: model.train_on_batch(wrong),
+        lambda: model.fit(x[:8], validation_data=wrong if number else parts, verbose=0),
+    ]
+    for call in calls:
+        with pytest.raises((OSError, RuntimeError, ValueError)) as caught:
+            call()
+        said.append(str(caught.value))
+    return said
 
 
-@pytest.mark.parametrize(
-    "kind, words",
-    [
-        ("DataLoader", "gives all of the data to each of 2"),
-        ("generator", "were given the same rows"),
-        ("arrays", "were given different arrays, of [16, 8] rows"),
-    ],
-)
-def test_data_that_are_not_split_are_refused(kind, words, folder):
-    for error in run(functools.partial(shared_source, kind), folder):
-        assert isinstance(error, ValueError) and words in str(error)
+def test_data_that_not_all_can_read_are_refused_by_all(folder):
+    first, second = run(refused, folder)
+    divided = ["gives all of the data to each of 2", "were given the same rows"]
+    divided.append("were given different arrays, of [16, 8] rows")
+    for words, *found in zip(divided, first, second, strict=False):
+        assert all(words in sentence for sentence in found)
+    own = ["gives all of the data", "`x` must be ids", "disk", "Batch 1 of", *["`tokens` must"] * 3]
+    for words, told, sentence in zip(own, first[3:], second[3:], strict=True):
+        begin, _, quoted = told.partition(" ended with an error: ")
+        assert begin == "Process 1 of 2" and words in quoted and quoted in sentence
 
 
 def masks(number):

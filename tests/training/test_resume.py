@@ -13,7 +13,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd.training import batches, checkpointing, sealed
-from tests.builders import ON_TORCH, small_model, tiny_model, tokens
+from tests.builders import ON_TORCH, QUICKLY, small_model, tiny_model, tokens
 from tests.oracles import toy
 
 EPOCHS = 4
@@ -251,6 +251,22 @@ def test_calls_of_fit_have_orders_of_their_own(monkeypatch):
 
 
 # What can go wrong --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [None, 2])
+def test_a_run_whose_weights_are_loaded_goes_on_in_its_order(steps, tmp_path):
+    """The second call of `fit`, of three batches a pass, from the file after its first epoch."""
+    x, options = tokens(20), {"batch_size": 8, "steps_per_epoch": steps, "epochs": 3, "verbose": 0}
+    models = [tiny_model(), tiny_model(seed=1)]
+    for model in models:
+        model.seed = 3
+        model.compile(keras.optimizers.Adam(0.05), **QUICKLY)
+    files = keras.callbacks.ModelCheckpoint(f"{tmp_path}/{{epoch}}.weights.h5", save_weights_only=True)
+    models[0].fit(x, batch_size=8, verbose=0)
+    models[0].fit(x, callbacks=[files], **options)
+    models[1].load_weights(f"{tmp_path}/1.weights.h5")
+    models[1].fit(x, initial_epoch=1, **options)
+    assert_same(*models)
 
 
 def broken_off(folder, make=teacher, save_freq=1, **kwargs):
