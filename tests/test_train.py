@@ -292,8 +292,9 @@ def test_cards_are_json(table):
     data = read(table, "--column", "word")
     args = parsed(table)
     args.line = "keras-dmmd train t.csv"
-    card = training.cards.made_by(args, data.rows, None, data.held_out, empty=None, process="masked")
+    rows = training.cards.data(args, data.rows, None, data.held_out)
+    card = training.cards.made_by(args, data=rows, empty=None, process="masked")
     assert json.loads(json.dumps(card)) == card and "empty" not in card
-    assert len(card["data"]["digest"]) == 2 and card["data"]["rows"] == len(data.rows)
-    again = training.cards.made_by(args, data.rows[::-1], None, data.held_out)
-    assert again["data"]["digest"] != card["data"]["digest"]
+    assert len(rows["digest"]) == 2 and rows["rows"] == len(data.rows)
+    again = training.cards.data(args, data.rows[::-1], None, data.held_out)
+    assert again["digest"] != rows["digest"]
