@@ -155,7 +155,14 @@ def draw(source):
     figures = importlib.import_module("figures")
     if figures.measured() is None:
         subprocess.run([sys.executable, figures.RUNS], check=True)
-    figures.draw(figures.measured(), source / "course")
+    found = figures.measured()
+    figures.draw(found, source / "course")
+    library = importlib.import_module("library").digest()
+    for part, run in found.items():
+        if run["library"] != library:
+            print(
+                f"The course's figures of {part} are of an earlier library: {figures.RUNS.name} {part}"
+            )
 
 
 def make(folder):

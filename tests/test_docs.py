@@ -154,10 +154,11 @@ def test_the_library_is_installed_from_where_it_is():
     address = re.escape(f"@ git+{project['urls']['Repository']}") + r"['\"]"
     folders = ("docs", "keras_dmmd", "keras_dmmd_command", "benchmarks")
     files = [path for name in folders for path in (root / name).rglob("*.[mp][dy]")]
-    asked = {
-        path.name: re.search(rf"pip install ['\"]keras-dmmd(\[\w+\])? {address}", line)
+    asked = [
+        (path.name, re.search(rf"pip install ['\"]keras-dmmd(\[\w+\])? {address}", line))
         for path in (root / "README.md", *files)
         for line in path.read_text().splitlines()
         if re.search(r"pip install.*keras[-_]dmmd", line)
-    }
-    assert {"README.md", "index.md", "model_card.py"} <= asked.keys() and all(asked.values()), asked
+    ]
+    assert {"README.md", "index.md", "model_card.py"} <= {name for name, _ in asked}
+    assert all(found for _, found in asked), asked

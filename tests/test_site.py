@@ -105,6 +105,23 @@ def test_pages_are_in_the_menu(make_site):
     assert set(re.findall(r'"([\w/]+\.md)"', menu)) == pages
 
 
+def test_runs_know_the_code_that_they_are_of(make_site, tmp_path, monkeypatch):
+    """Code counts, what is said of it does not, nor does what takes no part."""
+    monkeypatch.syspath_prepend(DOCS / "course")
+    library = importlib.import_module("library")
+    assert all((library.PACKAGE / part).exists() for part in library.PARTS)
+    for part in library.PARTS:
+        place = tmp_path / part if part.endswith(".py") else tmp_path / part / "one.py"
+        place.parent.mkdir(exist_ok=True)
+        place.write_text('"""A docstring."""\n\n\ndef f(x):\n    return x  # as it is\n')
+    before = library.digest(tmp_path)
+    (tmp_path / "losses" / "one.py").write_text("def f(x):\n    'Another.'\n    return x\n")
+    (tmp_path / "models" / "hub.py").write_text("x = 1\n")
+    assert library.digest(tmp_path) == before
+    (tmp_path / "losses" / "one.py").write_text("def f(x):\n    return -x\n")
+    assert library.digest(tmp_path) != before
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_pages_open_in_a_browser(site, tmp_path):
     pages = sorted(
