@@ -5,7 +5,7 @@ import hashlib
 import pathlib
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[2] / "keras_dmmd"
-# Not what only reads data, draws, writes files or judges texts; nor networks that the runs have none of.
+# Not what reads data, draws, writes files or judges texts; nor networks that take no part.
 PARTS = (
     *("backend", "diffusion", "distillation", "losses", "models", "random", "samplers", "sampling"),
     *("training", "vocabulary", "callbacks.py", "conditions.py", "schedules.py", "tensors.py"),
