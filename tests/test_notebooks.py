@@ -249,5 +249,6 @@ def test_notebooks_run_where_their_first_cell_installs(tmp_path, monkeypatch):
             rooms[needs] = Room(tmp_path / f"room_{len(rooms)}", like=rooms.get(("examples", "")))
         monkeypatch.setenv("JUPYTER_PATH", str(rooms[needs].folder))
         check(rooms[needs], place)
+    wheels.check_commands(rooms["examples", ""].folder / "venv", "torch")
     for room in rooms.values():  # gigabytes, which pytest would keep
         shutil.rmtree(room.folder)
