@@ -1,10 +1,11 @@
-"""The pages of this folder as a site: `make docs`, or `python docs/make_site.py [folder]`.
+"""The pages of this folder as a site: `make docs`, or `python docs/make_site.py [folder] [--demo page]`.
 
 The pages are written to be read in the repository, too. They are copied to `build/docs/source`, where
 formulas (`$`x`$` and fences of `math`, as GitHub has them) become MathML, links out of this folder lead
 to the repository, figures of the course are drawn and a reference is written of what the package
-exports; Zensical then makes `build/docs/site` of them and accepts no warning. A reader's browser
-fetches nothing from elsewhere.
+exports; Zensical then makes `build/docs/site` of them and accepts no warning. The page with networks
+inside, which `examples/demo.py` makes, stands beside them. A reader's browser fetches nothing from
+elsewhere.
 """
 
 import argparse
@@ -53,6 +54,7 @@ import numpy as np
 import keras_dmmd as kd
 import keras_dmmd.models.hub  # where KerasHub's models take part
 """
+DEMO = ROOT / "runs" / "demo" / "demo.html"
 COPIED = {".md", ".png", ".svg", ".gif", ".json", ".html", ".csv", ".css"}
 FENCES = re.compile(r"(^```.*?^```\n?)", flags=re.S | re.M)
 
@@ -114,7 +116,7 @@ def links(text, page):
     def link(match):
         target, anchor = match[1], match[2] or ""
         path = (page.parent / target).resolve()
-        if path.parent == DOCS / "reference":  # which is written here
+        if path.parent == DOCS / "reference" or path == DOCS / "demo.html":  # which are written here
             return match[0]
         if not path.exists():
             raise FileNotFoundError(f"{page.relative_to(ROOT)} links to {target}, which is not there")
@@ -165,16 +167,33 @@ def draw(source):
             )
 
 
-def make(folder):
+def make_demo():
+    """The page with networks inside, unless it is there; its path."""
+    if not DEMO.exists():
+        environment = {**os.environ, "KERAS_BACKEND": "torch", "FOLDER": str(DEMO.parent)}
+        script = ROOT / "examples" / "demo.py"
+        subprocess.run(
+            [sys.executable, script], check=True, env=environment | {"PYTHONPATH": str(ROOT)}
+        )
+    return DEMO
+
+
+def make(folder, demo):
     """Make the site; returns its folder.
 
+    Args:
+        folder: of its source and itself.
+        demo: the page that `examples/demo.py` made.
+
     Raises:
-        FileNotFoundError: a link leads nowhere.
+        FileNotFoundError: a link leads nowhere, or there is no such page.
         RuntimeError: Zensical warned of something.
     """
     folder = pathlib.Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    draw(stage(folder))
+    source = stage(folder)
+    shutil.copy(demo, source / "demo.html")
+    draw(source)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
     done = subprocess.run(
@@ -193,4 +212,6 @@ def make(folder):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", nargs="?", default=ROOT / "build" / "docs", type=pathlib.Path)
-    print(make(parser.parse_args().folder) / "index.html")
+    parser.add_argument("--demo", type=pathlib.Path, help="what examples/demo.py made [it is made]")
+    args = parser.parse_args()
+    print(make(args.folder, args.demo or make_demo()) / "index.html")
