@@ -1,11 +1,11 @@
-"""The pages of this folder as a site: `make docs`, or `python docs/make_site.py [folder] [--demo page]`.
+"""The pages of this folder as a site: `make docs`, or `python docs/make_site.py [folder]`.
 
 The pages are written to be read in the repository, too. They are copied to `build/docs/source`, where
 formulas (`$`x`$` and fences of `math`, as GitHub has them) become MathML, links out of this folder lead
 to the repository, figures of the course are drawn and a reference is written of what the package
 exports; Zensical then makes `build/docs/site` of them and accepts no warning. The page with networks
-inside, which `examples/demo.py` makes, stands beside them. A reader's browser fetches nothing from
-elsewhere.
+inside, which `examples/demo.py` makes with Torch and npm, stands beside them. A reader's browser fetches
+nothing from elsewhere.
 """
 
 import argparse
@@ -170,11 +170,9 @@ def draw(source):
 def make_demo():
     """The page with networks inside, unless it is there; its path."""
     if not DEMO.exists():
-        environment = {**os.environ, "KERAS_BACKEND": "torch", "FOLDER": str(DEMO.parent)}
+        settings = {"KERAS_BACKEND": "torch", "FOLDER": str(DEMO.parent), "PYTHONPATH": str(ROOT)}
         script = ROOT / "examples" / "demo.py"
-        subprocess.run(
-            [sys.executable, script], check=True, env=environment | {"PYTHONPATH": str(ROOT)}
-        )
+        subprocess.run([sys.executable, script], check=True, env={**os.environ, **settings})
     return DEMO
 
 

@@ -23,7 +23,10 @@ from tests.browser import BROWSER, visit
 from tests.builders import SMALL, randomise
 from tests.test_docs import DOCS
 
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "torch", reason="ONNX is written on Torch")
+pytestmark = [
+    pytest.mark.skipif(keras.backend.backend() != "torch", reason="ONNX is written on Torch"),
+    pytest.mark.slow,
+]
 for package in ("zensical", "mkdocstrings_handlers.python", "latex2mathml", "matplotlib"):
     pytest.importorskip(package)
 for package in ("onnx", "onnxscript"):
@@ -106,13 +109,8 @@ def runtime():
 @pytest.fixture(scope="module")
 def site(make_site, model, runtime, tmp_path_factory):
     """With a demo of one small network."""
-    shown = {
-        "title": "Letters & <b>",
-        "note": "of three",
-        "rows": 2,
-        "teacher": model,
-        "student": model,
-    }
+    shown = {"title": "Letters & <b>", "note": "of three", "rows": 2}
+    shown |= {"teacher": model, "student": model}
     files = runtime or (b"", b"")
     page = demo.page({"letters": shown}, title="<Few> {{data}}", files=files, pause=0)
     folder = tmp_path_factory.mktemp("site")
