@@ -3,8 +3,8 @@
 The pages are written to be read in the repository, too. They are copied to `build/docs/source`, where
 formulas (`$`x`$` and fences of `math`, as GitHub has them) become MathML, links out of this folder lead
 to the repository, figures of the course are drawn and a reference is written of what the package
-exports; Zensical then makes `build/docs/site` of them and accepts no warning. The page with networks
-inside, which `examples/demo.py` makes with Torch and npm, stands beside them. A reader's browser fetches
+exports; Zensical then makes `build/docs/site` of them and accepts no warning. Beside them stands the
+page with networks inside, which `examples/demo.py` makes with Torch and npm. A reader's browser fetches
 nothing from elsewhere.
 """
 
