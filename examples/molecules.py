@@ -6,6 +6,8 @@
 # drawn apart break it, so a teacher that fills many at once writes few molecules that exist. D-MMD
 # trains a student for which 16 calls are enough.
 #
+# ![What teacher and student write, by network calls](../docs/molecules.png)
+#
 # **Where it runs.** Made for a free T4 on Colab or Kaggle, and it runs on two CPU cores: by the times
 # per sample in docs/results.md its molecules take about 40 minutes of one core, on Torch, and the
 # minutes of the distillation are printed below; `SAMPLES=100` takes a tenth. A T4 was not timed. The

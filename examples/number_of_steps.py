@@ -6,6 +6,8 @@
 # with samples to look at. Here for the models that ship: digits, characters (State of the Union) and
 # molecules (MOSES).
 #
+# ![Quality by network calls, of teachers and students](../docs/calls.png)
+#
 # **Where it runs.** Made for a free T4 on Colab or Kaggle; nothing is trained here, so two CPU cores
 # will do: by the times per sample in docs/results.md the digits take about 16 minutes of one core, on
 # Torch. A T4 was not timed; `SAMPLES=250` and `SEEDS=1` take a quarter of the time. Choose the backend

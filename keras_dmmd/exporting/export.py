@@ -41,8 +41,8 @@ def export(
         model: a built `DiffusionModel`.
         path: of the file, or of the folder of a SavedModel.
         format: `"onnx"` (`.onnx`) or `"torch"` (`.pt2`, of `torch.export`) on Torch, `"stablehlo"`
-            (`.stablehlo`, of `jax.export`) on JAX, `"saved_model"`, a folder, on TensorFlow; by
-            default that of the path's ending.
+            (`.stablehlo`, of `jax.export`) on JAX, `"litert"` (`.tflite`) or `"saved_model"`, a folder,
+            on TensorFlow; by default that of the path's ending.
         kind: `"sampler"`: `(seeds, rows, known, given[, labels]) -> tokens`, all calls without a
             loop. `"step"`: `(z, t, s, call, seeds, rows, known, given[, labels]) -> tokens`, one call,
             for loops of one's own; call i of `steps` draws what it does in `generate`. `"prior"`:

@@ -37,6 +37,12 @@ def load(path):
     run = tf.saved_model.load(path).signatures["serving_default"]
     return lambda x: run(**{k: tf.constant(v) for k, v in x.items()})["tokens"].numpy()
 """,
+    "litert": """
+import tensorflow as tf
+def load(path):
+    run = tf.lite.Interpreter(path).get_signature_runner()
+    return lambda x: run(**x)["tokens"]
+""",
     "torch": """
 import torch
 def load(path):
@@ -219,7 +225,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(options, message, tmp
 def test_a_path_says_the_format(tmp_path):
     with pytest.raises(ValueError, match="ends as a file of format 'onnx' does"):
         small_model().export(tmp_path / "x.onnx", format=FORMAT)
-    with pytest.raises(ValueError, match=r"must end in .onnx, .pt2 or .stablehlo"):
+    with pytest.raises(ValueError, match=r"must end in .onnx, .pt2, .stablehlo or .tflite"):
         small_model().export(tmp_path / "x.h5")
 
 
