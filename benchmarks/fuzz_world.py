@@ -408,7 +408,6 @@ GOOD = {
     "load_images.levels": ["16", "2"],
     "load_images.size": ["None", "(4, 4)"],
     "load_moses.path": ["'nowhere'"],
-    "load_moses.download": ["False"],
     "load_shakespeare.path": ["'nowhere'"],
     "load_sotu.path": ["'nowhere'"],
     "load_text.held_out": ["0.5", "0"],
