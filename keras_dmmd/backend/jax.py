@@ -9,6 +9,7 @@ import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from keras_dmmd.backend.alone import (
+    argmin,
     begin_pass,
     begin_together,
     check_copies,
@@ -53,6 +54,7 @@ __all__ = [
     "ITERATORS_PER_EPOCH",
     "StatefulTrainStep",
     "apply_gradients",
+    "argmin",
     "begin_pass",
     "begin_together",
     "check_backup",

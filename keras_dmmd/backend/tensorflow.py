@@ -50,6 +50,7 @@ __all__ = [
     "ITERATORS_PER_EPOCH",
     "StatefulTrainStep",
     "apply_gradients",
+    "argmin",
     "begin_pass",
     "begin_together",
     "check_backup",
@@ -144,7 +145,7 @@ def seed_keys(seeds):
 def split(key, n):
     if words.is_word(key):
         numbers = words.mix(words.words(tf.range(1, n + 1)))
-        return tf.unstack(words.mix(words.xor(key, numbers[:, None])))
+        return words.unstacked(words.mix(words.xor(key, numbers[:, None])), n)
     if key.shape.rank == 2:
         return philox.split(key, n)
     return tf.unstack(_keys(key, n), num=n)
@@ -167,6 +168,11 @@ def uniform(key, shape):
     if words.is_word(key):
         return _row_uniform(key, shape)
     return tf.random.stateless_uniform(shape, key, dtype="float32", alg=ALGORITHM)
+
+
+def argmin(x):
+    # Keras's own looks for -0.0 first, by operations that LiteRT does not have.
+    return tf.argmin(x, axis=-1, output_type="int32")
 
 
 def normal(key, shape):

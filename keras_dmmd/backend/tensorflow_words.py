@@ -85,6 +85,11 @@ def _folded(state, shift):
     return whole(low ^ _shifted(low, shift) ^ carried, high ^ _shifted(high, shift))
 
 
+def unstacked(words, n):
+    """The n rows of a tensor of words, a list."""
+    return [words[i] for i in range(n)] if _in_halves else tf.unstack(words, num=n)
+
+
 def halves(words):
     """The lower and the upper 32 bits of int64, int32."""
     return tf.unstack(tf.bitcast(words, tf.int32), axis=-1)

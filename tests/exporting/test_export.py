@@ -21,7 +21,7 @@ CALLS = {
     "stablehlo": 2
 }  # of samplers: others take long to trace: one, and test_graphs.py makes several
 STEPS = 2  # of what is called in a loop
-ROWS = 3  # of a fixed batch
+ROWS = 2  # of a fixed batch
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 # What runs a file of each format, from a dict `x` of arrays; docs/exporting.md says the same.
 RUN = {
@@ -145,14 +145,15 @@ def test_files_give_the_tokens_of_generate_without_keras(model, tmp_path):
         files.append((path, "sampler", format, (0, 1)))
         expected |= {f"{format}.sampler.{i}": generated(model, asked[i], calls) for i in (0, 1)}
         path = str(tmp_path / f"step{SUFFIXES[format]}")
-        of_integers, options = quantized(model), {"kind": "step", "steps": STEPS, "batch": ROWS}
+        options = {"kind": "step", "steps": STEPS, "batch": ROWS}
         if format == "onnx":
-            of_integers = rounded(model)
             model.export(path, weights="int8", **options)
+            same = rounded(model)
         else:
-            of_integers.export(path, **options)
+            same = model if format == "litert" else quantized(model)  # that has floats only
+            same.export(path, **options)
         files.append((path, "step", format, (2,)))
-        expected[f"{format}.step.2"] = generated(of_integers, asked[2], STEPS)
+        expected[f"{format}.step.2"] = generated(same, asked[2], STEPS)
     np.savez(
         tmp_path / "requests.npz",
         **{f"{i}.{name}": value for i, x in enumerate(asked) for name, value in x.items()},
@@ -168,6 +169,17 @@ def test_files_give_the_tokens_of_generate_without_keras(model, tmp_path):
         np.testing.assert_array_equal(found[name], tokens, err_msg=name)
     content = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()]
     assert not any(str(pathlib.Path(kd.__file__).parent).encode() in part for part in content)
+
+
+def test_what_holds_no_integers_says_so(model, tmp_path):
+    small = quantized(model)
+    for format in set(WRITERS) & {"onnx", "litert"}:
+        with pytest.raises(ValueError, match="quantize"):
+            small.export(tmp_path / "file", format=format, kind="prior")
+    if "litert" in WRITERS:
+        with pytest.raises(ValueError, match="holds weights as floats"):
+            model.export(tmp_path / "file.tflite", weights="int8")
+    assert list(tmp_path.iterdir()) == []
 
 
 FORMAT = next(format for format in WRITERS if format != "onnx")  # what needs no other package
