@@ -74,7 +74,8 @@ for path, kind, format, asked in json.loads(files):
         else:
             z = np.where(x["known"], x["given"], about["vocabulary_size"]).astype("int32")
             for call, (t, s) in enumerate(zip(about["times"], about["times"][1:])):
-                own = {{"z": z, "t": np.float32(t), "s": np.float32(s), "call": np.int32(call)}}
+                t, s = np.array(t, "float32"), np.array(s, "float32")
+                own = {{"z": z, "t": t, "s": s, "call": np.array(call, "int32")}}
                 z = tokens(own | x)
         found[f"{{format}}.{{kind}}.{{i}}"] = z
 np.savez(out, **found)
@@ -82,10 +83,9 @@ assert "keras_dmmd" not in sys.modules
 """
 
 
-@pytest.fixture
-def model():
-    made = small_model(num_classes=2, noise="gaussian", hidden_dim=32)
-    return randomise(made)
+def made():
+    """The same every time."""
+    return randomise(small_model(num_classes=2, noise="gaussian", hidden_dim=32))
 
 
 def formats():
@@ -115,9 +115,9 @@ def generated(model, x, calls):
     return model.generate(len(x["rows"]), steps=calls, **options)
 
 
-def rounded(model):
-    """The model with the weights that integers and scales of `weights="int8"` stand for."""
-    model, tables = model.copy(), 0
+def rounded():
+    """That model with the weights that integers and scales of `weights="int8"` stand for."""
+    model, tables = made(), 0
     for weight in model.denoiser.weights:
         values = numpy(weight)
         if values.ndim == 2 and values.size >= 1024:
@@ -128,15 +128,16 @@ def rounded(model):
     return model
 
 
-def quantized(model):
-    model = model.copy()
+def quantized():
+    model = made()
     model.quantize("int8")
     return model
 
 
 @pytest.mark.slow
-def test_files_give_the_tokens_of_generate_without_keras(model, tmp_path):
+def test_files_give_the_tokens_of_generate_without_keras(tmp_path):
     """Of every format a sampler, for any number of rows, and a step of int8, for a fixed number."""
+    model = made()
     asked = [request(0, 2), request(1, 4), request(2, ROWS)]
     files, expected = [], {}
     for format in formats():
@@ -148,9 +149,9 @@ def test_files_give_the_tokens_of_generate_without_keras(model, tmp_path):
         options = {"kind": "step", "steps": STEPS, "batch": ROWS}
         if format == "onnx":
             model.export(path, weights="int8", **options)
-            same = rounded(model)
+            same = rounded()
         else:
-            same = model if format == "litert" else quantized(model)  # that has floats only
+            same = model if format == "litert" else quantized()  # that has floats only
             same.export(path, **options)
         files.append((path, "step", format, (2,)))
         expected[f"{format}.step.2"] = generated(same, asked[2], STEPS)
@@ -171,14 +172,14 @@ def test_files_give_the_tokens_of_generate_without_keras(model, tmp_path):
     assert not any(str(pathlib.Path(kd.__file__).parent).encode() in part for part in content)
 
 
-def test_what_holds_no_integers_says_so(model, tmp_path):
-    small = quantized(model)
+def test_what_holds_no_integers_says_so(tmp_path):
+    small = quantized()
     for format in set(WRITERS) & {"onnx", "litert"}:
         with pytest.raises(ValueError, match="quantize"):
             small.export(tmp_path / "file", format=format, kind="prior")
     if "litert" in WRITERS:
         with pytest.raises(ValueError, match="holds weights as floats"):
-            model.export(tmp_path / "file.tflite", weights="int8")
+            made().export(tmp_path / "file.tflite", weights="int8")
     assert list(tmp_path.iterdir()) == []
 
 
