@@ -57,7 +57,9 @@ def load_moses(path=None, download=False):
 
 
 def _fetch(cached):
-    place, name = os.path.split(os.path.dirname(cached))
+    folder = os.path.dirname(cached)
+    os.makedirs(folder, exist_ok=True)  # or get_file takes another one
+    place, name = os.path.split(folder)
     options = {"cache_dir": place, "cache_subdir": name, "file_hash": MOSES_SHA256}
     try:
         return keras.utils.get_file(MOSES_FILE, MOSES_URL, **options)
