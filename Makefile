@@ -58,7 +58,10 @@ notebooks: .venv/test
 	$(PIP) --editable '.[torch,jax,docs,export]'
 	@touch $@
 
-docs: .venv/docs
+runs/demo/demo.html: .venv/docs examples/demo.py examples/demo.html
+	KERAS_BACKEND=torch FOLDER=runs/demo $(BIN)/python examples/demo.py
+
+docs: .venv/docs runs/demo/demo.html
 	KERAS_BACKEND=jax TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python docs/make_site.py
 
 bench: .venv/test

@@ -167,15 +167,6 @@ def draw(source):
             )
 
 
-def make_demo():
-    """The page with networks inside, unless it is there; its path."""
-    if not DEMO.exists():
-        settings = {"KERAS_BACKEND": "torch", "FOLDER": str(DEMO.parent), "PYTHONPATH": str(ROOT)}
-        script = ROOT / "examples" / "demo.py"
-        subprocess.run([sys.executable, script], check=True, env={**os.environ, **settings})
-    return DEMO
-
-
 def make(folder, demo):
     """Make the site; returns its folder.
 
@@ -189,6 +180,8 @@ def make(folder, demo):
     """
     folder = pathlib.Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    if not pathlib.Path(demo).exists():
+        raise FileNotFoundError(f"{demo} is not there: KERAS_BACKEND=torch python examples/demo.py")
     source = stage(folder)
     shutil.copy(demo, source / "demo.html")
     draw(source)
@@ -210,6 +203,6 @@ def make(folder, demo):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", nargs="?", default=ROOT / "build" / "docs", type=pathlib.Path)
-    parser.add_argument("--demo", type=pathlib.Path, help="what examples/demo.py made [it is made]")
+    parser.add_argument("--demo", default=DEMO, type=pathlib.Path, help="what examples/demo.py made")
     args = parser.parse_args()
-    print(make(args.folder, args.demo or make_demo()) / "index.html")
+    print(make(args.folder, args.demo) / "index.html")

@@ -143,6 +143,11 @@ def test_the_reference_has_every_public_name(make_site, site):
     assert "guidance_scale" in generate and "RuntimeError" in generate
 
 
+def test_a_site_without_a_demo_says_how_to_make_one(make_site, tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.html is not there: .* examples/demo.py"):
+        make_site.make(tmp_path, tmp_path / "none.html")
+
+
 def test_a_dead_link_is_an_error(make_site, tmp_path):
     page = DOCS / "text.md"
     with pytest.raises(FileNotFoundError, match="docs/text.md links to nothing.md"):
