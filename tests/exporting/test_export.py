@@ -14,6 +14,7 @@ import pytest
 import keras_dmmd as kd
 from keras_dmmd.backend.writers import BACKENDS, WRITERS
 from keras_dmmd.exporting.formats import SUFFIXES
+from keras_dmmd.exporting.graphs import Input
 from keras_dmmd.tokenizers import CharacterTokenizer
 from tests.builders import distiller, numpy, randomise, small_model
 
@@ -38,9 +39,13 @@ def load(path):
     return lambda x: run(**{k: tf.constant(v) for k, v in x.items()})["tokens"].numpy()
 """,
     "litert": """
-import tensorflow as tf
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ImportError:
+    from tensorflow import lite
+    Interpreter = lite.Interpreter
 def load(path):
-    run = tf.lite.Interpreter(path).get_signature_runner()
+    run = Interpreter(path).get_signature_runner()
     return lambda x: run(**x)["tokens"]
 """,
     "torch": """
@@ -180,6 +185,19 @@ def test_what_holds_no_integers_says_so(tmp_path):
     if "litert" in WRITERS:
         with pytest.raises(ValueError, match="holds weights as floats"):
             made().export(tmp_path / "file.tflite", weights="int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif("litert" not in WRITERS, reason="TensorFlow writes it")
+def test_what_litert_has_no_operation_for_is_named(tmp_path):
+    import tensorflow as tf
+
+    def masked(z):
+        return tf.bitwise.bitwise_and(z, 3)
+
+    z = Input("z", "int32", (2,), "")
+    with pytest.raises(ValueError, match='LiteRT has no BitwiseAnd, .* format="saved_model"'):
+        WRITERS["litert"](masked, [z], "tokens", [], str(tmp_path / "x.tflite"), None)
     assert list(tmp_path.iterdir()) == []
 
 

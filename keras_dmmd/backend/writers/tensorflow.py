@@ -1,6 +1,7 @@
 """TensorFlow: a SavedModel, and LiteRT made of one."""
 
 import os
+import re
 import tempfile
 
 import tensorflow as tf
@@ -28,7 +29,16 @@ def litert(function, inputs, output, layers, path, weights):
         place = os.path.join(folder, "model")
         with tensorflow_words.in_halves():
             saved_model(function, inputs, output, layers, place, weights)
-        content = tf.lite.TFLiteConverter.from_saved_model(place).convert()
+        try:
+            content = tf.lite.TFLiteConverter.from_saved_model(place).convert()
+        except Exception as error:  # of a class that TensorFlow has no public name for
+            missing = re.search("TF Select ops: (.+)", str(error))
+            if missing is None:
+                raise
+            raise ValueError(
+                f"LiteRT has no {missing[1]}, which this network or sampler needs: take "
+                'sampler="ancestral", or format="saved_model".'
+            ) from None
     with open(path, "wb") as file:
         file.write(content)
 
