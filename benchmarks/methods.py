@@ -1,13 +1,14 @@
 """Every method, one protocol: the same teacher, start, optimizer, rounds and judges.
 
-    python -m benchmarks.methods --sets coins permutations modes --calls 1 2 --seeds 3
+    python -m benchmarks.methods --sets coins permutations modes copies --calls 1 2 4 --seeds 3
     python -m benchmarks.methods --sets digits --rounds 3000 --calls 1 2 4 8
+    python -m benchmarks.methods --page docs/methods.md --picture docs/methods.png  # train nothing
 
 For each set, number of calls, method and training seed one student is trained, by
 `annealed_optimizers`, and sampled with that number of calls. Of a set that can be enumerated the judge
 is the total variation to its law, and the share of samples that are possible; of digits it is the
 Fréchet distance. What is done lies in the folder, a file for each student's figures: the same command
-goes on where it stopped.
+goes on where it stopped, one seed of all first, then the next. Each set has a result file of its own.
 """
 
 import argparse
@@ -18,7 +19,9 @@ import keras
 import numpy as np
 
 import keras_dmmd as kd
-from benchmarks.common import print_table, read_or_make, write_json
+from benchmarks import methods_page
+from benchmarks.common import RESULTS, print_table, read_or_make, write_json
+from benchmarks.puzzle_tasks import TASKS
 from tests.oracles import toy
 
 SIZE = {"hidden_dim": 64, "num_layers": 2, "num_heads": 2, "cond_dim": 16}
@@ -29,8 +32,8 @@ def dmmd(teacher, steps, rounds, seed):
     return kd.DMMDDistiller(teacher, steps=steps, seed=seed)
 
 
-def dmmd_token(teacher, steps, rounds, seed):
-    return kd.DMMDDistiller(teacher, steps=steps, noise="token", seed=seed)
+def dmmd_grid(teacher, steps, rounds, seed):
+    return kd.DMMDDistiller(teacher, steps=steps, times="grid", seed=seed)
 
 
 def paper(teacher, steps, rounds, seed):
@@ -64,7 +67,7 @@ def reinforce(teacher, steps, rounds, seed):
 
 METHODS = {
     "D-MMD, default": dmmd,
-    "D-MMD, random tokens": dmmd_token,
+    "D-MMD, times of the grid": dmmd_grid,
     "D-MMD, as published": paper,
     "SDTT": sdtt,
     "MPDC": mpdc,
@@ -73,15 +76,20 @@ METHODS = {
     "IDLM": idlm,
     "Reinforce-DMD": reinforce,
 }
-# Sets whose law is known: `(support, probabilities)`, and the number of symbols.
+
+
+def _of_task(name):
+    task = TASKS[name]()
+    return task.support, np.full(len(task.support), 1 / len(task.support)), task.vocabulary_size
+
+
+# Sets whose law is known: their rows, the probability of each, and the number of symbols.
 LAWS = {
     "coins": lambda: (*toy.equal_coins(), 2),
-    "permutations": lambda: (
-        np.array(list(itertools.permutations(range(5))), "int32"),
-        np.full(120, 1 / 120),
-        5,
-    ),
     "modes": lambda: (*toy.random_modes(0), 3),
+    "permutations": lambda: _of_task("permutations"),
+    "copies": lambda: _of_task("copies"),
+    "latin_4": lambda: _of_task("latin_4"),
 }
 SETS = (*LAWS, "digits")
 
@@ -185,28 +193,48 @@ def parse(argv):
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--folder", default="runs/methods")
-    parser.add_argument("--path", default=None, help="folder of the result file")
+    parser.add_argument("--path", default=None, help="folder of the result files")
+    parser.add_argument("--page", help="put the table of the result files between this page's marks")
+    parser.add_argument("--picture", help="draw the result files")
     return parser.parse_args(argv)
 
 
-def main(argv=None):
-    args = parse(argv)
-    rows = []
-    for name in args.sets:
+def fill(args):
+    """Train and judge what the folder lacks; every figure by set, calls, method and seed."""
+    found = {}
+    for seed, name in itertools.product(range(args.seeds), args.sets):
         data = (Law if name in LAWS else Digits)(name, args)
         for steps, method in itertools.product(args.calls, ["teacher", *args.methods]):
             if method == "Di[M]O" and steps > 1:  # of one call by its nature
                 continue
-            found = [cell(name, data, method, steps, seed, args) for seed in range(args.seeds)]
-            row = {"set": name, "calls": steps, "method": method, "seeds": args.seeds}
-            for figure in data.figures:
-                values = np.array([each[figure] for each in found])
-                row[figure], error = kd.metrics.statistics.mean_and_error(values)
-                row[f"{figure}_error"] = error
-            rows.append(row)
-            print(row, flush=True)
+            key = name, steps, method
+            found.setdefault(key, []).append(cell(name, data, method, steps, seed, args))
+            print(*key, seed, found[key][-1], flush=True)
+    return found
+
+
+def summary(found):
+    """A row for each set, number of calls and method: means over seeds and their errors."""
+    rows = []
+    for (name, steps, method), cells in found.items():
+        row = {"set": name, "calls": steps, "method": method, "seeds": len(cells)}
+        for figure in Law.figures if name in LAWS else Digits.figures:
+            values = np.array([each[figure] for each in cells])
+            row[figure], row[f"{figure}_error"] = kd.metrics.statistics.mean_and_error(values)
+        rows.append(row)
+    return rows
+
+
+def main(argv=None):
+    args = parse(argv)
+    if args.page or args.picture:
+        return methods_page.show(args.path or RESULTS, args.page, args.picture)
+    rows = summary(fill(args))
     kwargs = {} if args.path is None else {"folder": args.path}
-    write_json("methods", rows, vars(args), **kwargs)
+    settings = {k: v for k, v in vars(args).items() if k not in ("page", "picture")}
+    for name in args.sets:
+        own = [row for row in rows if row["set"] == name]
+        write_json(f"methods_{name}", own, settings | {"sets": [name]}, **kwargs)
     figures = [
         f for f in ("total_variation", "possible", "frechet_distance") if any(f in r for r in rows)
     ]

@@ -121,6 +121,11 @@ def other(library):
     return lambda results: one(results, library=library, words=50_257)
 
 
+def versions(results):
+    row = results[0]
+    return row | {"ratio_min": row["least"], "ratio_max": row["greatest"]}
+
+
 BIG = "50,257 words, 1,024 tokens"
 MDLM = "170 million weights, 50,257 words, 1,024 tokens, one row"
 FIGURES = [
@@ -224,6 +229,18 @@ FIGURES = [
         "≤ 0.25",
         "minilm",
         lambda r: one(r, round="tiles, simultaneous"),
+    ),
+    Figure(
+        "what a round of MiniLM in tiles has of matrix products, alone, over whole tables",
+        "",
+        "minilm",
+        lambda r: one(r, round="the products of a round in tiles, alone"),
+    ),
+    Figure(
+        "a round of MiniLM over that before tiles, at commit `c2ac4e5`, one thread",
+        "≤ 0.25",
+        "versions_minilm",
+        versions,
     ),
     Figure(
         f"{MDLM}: peak of an update of a teacher",

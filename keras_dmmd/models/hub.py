@@ -6,8 +6,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_dmmd import backend
+from keras_dmmd import backend, checks
 from keras_dmmd.models import changes, int8
+from keras_dmmd.models import remat as rematerialization
 from keras_dmmd.models.additions import Additions
 from keras_dmmd.models.plain import plain, plain_policy
 
@@ -38,9 +39,11 @@ class HubDenoiser(Additions, layers.Layer):
             masked process allows.
         prompts: whether the network is told which tokens are given.
         noise: the random input of a student, see `keras_dmmd.Denoiser`.
+        remat: whether gradients make again what a block of the backbone did, and keep its input alone.
+            The backbone must be without dropout.
 
     Raises:
-        ValueError: it is another model, or a backbone that looks back only, as GPT-2's and Llama's do.
+        ValueError: `remat` is asked for beside dropout. Or it is another model, or a backbone that looks back only, as GPT-2's and Llama's do.
 
     Call arguments:
         z_t: ids `(batch, length)`, no longer than the backbone has learned positions for;
@@ -67,6 +70,7 @@ class HubDenoiser(Additions, layers.Layer):
         cond_dim=64,
         prompts=False,
         noise=None,
+        remat=False,
         **kwargs,
     ):
         kwargs["autocast"] = False
@@ -110,7 +114,18 @@ class HubDenoiser(Additions, layers.Layer):
         self._head = self._make_head()
         # In a closure: as an attribute, the same weights would be kept and saved twice.
         self._encode = _after_embedding(self.backbone)
+        self.remat = remat
         self.build()
+
+    @property
+    def remat(self):
+        return self._remat
+
+    @remat.setter
+    def remat(self, remat):
+        if checks.flag("remat", remat):
+            rematerialization.check_no_dropout(self.backbone)
+        self._remat = remat
 
     def _make_head(self):
         """A function from features to logits, both `(batch, length, …)`."""
@@ -169,7 +184,7 @@ class HubDenoiser(Additions, layers.Layer):
             x = x + ops.cast(ops.expand_dims(masked, -1), x.dtype) * shift
         x = self.add(x, t, known, noise)
         int8.differentiable(self.backbone.token_embedding)
-        return self._encode(x, valid, training)
+        return self._encode(x, valid, training, self.remat)
 
     def logits(self, features):
         """Features to logits, `(batch, length, K)`, float32: the head, token by token."""
@@ -192,6 +207,7 @@ class HubDenoiser(Additions, layers.Layer):
                 plain_policy(self.backbone.dtype_policy),
             ),
             "mask_token_id": self.mask_token_id,
+            "remat": self.remat,
             **self.additions_config(),
         }
 
@@ -288,12 +304,14 @@ def _after_embedding(backbone):
         rest = keras.Model([start, *others.values()], output)
     not_padding = 1 if getattr(backbone, "pad_token_id", 0) == 0 else 0
 
-    def encode(x, valid=None, training=False):
+    def encode(x, valid=None, training=False, remat=False):
         shape = ops.shape(x)[:2]
         fill = {"token_ids": not_padding, "padding_mask": 1, "segment_ids": 0}
         told = {name: ops.full(shape, fill[name], dtype="int32") for name in others}
         if valid is not None:
             told["padding_mask"] = ops.cast(valid, "int32")
+        if remat:
+            return rematerialization.run(rest, [x, *told.values()], training)
         return rest([x, *told.values()], training=training)
 
     return encode

@@ -10,7 +10,8 @@ from keras_dmmd.random.draws import exponential
 from keras_dmmd.random.keys import split
 from keras_dmmd.random.sizes import shape_of
 
-MANY = 2048  # things, among which a draw is by groups
+# Things, among which a draw is by groups. Among fewer it saves nothing.
+MANY = 32
 
 
 def categorical(log_probs, seed):
@@ -105,9 +106,19 @@ def winner(log_probs, race):
     spare = [(0, 0)] * (len(probs.shape) - 1) + [(0, number * width - size)]
     probs = ops.reshape(ops.pad(probs, spare), (*ops.shape(probs)[:-1], number, width))
     group = backend.argmin(race[..., :number] / ops.sum(probs, axis=-1))
-    own = ops.take_along_axis(probs, ops.expand_dims(group, (-2, -1)), axis=-2)
-    place = backend.argmin(race[..., number:] / ops.squeeze(own, -2))
+    place = backend.argmin(race[..., number:] / _of_group(probs, group))
     return group * width + place
+
+
+def _of_group(probs, group):
+    """`probs[..., group, :]`: `(..., number, width)` and `(...)` to `(..., width)`."""
+    # Rows of a matrix: torch.export takes a sample's size for fixed where indices are broadcast.
+    number, width = probs.shape[-2:]
+    shape = ops.shape(group)
+    first = ops.arange(math.prod(shape), dtype="int32") * number
+    rows = first + ops.reshape(ops.cast(group, "int32"), (-1,))
+    own = ops.take(ops.reshape(probs, (-1, width)), rows, axis=0)
+    return ops.reshape(own, (*shape, width))
 
 
 def _numbers(size):

@@ -10,15 +10,18 @@ from keras_dmmd.sampling.grids import calls_of
 from keras_dmmd.sampling.request import Request
 from keras_dmmd.sampling.sampler import Sampler
 from keras_dmmd.training.threads import reads
-from keras_dmmd.vocabulary.tiles import FEWEST_WORDS
+
+# Numbers that a position has within a network whose logits are made in tiles, about: those of its
+# features. The more rows, the less often the head's kernel is read for a tile.
+FEATURES = 512
 
 
 def elements_per_call():
     """Elements of logits, and of attention from token to token, that the rows of one call may have.
 
     On accelerators 512 MB of each in float32. On a CPU what stays near its caches but keeps it busy: of
-    rows of 128 tokens about 50 for 27 characters, 4 for 2,048 words and 1 for 8,192, each of which was
-    within a fifth of the fastest number on Torch and JAX.
+    rows of 128 tokens about 50 for 27 characters, 12 for any vocabulary whose logits are made in tiles,
+    each of which was within a fifth of the fastest number on Torch and JAX.
     """
     return 2**20 if backend.on_cpu() else 2**27
 
@@ -193,9 +196,8 @@ class Generation:
 
     @property
     def _words_at_once(self):
-        """Numbers of a position's logits that are there together with those of all others."""
-        words = self.process.vocabulary_size
-        return min(words, FEWEST_WORDS) if self.tiling else words
+        """Numbers of a position that are there together with those of all others."""
+        return FEATURES if self.tiling else self.process.vocabulary_size
 
     def _is_padded(self, length, jit_compile):
         """Whether sequences are filled up to one of few lengths, as steps are compiled for each."""

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from benchmarks import methods
+from benchmarks import methods, methods_page
 from tests.builders import ON_TORCH
 
 
@@ -22,3 +22,13 @@ def test_tiny_run_and_its_resumption(tmp_path, monkeypatch):
     kept = json.loads(path.read_text())["results"]
     monkeypatch.setattr(methods, "student_of", None)  # nothing is trained again
     assert methods.main(arguments) == rows == kept
+
+    page, picture = tmp_path / "page.md", tmp_path / "picture.png"
+    page.write_text(f"before\n{methods_page.BEGIN}\nold\n{methods_page.END}\nafter\n")
+    methods.main(["--path", str(tmp_path), "--page", str(page), "--picture", str(picture)])
+    lines = page.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after") and "old" not in lines
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| ")][1:] == [
+        f"| {name}" for name in names
+    ]
+    assert picture.stat().st_size > 1000

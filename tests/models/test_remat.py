@@ -50,6 +50,43 @@ def test_gradients_through_what_blocks_attend_to():
     assert_same(lambda remat: kd.BlockDenoiser(3, block_size=2, remat=remat, **SIZE), context=context)
 
 
+def hub_denoiser(remat, dropout=0.0):
+    keras_hub = pytest.importorskip("keras_hub")
+    from keras_dmmd.models.hub import HubDenoiser
+
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=4,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=8,
+        intermediate_dim=64,
+        max_sequence_length=32,
+        dropout=dropout,
+    )
+    return HubDenoiser(backbone, mask_token_id=3, share=False, remat=remat)
+
+
+def test_gradients_of_a_hubs_network():
+    valid = ops.convert_to_tensor(np.array([[1, 1, 1, 0], [1, 1, 1, 1]], bool))
+
+    def tied(remat):  # the parts of it that no token and no feature reaches have no gradient
+        denoiser = hub_denoiser(remat)
+        for layer in denoiser.backbone.layers:
+            layer.trainable = "transformer" in layer.name
+        return denoiser
+
+    assert_same(tied, valid=valid, training=True)
+
+
+def test_a_hubs_network_is_kept_with_it_and_refuses_dropout(tmp_path):
+    denoiser = hub_denoiser(True)
+    assert type(denoiser).from_config(denoiser.get_config()).remat
+    with pytest.raises(ValueError, match="cannot be made again .* `dropout=0`"):
+        hub_denoiser(True, dropout=0.1)
+    denoiser.remat = False
+    assert not type(denoiser).from_config(denoiser.get_config()).remat
+
+
 def test_it_can_be_switched_on_and_is_kept_in_files(tmp_path):
     model = kd.DiffusionModel(kd.Denoiser(3, **SIZE), kd.MaskedDiffusion(3), length=4)
     assert not model.denoiser.remat
@@ -64,11 +101,12 @@ def test_it_can_be_switched_on_and_is_kept_in_files(tmp_path):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="asks Torch what it keeps")
-def test_less_is_kept():
+@pytest.mark.parametrize("make", [lambda remat: kd.Denoiser(3, remat=remat, **SIZE), hub_denoiser])
+def test_less_is_kept(make):
     import torch
 
     def kept(remat):
-        denoiser = kd.Denoiser(3, remat=remat, **SIZE)
+        denoiser = make(remat)
         sizes = {}
 
         def pack(tensor):

@@ -1,0 +1,96 @@
+"""The table and the picture of `benchmarks/methods.py`, from its result files."""
+
+import glob
+import json
+import os
+
+from matplotlib import pyplot as plt
+
+from keras_dmmd.metrics.statistics import with_error
+
+BEGIN, END = "<!-- figures: benchmarks/methods.py -->", "<!-- end of figures -->"
+# By set: what it is, its judge, and what that is.
+SETS = {
+    "coins": ("two coins", "total_variation", "total variation"),
+    "modes": ("eight random modes", "total_variation", "total variation"),
+    "copies": ("copies", "total_variation", "total variation"),
+    "permutations": ("permutations of 5", "total_variation", "total variation"),
+    "latin_4": ("Latin squares of 4", "possible", "valid"),
+    "digits": ("digits", "frechet_distance", "Fréchet distance"),
+}
+
+
+def read(folder):
+    """The rows of each set that was measured, in the order of `SETS`."""
+    found = {}
+    for name in SETS:
+        for path in sorted(glob.glob(os.path.join(folder, f"methods_{name}_*.json"))):
+            with open(path) as file:
+                found[name] = json.load(file)["results"]
+    return found
+
+
+def table(sets):
+    """Lines of Markdown: a row for each method, a column for each set and number of calls."""
+    columns = [
+        (name, calls) for name, rows in sets.items() for calls in sorted({r["calls"] for r in rows})
+    ]
+    heads = [f"{SETS[name][0]}, {calls}" for name, calls in columns]
+    lines = [f"| set, network calls | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
+    methods = list(dict.fromkeys(row["method"] for rows in sets.values() for row in rows))
+    for method in methods:
+        cells = []
+        for name, calls in columns:
+            judge = SETS[name][1]
+            own = [r for r in sets[name] if r["method"] == method and r["calls"] == calls]
+            cells += [with_error(own[0][judge], own[0][f"{judge}_error"]) if own else ""]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def draw(sets, path):
+    """A panel for each set, a curve for each method."""
+    figure, axes = plt.subplots(1, len(sets), figsize=(3.3 * len(sets), 3.4), squeeze=False)
+    for axis, (name, rows) in zip(axes[0], sets.items(), strict=True):
+        title, judge, label = SETS[name]
+        for i, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
+            own = [row for row in rows if row["method"] == method]
+            first = method.startswith("D-MMD, default")
+            axis.errorbar(
+                [row["calls"] for row in own],
+                [row[judge] for row in own],
+                [row[f"{judge}_error"] for row in own],
+                marker="o",
+                markersize=3,
+                capsize=2,
+                linewidth=2.5 if first else 1.2,
+                color="black" if method == "teacher" else f"C{i}",
+                linestyle="--" if method == "teacher" else "-",
+                label=method,
+            )
+        calls = sorted({row["calls"] for row in rows})
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(calls, calls)
+        axis.minorticks_off()
+        axis.set_ylim(bottom=0)
+        axis.set(title=title, xlabel="network calls", ylabel=label)
+        axis.grid(alpha=0.3)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False)
+    figure.tight_layout(rect=(0, 0.12, 1, 1))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def show(folder, page=None, picture=None):
+    """Put the table into a page, and draw the picture; the table's lines."""
+    sets = read(folder)
+    lines = table(sets)
+    if page:
+        with open(page) as file:
+            before, rest = file.read().split(BEGIN)
+        with open(page, "w") as file:
+            file.write("\n".join([before + BEGIN, "", *lines, "", END]) + rest.split(END)[1])
+    if picture:
+        draw(sets, picture)
+    return lines
