@@ -43,7 +43,8 @@ class HubDenoiser(Additions, layers.Layer):
             The backbone must be without dropout.
 
     Raises:
-        ValueError: `remat` is asked for beside dropout. Or it is another model, or a backbone that looks back only, as GPT-2's and Llama's do.
+        ValueError: it is another model, or a backbone that looks back only, as GPT-2's and Llama's do,
+            or one with dropout where `remat` is asked for.
 
     Call arguments:
         z_t: ids `(batch, length)`, no longer than the backbone has learned positions for;

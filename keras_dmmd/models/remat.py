@@ -17,13 +17,12 @@ def check_no_dropout(model):
     Raises:
         ValueError: the model has a layer that drops.
     """
-    rates = {
-        x.name: x.rate for x in model._flatten_layers() if isinstance(x, layers.Dropout) and x.rate
-    }
-    if rates:
+    found = [x for x in model._flatten_layers() if isinstance(x, layers.Dropout)]
+    names = sorted({layer.name for layer in found if layer.rate})
+    if names:
         raise ValueError(
             "What drops at random cannot be made again for gradients: make the backbone with "
-            f"`dropout=0`, or leave out `remat`. Its layers that drop: {sorted(rates)[:3]}."
+            f"`dropout=0`, or leave out `remat`. Its layers that drop: {names[:3]}."
         )
 
 
