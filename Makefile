@@ -15,7 +15,7 @@ help:
 	@echo "make test         install all three backends and run the tests on each [WORKERS=auto]"
 	@echo "make lint         ruff"
 	@echo "make notebooks    regenerate examples/*.ipynb from examples/*.py"
-	@echo "make docs         the pages of docs/ as a site, build/docs/site/index.html"
+	@echo "make docs         the pages of docs/ and the demo as a site, build/docs/site/index.html"
 	@echo "make bench        all benchmarks of speed and memory [BACKENDS='jax torch'], and docs/performance.md"
 	@echo "make wheels       the wheel on Python 3.11 to 3.13, with the newest and oldest backends stated"
 
@@ -54,10 +54,14 @@ notebooks: .venv/test
 	$(BIN)/python examples/make_notebooks.py
 
 .venv/docs: .venv/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[jax,docs]'
+	$(PIP) 'torch'
+	$(PIP) --editable '.[torch,jax,docs,export]'
 	@touch $@
 
-docs: .venv/docs
+runs/demo/demo.html: .venv/docs examples/demo.py examples/demo.html
+	KERAS_BACKEND=torch FOLDER=runs/demo $(BIN)/python examples/demo.py
+
+docs: .venv/docs runs/demo/demo.html
 	KERAS_BACKEND=jax TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python docs/make_site.py
 
 bench: .venv/test

@@ -4,7 +4,7 @@
 
 Users ask at once, each for the next sample once it has the last, through `examples/serve.py` and HTTP
 messages in this process; beside that the same requests, one by one, by `model.generate`. Needs
-`pip install 'keras-dmmd[serve]' httpx`.
+`pip install fastapi httpx`.
 """
 
 import argparse

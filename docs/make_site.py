@@ -3,8 +3,9 @@
 The pages are written to be read in the repository, too. They are copied to `build/docs/source`, where
 formulas (`$`x`$` and fences of `math`, as GitHub has them) become MathML, links out of this folder lead
 to the repository, figures of the course are drawn and a reference is written of what the package
-exports; Zensical then makes `build/docs/site` of them and accepts no warning. A reader's browser
-fetches nothing from elsewhere.
+exports; Zensical then makes `build/docs/site` of them and accepts no warning. Beside them stands the
+page with networks inside, which `examples/demo.py` makes with Torch and npm. A reader's browser fetches
+nothing from elsewhere.
 """
 
 import argparse
@@ -53,6 +54,7 @@ import numpy as np
 import keras_dmmd as kd
 import keras_dmmd.models.hub  # where KerasHub's models take part
 """
+DEMO = ROOT / "runs" / "demo" / "demo.html"
 COPIED = {".md", ".png", ".svg", ".gif", ".json", ".html", ".csv", ".css"}
 FENCES = re.compile(r"(^```.*?^```\n?)", flags=re.S | re.M)
 
@@ -114,7 +116,7 @@ def links(text, page):
     def link(match):
         target, anchor = match[1], match[2] or ""
         path = (page.parent / target).resolve()
-        if path.parent == DOCS / "reference":  # which is written here
+        if path.parent == DOCS / "reference" or path == DOCS / "demo.html":  # which are written here
             return match[0]
         if not path.exists():
             raise FileNotFoundError(f"{page.relative_to(ROOT)} links to {target}, which is not there")
@@ -155,19 +157,34 @@ def draw(source):
     figures = importlib.import_module("figures")
     if figures.measured() is None:
         subprocess.run([sys.executable, figures.RUNS], check=True)
-    figures.draw(figures.measured(), source / "course")
+    found = figures.measured()
+    figures.draw(found, source / "course")
+    library = importlib.import_module("library").digest()
+    for part, run in found.items():
+        if run["library"] != library:
+            print(
+                f"The course's figures of {part} are of an earlier library: {figures.RUNS.name} {part}"
+            )
 
 
-def make(folder):
+def make(folder, demo):
     """Make the site; returns its folder.
 
+    Args:
+        folder: of its source and itself.
+        demo: the page that `examples/demo.py` made.
+
     Raises:
-        FileNotFoundError: a link leads nowhere.
+        FileNotFoundError: a link leads nowhere, or there is no such page.
         RuntimeError: Zensical warned of something.
     """
     folder = pathlib.Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    draw(stage(folder))
+    if not pathlib.Path(demo).exists():
+        raise FileNotFoundError(f"{demo} is not there: KERAS_BACKEND=torch python examples/demo.py")
+    source = stage(folder)
+    shutil.copy(demo, source / "demo.html")
+    draw(source)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
     done = subprocess.run(
@@ -186,4 +203,6 @@ def make(folder):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", nargs="?", default=ROOT / "build" / "docs", type=pathlib.Path)
-    print(make(parser.parse_args().folder) / "index.html")
+    parser.add_argument("--demo", default=DEMO, type=pathlib.Path, help="what examples/demo.py made")
+    args = parser.parse_args()
+    print(make(args.folder, args.demo) / "index.html")

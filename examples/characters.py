@@ -6,6 +6,8 @@
 # each, 16 calls eight at once, and eight that were drawn apart do not spell words. D-MMD trains a
 # student for which 16 calls are enough.
 #
+# ![Words that exist, by network calls, of teacher and student](../docs/characters.png)
+#
 # **Where it runs.** Made for a free T4 on Colab or Kaggle, and it runs on two CPU cores: by the times
 # per sample in docs/results.md its texts take about 4 minutes of one core, on Torch, and the minutes of
 # the distillation are printed below; `ROUNDS=20` makes that shorter. A T4 was not timed. Choose the

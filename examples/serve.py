@@ -6,7 +6,7 @@
 
 `/generate` answers with texts and ids, `/stream` with the canvas after every network call, as
 server-sent events; `/metrics` is for Prometheus, `/health` for whoever restarts servers. Needs
-`pip install 'keras-dmmd[serve]'`, and runs on every backend.
+`pip install fastapi uvicorn`, and runs on every backend.
 
 A request's samples are functions of its seed alone, whatever is drawn beside them: sample j is row j
 of `model.generate(samples, seed=seed)`, as far as sums of floats agree. Steps are compiled for few
@@ -156,6 +156,17 @@ class Engine:
             self._waiting.append(job)
             self._changed.notify_all()
 
+    def leave(self, job):
+        """Forget a job that nobody waits for any more.
+
+        One that waits is not drawn; one that is drawn ends early, unless others share its batch.
+        """
+        with self._changed:
+            job.cancelled = True
+            self.counts["left"] += 1
+            if job in self._waiting:
+                self._waiting.remove(job)
+
     def close(self):
         """Finish what has begun, give up what waits, and end the thread."""
         with self._changed:
@@ -205,9 +216,9 @@ class Engine:
             return jobs
 
     def _drop(self):
-        """Leave out what nobody waits for any more, or what waited too long."""
+        """Leave out what waited too long."""
         oldest = time.monotonic() - self.limits.deadline
-        for job in [job for job in self._waiting if job.cancelled or job.came < oldest]:
+        for job in [job for job in self._waiting if job.came < oldest]:
             self._waiting.remove(job)
             self.counts["given_up"] += 1
             job.emit("error", 503, "the server is too busy")
@@ -242,12 +253,12 @@ class Engine:
             if any(job.streams for job in jobs):
                 self._show(jobs, places, call, ops.convert_to_numpy(z))
             if all(job.cancelled for job in jobs):
-                self.counts["given_up"] += len(jobs)
                 return
         tokens = ops.convert_to_numpy(z)
         tokens = np.where(values["known"], values["given"], tokens)
-        self.counts.update(batches=1, rows=start, padding=size - start, answered=len(jobs))
-        for job, place in zip(jobs, places, strict=True):
+        stayed = [(job, place) for job, place in zip(jobs, places, strict=True) if not job.cancelled]
+        self.counts.update(batches=1, rows=start, padding=size - start, answered=len(stayed))
+        for job, place in stayed:
             self.latencies.append(time.monotonic() - job.came)
             job.emit("tokens", tokens[place])
 
@@ -272,7 +283,7 @@ def metrics(engine):
 
 
 COUNTS = (
-    *("requests", "answered", "refused", "failed", "given_up"),
+    *("requests", "answered", "refused", "failed", "given_up", "left"),
     *("batches", "rows", "padding", "traces"),
 )
 
@@ -324,14 +335,27 @@ def make_app(engine):
         texts = None if model.tokenizer is None else model.tokenizer.decode(tokens)
         return {"tokens": tokens.tolist(), "texts": texts}
 
+    async def gone(connection):
+        """Until the client has left: its question is read already, so nothing else comes."""
+        while (await connection.receive())["type"] != "http.disconnect":
+            pass
+
     @app.post("/generate")
-    async def generate(request: Request):
+    async def generate(request: Request, connection: fastapi.Request):
         job, events = submitted(request, streams=False)
+        answered, left = asyncio.ensure_future(events.get()), asyncio.ensure_future(gone(connection))
+        stayed = False
         try:
-            kind, *found = await events.get()
-        except asyncio.CancelledError:
-            job.cancelled = True
-            raise
+            await asyncio.wait((answered, left), return_when=asyncio.FIRST_COMPLETED)
+            stayed = answered.done()
+        finally:
+            left.cancel()
+            if not stayed:
+                answered.cancel()
+                engine.leave(job)
+        if not stayed:
+            return fastapi.Response(status_code=499)  # nobody reads it; nginx's word in its log
+        kind, *found = answered.result()
         if kind == "error":
             raise fastapi.HTTPException(*found)
         return answer(*found)
@@ -341,8 +365,9 @@ def make_app(engine):
         job, events = submitted(request, streams=True)
 
         async def lines():
+            kind = "canvas"
             try:
-                while True:
+                while kind == "canvas":
                     kind, *found = await events.get()
                     if kind == "canvas":
                         call, ids = found
@@ -350,10 +375,9 @@ def make_app(engine):
                     else:
                         found = answer(*found) if kind == "tokens" else {"error": found[1]}
                     yield f"data: {json.dumps(found)}\n\n"
-                    if kind != "canvas":
-                        return
             finally:
-                job.cancelled = True
+                if kind == "canvas":
+                    engine.leave(job)
 
         return StreamingResponse(lines(), media_type="text/event-stream")
 

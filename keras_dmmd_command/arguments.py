@@ -182,10 +182,10 @@ def _export(sub):
     sub.add_argument(
         "--out",
         required=True,
-        help="a file .onnx or .pt2 (on Torch) or .stablehlo (on JAX), or a folder for a SavedModel (on "
-        "TensorFlow); what it takes stands beside it, in a file .json",
+        help="a file .onnx or .pt2 (on Torch), .stablehlo (on JAX) or .tflite (on TensorFlow), or a "
+        "folder for a SavedModel (on TensorFlow); what it takes stands beside it, in a file .json",
     )
-    sub.add_argument("--format", help="onnx, torch, stablehlo, saved_model [that of --out]")
+    sub.add_argument("--format", help="onnx, torch, stablehlo, litert, saved_model [that of --out]")
     sub.add_argument(
         "--kind",
         default="sampler",

@@ -6,18 +6,18 @@ import platform
 import shutil
 
 BACKENDS = ("jax", "tensorflow", "torch")
-# What each part that not everybody needs is, and what `pip install` calls it.
+# What each package that not everybody needs is for.
 EXTRAS = {
-    "tokenizers": ("byte pairs", "text"),
-    "safetensors": ("weights of others", "text"),
-    "keras-hub": ("pretrained backbones", "hub"),
-    "pillow": ("images, animations", "images"),
-    "matplotlib": ("charts of a report", "examples"),
-    "rdkit": ("molecules", "molecules"),
-    "onnx": ("export to ONNX", "export"),
-    "onnxscript": ("export to ONNX", "export"),
-    "huggingface-hub": ("hf:// handles", None),
-    "kagglehub": ("kaggle:// handles", None),
+    "tokenizers": "byte pairs",
+    "safetensors": "weights of others",
+    "keras-hub": "pretrained backbones",
+    "pillow": "images, animations",
+    "matplotlib": "charts of a report",
+    "rdkit": "molecules",
+    "onnx": "export to ONNX",
+    "onnxscript": "export to ONNX",
+    "huggingface-hub": "hf:// handles",
+    "kagglehub": "kaggle:// handles",
 }
 
 
@@ -33,14 +33,11 @@ def doctor(args):
         _print(name, version(name) or "not installed as a package")
     installed = [name for name in BACKENDS if version(name)]
     for name in BACKENDS:
-        _print(name, version(name) or f"not installed: pip install 'keras-dmmd[{name}]'")
-    for name, (what, extra) in EXTRAS.items():
-        wanted = f"'keras-dmmd[{extra}]'" if extra else name
-        _print(name, version(name) or f"not installed, for {what}: pip install {wanted}")
+        _print(name, version(name) or f"not installed: pip install {name}")
+    for name, what in EXTRAS.items():
+        _print(name, version(name) or f"not installed, for {what}: pip install {name}")
     if not installed:
-        raise ImportError(
-            f"Keras needs one of {', '.join(BACKENDS)}: pip install 'keras-dmmd[jax]', for example."
-        )
+        raise ImportError(f"Keras needs one of {', '.join(BACKENDS)}: pip install jax, for example.")
     try:
         from keras_dmmd.cli.selftest import backend_and_devices, selftest
     except (ImportError, ValueError) as error:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import pathlib
+import shlex
 import subprocess
 import sys
 import warnings
@@ -16,6 +17,7 @@ from keras_dmmd import cli
 from keras_dmmd.backend.writers import WRITERS
 from keras_dmmd.cli import commands, inputs
 from keras_dmmd.exporting.formats import SUFFIXES
+from keras_dmmd.fingerprints import array_hash, weights_hash
 from tests.builders import ON_TORCH
 
 LENGTH = 8
@@ -120,6 +122,17 @@ def test_generate(teacher, tmp_path, capsys):
         kd.from_preset(teacher).generate(3, seed=5, steps=2)
     )
     assert (tmp_path / "texts.txt").read_text().split("\n")[:-1] == texts
+    # Its card repeats it, on a model that is the same.
+    card = json.loads((tmp_path / "texts.txt.card.json").read_text())
+    assert card["weights"] == weights_hash(kd.from_preset(teacher))
+    before = (tmp_path / "texts.txt").read_bytes()
+    (tmp_path / "texts.txt").unlink()
+    run(*shlex.split(card["command"])[1:])
+    assert (tmp_path / "texts.txt").read_bytes() == before
+    again = json.loads((tmp_path / "texts.txt.card.json").read_text())
+    assert again == card and card["settings"]["seed"] == 5 and card["settings"]["steps"] == 2
+    assert card["machine"]["versions"]["keras"] == keras.__version__
+    assert card["samples"] == array_hash(kd.from_preset(teacher).generate(3, seed=5, steps=2))
 
 
 @ON_TORCH
@@ -139,6 +152,13 @@ def test_distill_and_evaluate(teacher, text, tmp_path, capsys):
     rows = json.loads((report / "report.json").read_text())["rows"]
     assert [row["steps"] for row in rows] == [None, 1, 1, 2, 2]
     assert "repetition_4" in rows[0] and (report / "report.html").exists()
+    card = json.loads((report / "card.json").read_text())
+    assert card["command"].startswith(f"keras-dmmd evaluate {teacher}")
+    assert card["weights"] == {
+        pathlib.Path(teacher).name: weights_hash(kd.from_preset(teacher)),
+        "student": weights_hash(model),
+    }
+    assert card["settings"]["seeds"] == [0, 1] and card["data"]["rows"] == 40
 
 
 def test_gaps_and_separators(teacher, tmp_path, capsys):
@@ -372,5 +392,10 @@ def test_export(teacher, tmp_path, capsys):
     run("export", teacher, "--out", path, "--kind", "prior", "--steps", 2, "--int8")
     assert str(path) in capsys.readouterr().out and path.exists()
     assert json.loads(path.with_name(path.name + ".json").read_text())["times"] == [1.0, 0.5, 0.0]
+    card = json.loads(path.with_name(path.name + ".card.json").read_text())
+    assert shlex.split(card["command"])[:3] == ["keras-dmmd", "export", teacher]
+    assert card["settings"]["kind"] == "prior" and card["settings"]["int8"]
+    assert card["weights"] == weights_hash(kd.from_preset(teacher))  # before they became integers
+    assert card["machine"]["backend"] == keras.backend.backend()
     assert cli.main(["export", teacher, "--out", str(tmp_path / "model.h5")]) == 2
     assert "`path` must end in .onnx" in capsys.readouterr().err

@@ -158,7 +158,7 @@ def test_doctor_says_what_is_wrong(monkeypatch, capsys):
     monkeypatch.setattr(doctor, "version", lambda name: None)
     assert cli.main(["doctor"]) == 2
     shown = capsys.readouterr()
-    assert "not installed: pip install 'keras-dmmd[torch]'" in shown.out
+    assert "not installed: pip install torch" in shown.out
     assert "Keras needs one of jax, tensorflow, torch" in shown.err
 
 

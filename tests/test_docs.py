@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import tomllib
 
 import keras
 import numpy as np
@@ -139,6 +140,26 @@ def test_the_course_quotes_the_library():
 
 def test_links_between_pages_lead_somewhere():
     for page in [*DOCS.rglob("*.md"), DOCS.parent / "README.md"]:
-        # The reference is written where the site is made.
-        for target in re.findall(r"\]\((?!reference/)([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        # The reference and the demo are written where the site is made.
+        link = r"\]\((?!reference/|demo.html)([^)#:]+)(?:#[^)]*)?\)"
+        for target in re.findall(link, page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.plain
+def test_the_library_is_installed_from_where_it_is():
+    """No index has its name: pages and model cards say the repository's address. (Of notebooks see
+    test_notebooks.py.)"""
+    root = DOCS.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    address = re.escape(f"@ git+{project['urls']['Repository']}") + r"['\"]"
+    folders = ("docs", "keras_dmmd", "keras_dmmd_command", "benchmarks")
+    files = [path for name in folders for path in (root / name).rglob("*.[mp][dy]")]
+    asked = [
+        (path.name, re.search(rf"pip install ['\"]keras-dmmd(\[\w+\])? {address}", line))
+        for path in (root / "README.md", *files)
+        for line in path.read_text().splitlines()
+        if re.search(r"pip install.*keras[-_]dmmd", line)
+    ]
+    assert {"README.md", "index.md", "model_card.py"} <= {name for name, _ in asked}
+    assert all(found for _, found in asked), asked

@@ -45,6 +45,10 @@ def test_notebook_teaches(path):
     cells = nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells
     badges, _, title, *_ = (cell["source"] for cell in cells)
     assert badges.count("colab.research.google.com/github/") == badges.count("kaggle.com/kernels/") == 1
+    pictures = rf"!\[[^]]+\]\({make_notebooks.REPOSITORY}/raw/main/(docs/[\w/]+\.png)\)"
+    found = re.findall(pictures, title)  # which are seen before anything has run
+    assert len(found) == (path.stem != "hub_teacher")  # whose backbone a hub has to give
+    assert all(10_000 < (ROOT / picture).stat().st_size < 200_000 for picture in found)
     assert title.startswith("# ") and "**Where it runs.**" in title
     assert "T4" in title and "minutes" in title and "KERAS_BACKEND" in title
     explained = [cell for cell in cells if cell["cell_type"] == "markdown"]
@@ -249,5 +253,6 @@ def test_notebooks_run_where_their_first_cell_installs(tmp_path, monkeypatch):
             rooms[needs] = Room(tmp_path / f"room_{len(rooms)}", like=rooms.get(("examples", "")))
         monkeypatch.setenv("JUPYTER_PATH", str(rooms[needs].folder))
         check(rooms[needs], place)
+    wheels.check_commands(rooms["examples", ""].folder / "venv", "torch")
     for room in rooms.values():  # gigabytes, which pytest would keep
         shutil.rmtree(room.folder)

@@ -1,7 +1,9 @@
 """The server of samples: each request gets what `generate` gives it, whoever asks at the same time."""
 
 import json
+import socket
 import threading
+import time
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import keras_dmmd as kd
 from examples import serve
 from keras_dmmd.tokenizers import CharacterTokenizer
-from tests.builders import SMALL, randomise
+from tests.builders import ON_TORCH, SMALL, randomise
 
 STEPS = 2
 PLAINLY = {"jit_compile": False, "verbose": 0}  # XLA takes long on TensorFlow
@@ -141,3 +143,79 @@ def test_over_http(model, engine):
         shown = client.get("/metrics").text
         assert "dmmd_answered_total 2\n" in shown and 'quantile="0.99"' in shown
     assert not engine._thread.is_alive()
+
+
+@pytest.fixture
+def port(engine):
+    """Of a real server, whose clients may leave."""
+    for name in ("fastapi", "uvicorn"):
+        pytest.importorskip(name)
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(serve.make_app(engine), port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until(lambda: server.started)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join(100)
+    assert not thread.is_alive()
+
+
+def until(holds):
+    end = time.monotonic() + 100
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def connect(port, path, **question):
+    """A connection on which something was asked."""
+    body = json.dumps(question).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    found = socket.create_connection(("127.0.0.1", port), timeout=100)
+    found.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return found
+
+
+@ON_TORCH
+def test_clients_that_leave_are_noticed(model, engine, port, monkeypatch):
+    """One that waits is not drawn; a stream ends early; others get what they asked for."""
+    run, calls, allowed = engine._run, [], threading.Semaphore(0)
+
+    def held(*args):
+        assert allowed.acquire(timeout=100)
+        calls.append(args)
+        return run(*args)
+
+    def begun():  # all that came has been taken from the queue
+        return engine.counts["requests"] and not engine.waiting
+
+    monkeypatch.setattr(engine, "_run", held)
+    stays = connect(port, "/generate", seed=5)
+    until(begun)
+    leaves = connect(port, "/generate")
+    until(lambda: engine.waiting == 1)
+    leaves.close()
+    until(lambda: engine.counts["left"] == 1)
+    assert engine.waiting == 0
+    allowed.release(1 + STEPS)
+    answer = b""
+    while not answer.endswith(b"}"):
+        answer += stays.recv(2**16)
+    tokens = json.loads(answer.partition(b"\r\n\r\n")[2])["tokens"]
+    assert tokens == Ask(seed=5).expected(model).tolist() and len(calls) == 1 + STEPS
+    stream, seen = connect(port, "/stream", steps=4), b""
+    allowed.release(2)
+    while b'"call": 0' not in seen:
+        seen += stream.recv(2**16)
+    stream.close()
+    until(lambda: engine.counts["left"] == 2)
+    allowed.release(10)
+    last = connect(port, "/generate", seed=6)  # which is drawn once the thread is free again
+    until(lambda: engine.counts["answered"] == 2)
+    assert len(calls) == (1 + STEPS) + (1 + 2) + (1 + STEPS)  # of the stream 2 of 4 calls
+    for client in (stays, last):
+        client.close()
+    shown = serve.metrics(engine)
+    assert "dmmd_left_total 2\n" in shown and "dmmd_given_up_total 0\n" in shown

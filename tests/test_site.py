@@ -1,20 +1,37 @@
-"""The site of the pages: made strictly, nothing public missing, opened in a real browser."""
+"""The site of the pages, and the demo in it: made strictly, nothing public missing, in a real browser.
+
+All of it on Torch, which writes the networks of the demo.
+"""
 
 import importlib
 import inspect
 import json
 import mimetypes
 import re
+import shutil
+import subprocess
 import sys
 
+import keras
+import numpy as np
 import pytest
 
+import keras_dmmd as kd
+from examples import demo
+from keras_dmmd.tokenizers import CharacterTokenizer
 from tests.browser import BROWSER, visit
+from tests.builders import SMALL, randomise
 from tests.test_docs import DOCS
 
-pytestmark = pytest.mark.plain
+pytestmark = [
+    pytest.mark.skipif(keras.backend.backend() != "torch", reason="ONNX is written on Torch"),
+    pytest.mark.slow,
+]
 for package in ("zensical", "mkdocstrings_handlers.python", "latex2mathml", "matplotlib"):
     pytest.importorskip(package)
+for package in ("onnx", "onnxscript"):
+    pytest.importorskip(package)
+CACHE = DOCS.parent / ".pytest_cache"
 
 # Opens every page in a frame, and says what a reader would not see, and what came from elsewhere.
 READER = """<!doctype html><body><script>
@@ -46,6 +63,24 @@ const open = (path) => new Promise((done) => {
 })().catch((problem) => String(problem)).then((found) =>
   fetch("/found", { method: "POST", body: JSON.stringify(found) }));
 </script></body>"""
+# What a reader does: twice as many calls, another seed, a prompt; then one that the model cannot take.
+DEMO_READER = """
+(async () => {
+  const [panel] = panels;
+  await panel.first;
+  panel.fields.calls.value = 1;
+  panel.fields.seed.value = 5;
+  panel.fields.prompt.value = "AB";
+  const found = await panel.start();
+  found.text = document.querySelector("pre").textContent;
+  found.bold = document.querySelector("pre b").textContent;
+  panel.fields.prompt.value = "a?";
+  await panel.start().catch(() => {});
+  found.error = document.getElementById("error").textContent;
+  return found;
+})().catch((problem) => ({ problem: String(problem) })).then((found) =>
+  fetch("/found", { method: "POST", body: JSON.stringify(found) }));
+"""
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +91,31 @@ def make_site():
 
 
 @pytest.fixture(scope="module")
-def site(make_site, tmp_path_factory):
-    return make_site.make(tmp_path_factory.mktemp("site"))
+def model():
+    """Too small for int8."""
+    denoiser = randomise(kd.Denoiser(3, **SMALL))
+    return kd.DiffusionModel(denoiser, kd.MaskedDiffusion(3), 6, tokenizer=CharacterTokenizer("abc"))
+
+
+@pytest.fixture(scope="module")
+def runtime():
+    """The files of onnxruntime-web, or nothing where npm cannot fetch them."""
+    try:
+        return demo.runtime(CACHE) if shutil.which("npm") else None
+    except subprocess.CalledProcessError:
+        return None
+
+
+@pytest.fixture(scope="module")
+def site(make_site, model, runtime, tmp_path_factory):
+    """With a demo of one small network."""
+    shown = {"title": "Letters & <b>", "note": "of three", "rows": 2}
+    shown |= {"teacher": model, "student": model}
+    files = runtime or (b"", b"")
+    page = demo.page({"letters": shown}, title="<Few> {{data}}", files=files, pause=0)
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "page.html").write_text(page, encoding="utf-8")
+    return make_site.make(folder, folder / "page.html")
 
 
 def exported(module):
@@ -70,8 +128,6 @@ def exported(module):
 
 
 def test_the_reference_has_every_public_name(make_site, site):
-    import keras_dmmd as kd
-
     submodules = {f"keras_dmmd.{name}" for name, thing in vars(kd).items() if inspect.ismodule(thing)}
     public = {"callbacks", "datasets", "metrics", "presets", "random", "samplers", "tokenizers"}
     assert {f"keras_dmmd.{name}" for name in public} <= submodules & set(make_site.MODULES)
@@ -85,6 +141,11 @@ def test_the_reference_has_every_public_name(make_site, site):
         (site / "reference" / "keras_dmmd.html").read_text().partition('DiffusionModel.generate"')[2]
     )
     assert "guidance_scale" in generate and "RuntimeError" in generate
+
+
+def test_a_site_without_a_demo_says_how_to_make_one(make_site, tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.html is not there: .* examples/demo.py"):
+        make_site.make(tmp_path, tmp_path / "none.html")
 
 
 def test_a_dead_link_is_an_error(make_site, tmp_path):
@@ -105,6 +166,23 @@ def test_pages_are_in_the_menu(make_site):
     assert set(re.findall(r'"([\w/]+\.md)"', menu)) == pages
 
 
+def test_runs_know_the_code_that_they_are_of(make_site, tmp_path, monkeypatch):
+    """Code counts, what is said of it does not, nor does what takes no part."""
+    monkeypatch.syspath_prepend(DOCS / "course")
+    library = importlib.import_module("library")
+    assert all((library.PACKAGE / part).exists() for part in library.PARTS)
+    for part in library.PARTS:
+        place = tmp_path / part if part.endswith(".py") else tmp_path / part / "one.py"
+        place.parent.mkdir(exist_ok=True)
+        place.write_text('"""A docstring."""\n\n\ndef f(x):\n    return x  # as it is\n')
+    before = library.digest(tmp_path)
+    (tmp_path / "losses" / "one.py").write_text("def f(x):\n    'Another.'\n    return x\n")
+    (tmp_path / "models" / "hub.py").write_text("x = 1\n")
+    assert library.digest(tmp_path) == before
+    (tmp_path / "losses" / "one.py").write_text("def f(x):\n    return -x\n")
+    assert library.digest(tmp_path) != before
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_pages_open_in_a_browser(site, tmp_path):
     pages = sorted(
@@ -121,9 +199,33 @@ def test_pages_open_in_a_browser(site, tmp_path):
 
     found = visit(read, tmp_path)
     assert isinstance(found, list), found
-    assert len(found) == len(pages) > 40
+    assert len(found) == len(pages) > 40 and "demo.html" in pages
     for page in found:
         assert page["broken"] == page["elsewhere"] == [] and page["hidden"] == 0, page
     formulas = {page["path"]: page["formulas"] for page in found}
     assert formulas["/course/student.html"] > 5
     assert all(page["heading"] for page in found if page["path"] != "/404.html")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_the_demo_draws_what_generate_draws(site, model, runtime, tmp_path):
+    """By onnxruntime-web, in the page that readers of the site open."""
+    if runtime is None:
+        pytest.skip("npm is not there, or could not fetch onnxruntime-web")
+    page = (site / "demo.html").read_text(encoding="utf-8")
+    assert "&lt;Few&gt; {{data}}" in page and "Letters & \\u003cb>" in page
+    assert 'href="demo.html"' in (site / "index.html").read_text()
+    page = page.replace("</body>", f"<script>{DEMO_READER}</script></body>").encode()
+    found = visit(lambda path: (page, "text/html; charset=utf-8"), tmp_path)
+    assert "problem" not in found, found
+    expected = model.generate(prompts=[model.tokenizer.encode("ab")] * 2, steps=2, seed=5, verbose=0)
+    for role in ("teacher", "student"):
+        np.testing.assert_array_equal(np.reshape(found[role], (2, 6)), expected)
+    assert found["text"] == model.tokenizer.decode(expected)[0] and found["bold"] == "a"
+    assert found["error"] == "Letters & <b>: The model does not know “?”."
+
+
+def test_the_demo_refuses_what_it_cannot_draw():
+    model = kd.DiffusionModel(kd.Denoiser(3, **SMALL), kd.UniformDiffusion(3), length=6)
+    with pytest.raises(ValueError, match="begins with masks"):
+        demo.network(model)

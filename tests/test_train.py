@@ -12,7 +12,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd import cli
-from keras_dmmd.cli import inputs, sources, training_data, watching
+from keras_dmmd.cli import cards, inputs, sources, training_data, watching
 from keras_dmmd.cli import train as training
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd_command.arguments import SIZES, parser
@@ -191,6 +191,60 @@ def test_a_table_becomes_a_model(command, tmp_path, capsys):
     assert not (out / "checkpoint").exists() and (out / "samples.txt").exists()
 
 
+def of_text(folder):
+    (folder / "t.txt").write_text("one two. " * 400)
+    return ["t.txt", "--length", 16]
+
+
+def of_molecules(folder):
+    (folder / "m.smi").write_text("\n".join("C" * i + "O" for i in range(1, 40)))
+    return ["m.smi"]
+
+
+def of_sequences(folder):
+    (folder / "p.fasta").write_text("".join(f">{i}\n{text}\n" for i, text in enumerate(texts(60))))
+    return ["p.fasta"]
+
+
+def of_ids(folder):
+    ids = np.random.default_rng(0).integers(0, 7, (60, 4))
+    np.save(folder / "x.npy", ids)
+    np.save(folder / "y.npy", ids[:, 0])
+    return ["x.npy", "--labels", "y.npy"]
+
+
+def of_pictures(folder):
+    image = pytest.importorskip("PIL.Image")
+    for i in range(40):
+        place = folder / "pictures" / "ab"[i % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        image.new("L", (4, 4), i * 6).save(place / f"{i}.png")
+    return ["pictures"]
+
+
+@ON_TORCH
+@pytest.mark.parametrize("write", [of_text, of_molecules, of_sequences, of_ids, of_pictures])
+def test_data_of_every_kind_become_a_model_that_reads_them(write, tmp_path, monkeypatch):
+    """All that was learned from and held out is what `distill` would learn from."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(kd.Denoiser.sizes, "nano", SMALL)
+    data, *options = map(str, write(tmp_path))
+    command = ["train", data, *options, "--size", "nano", "--updates", "1", "--held-out", "0"]
+    assert cli.main([*command, "--out", "teacher"]) == 0
+    model, card = kd.from_preset("teacher"), kd.presets.read_card("teacher")
+    again = options if "--labels" in options else []
+    args = parser().parse_args(["distill", "teacher", "--data", data, *again, "--out", "student"])
+    rows, labels = inputs.rows(args, model, card)
+    assert len(rows) == card["data"]["rows"] > 20 and rows.shape[1] == model.length
+    assert card["data"]["digest"] == cards.digest(rows, labels)
+    assert (labels is None) == (model.capabilities.num_classes is None) == (write not in LABELLED)
+    pictures = [path.name for path in (tmp_path / "teacher").glob("*.png")]
+    assert pictures == (["samples_000001.png"] if write is of_pictures else [])
+
+
+LABELLED = (of_ids, of_pictures)
+
+
 @ON_TORCH
 def test_a_run_goes_on(command, tmp_path, monkeypatch, capsys):
     """After an interruption from the last look, and with the same options alone."""
@@ -292,8 +346,9 @@ def test_cards_are_json(table):
     data = read(table, "--column", "word")
     args = parsed(table)
     args.line = "keras-dmmd train t.csv"
-    card = training.cards.made_by(args, data.rows, None, data.held_out, empty=None, process="masked")
+    rows = training.cards.data(args, data.rows, None, data.held_out)
+    card = training.cards.made_by(args, data=rows, empty=None, process="masked")
     assert json.loads(json.dumps(card)) == card and "empty" not in card
-    assert len(card["data"]["digest"]) == 2 and card["data"]["rows"] == len(data.rows)
-    again = training.cards.made_by(args, data.rows[::-1], None, data.held_out)
-    assert again["data"]["digest"] != card["data"]["digest"]
+    assert len(rows["digest"]) == 2 and rows["rows"] == len(data.rows)
+    again = training.cards.data(args, data.rows[::-1], None, data.held_out)
+    assert again["digest"] != rows["digest"]

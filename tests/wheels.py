@@ -3,23 +3,24 @@
     python tests/wheels.py --pythons python3.11 python3.12 python3.13 --backends jax torch
 
 Every cell is a new virtual environment that holds the wheel and one backend, in which a student is
-distilled and a command runs. `make wheels` does all of it; the tests of the repository do one cell.
+distilled and a command runs. `make wheels` does all of it; tests/test_notebooks.py one cell, with more
+in it.
 """
 
 import argparse
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
 
+from packaging.requirements import Requirement
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BACKENDS = ("jax", "tensorflow", "torch")
 CODE = """
-import importlib.util
 import keras
 import keras_dmmd as kd
 
@@ -27,9 +28,13 @@ teacher = kd.from_preset("digits_masked_teacher")
 distiller = kd.DMMDDistiller(teacher, steps=2)
 distiller.compile()
 distiller.fit(teacher.generate(16, steps=2, verbose=0), batch_size=8, verbose=0)
-images = distiller.student.generate(4, steps=2, verbose=0)
-others = [name for name in ("jax", "tensorflow", "torch") if importlib.util.find_spec(name)]
-print(images.shape, others, kd.__file__)
+print(distiller.student.generate(4, steps=2, verbose=0).shape)
+"""
+WHERE = """
+import importlib.util
+
+print(*[name for name in ("jax", "tensorflow", "torch") if importlib.util.find_spec(name)])
+print(importlib.util.find_spec("keras_dmmd").origin)
 """
 
 
@@ -48,34 +53,66 @@ def build(folder):
     return wheel
 
 
-def oldest(backend):
-    """Requirements that pin the least versions that pyproject.toml states: Keras and a backend."""
+def oldest(backend, python):
+    """Requirements that pin the least versions that pyproject.toml states for a Python such as "3.12":
+    of Keras and of a backend."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    stated = [*project["dependencies"], *project["optional-dependencies"][backend]]
-    pins = [re.sub(">=", "==", line) for line in stated if not line.startswith("numpy")]
-    return [pin if pin.count(".") > 1 else pin + ".*" for pin in pins]
+    pins = []
+    for line in (*project["dependencies"], *project["optional-dependencies"][backend]):
+        stated = Requirement(line)
+        if stated.marker is None or stated.marker.evaluate({"python_version": python}):
+            (least,) = (spec.version for spec in stated.specifier if spec.operator == ">=")
+            whole = least if least.count(".") > 1 else f"{least}.*"
+            pins += [f"{stated.name}=={whole}"] if stated.name != "numpy" else []
+    return pins
 
 
-def try_wheel(wheel, python, backend, folder, pins=()):
+def version_of(python):
+    """Of an interpreter, such as "3.12"."""
+    code = "import sys; print('{}.{}'.format(*sys.version_info))"
+    return subprocess.run(
+        [python, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def runner(place, backend):
+    """A function that runs a program of the virtual environment `place` there; what it printed.
+
+    It raises `subprocess.CalledProcessError`, whose `stderr` says what was wrong.
+    """
+    bin_folder = place / ("Scripts" if os.name == "nt" else "bin")
+    env = {**os.environ, "PYTHONPATH": "", "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    env |= {"KERAS_HOME": str(place / "keras")}
+    options = {"check": True, "capture_output": True, "text": True, "cwd": place, "env": env}
+
+    def run(program, *arguments):
+        command = [str(part) for part in (bin_folder / program, *arguments)]
+        return subprocess.run(command, **options).stdout
+
+    return run
+
+
+def check_commands(place, backend):
+    """The command runs in an environment that has one backend, and the library from nowhere else."""
+    run = runner(place, backend)
+    assert "keras-dmmd train" in run("keras-dmmd", "--help")
+    assert "MaskedDiffusion" in run("keras-dmmd", "info", "digits_masked_student")
+    backends, file = run("python", "-c", WHERE).splitlines()
+    assert backends == backend, backends
+    assert pathlib.Path(file).is_relative_to(place), file
+
+
+def try_wheel(wheel, python, backend, place, pins=()):
     """Install the wheel for a backend in a new environment and use it; what the code printed.
 
     Raises:
         subprocess.CalledProcessError: something of it failed; `stderr` says what.
     """
-    place = pathlib.Path(folder) / "venv"
-    bin_folder = place / ("Scripts" if os.name == "nt" else "bin")
-    env = {**os.environ, "PYTHONPATH": "", "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    env |= {"KERAS_HOME": str(place / "keras")}
-
-    def run(*command):
-        options = {"check": True, "capture_output": True, "text": True, "cwd": folder, "env": env}
-        return subprocess.run([str(part) for part in command], **options).stdout
-
-    run(python, "-m", "venv", place)
-    run(bin_folder / "python", "-m", "pip", "install", "-q", f"{wheel}[{backend}]", *pins)
-    assert "keras-dmmd train" in run(bin_folder / "keras-dmmd", "--help")
-    run(bin_folder / "keras-dmmd", "info", "digits_masked_student")
-    return run(bin_folder / "python", "-c", CODE)
+    subprocess.run([python, "-m", "venv", place], check=True, capture_output=True)
+    run = runner(place, backend)
+    run("python", "-m", "pip", "install", "-q", f"{wheel}[{backend}]", *pins)
+    check_commands(place, backend)
+    return run("python", "-c", CODE).strip()
 
 
 def main(argv=None):
@@ -91,9 +128,10 @@ def main(argv=None):
             for backend in args.backends:
                 for versions in args.versions:
                     with tempfile.TemporaryDirectory() as place:
-                        pins = oldest(backend) if versions == "oldest" else ()
+                        stated = oldest(backend, version_of(python))
+                        pins = stated if versions == "oldest" else ()
                         try:
-                            said = try_wheel(wheel, python, backend, place, pins).split(" /")[0]
+                            said = try_wheel(wheel, python, backend, pathlib.Path(place, "venv"), pins)
                         except subprocess.CalledProcessError as error:
                             failed += 1
                             lines = [*(error.stderr or "").strip().splitlines(), "no message"]

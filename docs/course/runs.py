@@ -4,7 +4,8 @@
 
 trains teachers and students, some minutes on two cores, and writes what was measured to `coins.json`
 and `permutations.json`, beside a digest of this script: `docs/make_site.py` repeats the runs when it
-has changed.
+has changed. A digest of the library's code stands there too. Where that alone has changed the runs are
+not repeated, which would take minutes after every change; `make_site.py` then says so.
 """
 
 import hashlib
@@ -17,6 +18,8 @@ import keras
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
+import library
 
 import keras_dmmd as kd
 
@@ -141,7 +144,7 @@ def main(parts):
     for part in parts or PARTS:
         keras.utils.set_random_seed(0)
         found = PARTS[part]()
-        found["digest"] = digest()
+        found["digest"], found["library"] = digest(), library.digest()
         found["versions"] = {"keras": keras.__version__, "backend": keras.backend.backend()}
         file = pathlib.Path(__file__).with_name(f"{part}.json")
         file.with_suffix(".partial").write_text(json.dumps(found, indent=1) + "\n")

@@ -9,6 +9,7 @@ import keras
 from keras.src.backend.common.stateless_scope import get_stateless_scope
 
 from keras_dmmd.backend.alone import (
+    argmin,
     begin_pass,
     begin_together,
     check_copies,
@@ -57,6 +58,7 @@ __all__ = [
     "StatefulTrainStep",
     "agreed",
     "apply_gradients",
+    "argmin",
     "begin_pass",
     "begin_together",
     "check_backup",

@@ -5,6 +5,7 @@ import contextlib
 import tensorflow as tf
 
 from keras_dmmd.backend import philox
+from keras_dmmd.backend import tensorflow_words as words
 from keras_dmmd.backend.alone import (
     agreed,
     begin_pass,
@@ -34,6 +35,7 @@ from keras_dmmd.backend.alone import (
     whole,
     whole_if_uneven,
 )
+from keras_dmmd.backend.erfinv import erfinv
 from keras_dmmd.backend.tensorflow_loops import map_tiles, remat, sum_parts
 from keras_dmmd.backend.tensorflow_replicas import (
     apply_in_replica,
@@ -52,6 +54,7 @@ __all__ = [
     "StatefulTrainStep",
     "agreed",
     "apply_gradients",
+    "argmin",
     "begin_pass",
     "begin_together",
     "check_backup",
@@ -130,7 +133,7 @@ def key(seed):
 def is_key(seed):
     if not tf.is_tensor(seed):
         return False
-    if seed.dtype == tf.uint64:
+    if words.is_word(seed):
         return seed.shape.rank in (None, 1)
     shapes = ((2,), (None, 2))
     return seed.dtype == tf.int32 and any(seed.shape.is_compatible_with(shape) for shape in shapes)
@@ -146,8 +149,9 @@ def seed_keys(seeds):
 
 
 def split(key, n):
-    if key.dtype == tf.uint64:
-        return tf.unstack(_mix(key ^ _mix(tf.cast(tf.range(1, n + 1), tf.uint64))[:, None]))
+    if words.is_word(key):
+        numbers = words.mix(words.words(tf.range(1, n + 1)))
+        return words.unstacked(words.mix(words.xor(key, numbers[:, None])), n)
     if key.shape.rank == 2:
         return philox.split(key, n)
     return tf.unstack(_keys(key, n), num=n)
@@ -167,23 +171,29 @@ def pick(key, n, i):
 
 
 def uniform(key, shape):
-    if key.dtype == tf.uint64:
+    if words.is_word(key):
         return _row_uniform(key, shape)
     return tf.random.stateless_uniform(shape, key, dtype="float32", alg=ALGORITHM)
 
 
+def argmin(x):
+    # Keras's own looks for -0.0 first, by operations that LiteRT does not have.
+    return tf.argmin(x, axis=-1, output_type="int32")
+
+
 def normal(key, shape):
-    if key.dtype == tf.uint64:  # by the inverse of the distribution function
-        return 2.0**0.5 * tf.math.erfinv(2.0 * _row_uniform(key, shape) - 1.0 + 2.0**-24)
+    if words.is_word(key):  # by the inverse of the distribution function
+        inverse = erfinv if words.is_lite() else tf.math.erfinv
+        return 2.0**0.5 * inverse(2.0 * _row_uniform(key, shape) - 1.0 + 2.0**-24)
     return tf.random.stateless_normal(shape, key, dtype="float32", alg=ALGORITHM)
 
 
 # TensorFlow draws from one key at a time. A key per row is a word of 64 bits, and its row the stream
-# of SplitMix64 (Steele, Lea & Flood, 2014) from there: every draw is a function of key and place.
+# of SplitMix64 from there: every draw is a function of key and place.
 
 
 def is_row_key(key):
-    return key.dtype == tf.uint64
+    return words.is_word(key)
 
 
 def row_keys(key, rows):
@@ -191,9 +201,9 @@ def row_keys(key, rows):
 
 
 def _row_keys(key, rows):
-    high, low = tf.unstack(tf.cast(tf.bitcast(key, tf.uint32), tf.uint64), axis=-1)
-    shared = _mix(_mix(high) ^ low)
-    return _mix(shared ^ _mix(tf.cast(rows + 1, tf.uint64)))
+    high, low = (words.of_half(half) for half in tf.unstack(key, axis=-1))
+    shared = words.mix(words.xor(words.mix(high), low))
+    return words.mix(words.xor(shared, words.mix(words.words(rows + 1))))
 
 
 _compiled_row_keys = tf.function(
@@ -202,23 +212,11 @@ _compiled_row_keys = tf.function(
 )
 
 
-def _word(value):
-    return tf.constant(value & (2**64 - 1), tf.uint64)
-
-
-def _mix(state):
-    shift = tf.bitwise.right_shift
-    state = state + _word(0x9E3779B97F4A7C15)
-    state = (state ^ shift(state, _word(30))) * _word(0xBF58476D1CE4E5B9)
-    state = (state ^ shift(state, _word(27))) * _word(0x94D049BB133111EB)
-    return state ^ shift(state, _word(31))
-
-
 def _row_uniform(keys, shape):
     """Multiples of 2^-24 in [0, 1)."""
-    places = tf.cast(tf.range(tf.reduce_prod(shape[1:])), tf.uint64) * _word(0x9E3779B97F4A7C15)
-    bits = tf.bitwise.right_shift(_mix(keys[:, None] + places), _word(40))
-    return tf.reshape(tf.cast(tf.cast(bits, tf.int32), "float32") * 2.0**-24, shape)
+    places = words.words(tf.range(tf.reduce_prod(shape[1:]))) * words.word(words.STEP)
+    bits = words.upper(words.mix(keys[:, None] + places))
+    return tf.reshape(tf.cast(bits, "float32") * 2.0**-24, shape)
 
 
 def value_and_grad(fn, variables):

@@ -9,6 +9,7 @@ from keras.src.backend.torch.core import get_device
 
 from keras_dmmd.backend import splitmix
 from keras_dmmd.backend.alone import (
+    argmin,
     check_backup,
     check_copies,
     hide_devices,
@@ -52,6 +53,7 @@ __all__ = [
     "StatefulTrainStep",
     "agreed",
     "apply_gradients",
+    "argmin",
     "begin_pass",
     "begin_together",
     "check_backup",

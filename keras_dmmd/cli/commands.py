@@ -68,7 +68,7 @@ def distill(args):
     )
     per_epoch = min(args.rounds, ROUNDS_PER_EPOCH)
     args.rounds = per_epoch * -(-args.rounds // per_epoch)  # whole epochs: what the card says
-    asked = {k: v for k, v in vars(args).items() if k not in ("run", "command", "out", "line")}
+    asked = cards.settings(args)
     check_folder(args.out)
     teacher_hash = weights_hash(teacher)
     made_from = {"teacher": teacher_hash, "rows": cards.digest(tokens, labels)}
@@ -82,7 +82,8 @@ def distill(args):
         epochs=args.rounds // per_epoch,
         callbacks=[checkpoint.callback],
     )
-    made = cards.made_by(args, tokens, labels, teacher=teacher_hash)
+    data = cards.data(args, tokens, labels)
+    made = cards.made_by(args, data=data, seed=args.seed, teacher=teacher_hash)
     inherited = {name: known[name] for name in ("reading", "license") if name in known}
     presets.save_to_preset(distiller.student, args.out, card={**asked, **made, **inherited})
     checkpoint.remove()
@@ -92,6 +93,7 @@ def distill(args):
 def export(args):
     check_file(args.out + ".json")
     model = inputs.sampler(args.model)
+    made_from = weights_hash(model)
     format = format_of(args.out, args.format)
     if args.int8 and format != "onnx":
         model.quantize("int8")
@@ -108,6 +110,7 @@ def export(args):
         guidance_scale=args.guidance,
         weights="int8" if args.int8 and format == "onnx" else None,
     )
+    cards.write_beside(args.out, cards.made_by(args, settings=cards.settings(args), weights=made_from))
     print(f"The file is {args.out}; what it takes stands in {args.out}.json.")
 
 
@@ -119,6 +122,11 @@ def evaluate(args):
     data, known = (
         (None, False) if args.data is None else _data_of_label(args, models[names[0]], card, label)
     )
+    facts = {
+        "settings": cards.settings(args),
+        "weights": {name: weights_hash(model) for name, model in models.items()},
+        "data": None if data is None else cards.data(args, data),
+    }
     asked, data = evaluation.default_metrics(
         models,
         args.samples,
@@ -141,6 +149,7 @@ def evaluate(args):
         title=args.title,
         **{name: value for name, value in options.items() if value is not None},
     )
+    cards.write_into(args.out, cards.made_by(args, **facts))
     print(report)
     print(f"The page: {os.path.join(args.out, 'report.html')}")
 

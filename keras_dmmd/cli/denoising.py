@@ -24,7 +24,7 @@ def check_path(path):
     """Raise a `ValueError` where a path says neither that of an animation nor that of a page."""
     if not path.endswith((".gif", ".html")):
         raise ValueError(f"--trajectory must end in .gif or .html. Received: {path!r}")
-    package("PIL.Image", "--trajectory", "'keras-dmmd[images]'")
+    package("PIL.Image", "--trajectory", "pillow matplotlib")
 
 
 def save_denoising(path, trajectory, model, channels):
@@ -82,8 +82,8 @@ def segments(row, model):
 
 def _drawn(texts):
     """Pictures of canvases of text, all of one size, in letters of one width."""
-    package("PIL.ImageFont", "--trajectory", "'keras-dmmd[images]'")
-    matplotlib = package("matplotlib", "--trajectory", "'keras-dmmd[images]'")
+    package("PIL.ImageFont", "--trajectory", "pillow matplotlib")
+    matplotlib = package("matplotlib", "--trajectory", "pillow matplotlib")
     from PIL import Image, ImageDraw, ImageFont
 
     path = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSansMono.ttf")

@@ -2,11 +2,13 @@
 
 import numpy as np
 
-from keras_dmmd.cli import inputs
+from keras_dmmd.cli import cards, inputs
 from keras_dmmd.cli.denoising import check_path, save_denoising
 from keras_dmmd.cli.pictures import channels_of, save_grid
 from keras_dmmd.cli.showing import lines
+from keras_dmmd.datasets.text import read_text
 from keras_dmmd.files import check_file, replacing
+from keras_dmmd.fingerprints import array_hash, text_hash, weights_hash
 
 SAMPLES = 4  # where nobody says, without a file of prompts
 
@@ -18,8 +20,8 @@ def generate(args):
         check_path(args.trajectory)
         check_file(args.trajectory)
     model, card = inputs.sampler(args.model), inputs.card(args.model)
-    is_picture = bool(args.out) and args.out.endswith(".png")
-    if is_picture and model.capabilities.grid is None:
+    made_from = weights_hash(model)
+    if _is_picture(args) and model.capabilities.grid is None:
         raise ValueError(f"{args.model} makes no images: --out cannot be a picture, {args.out}.")
     n, prompts = inputs.prompts(args, model, SAMPLES)
     samples = model.generate(
@@ -40,13 +42,36 @@ def generate(args):
     if args.trajectory:
         save_denoising(args.trajectory, samples, model, channels_of(card))
         samples = samples[-1]
+    _save(args, samples, model, card)
+    written = args.out or args.trajectory
+    if written:
+        cards.write_beside(written, _card(args, made_from, samples))
+
+
+def _card(args, made_from, samples):
+    """How samples were made, and a hash of them, by which a repetition is compared."""
+    return cards.made_by(
+        args,
+        settings=cards.settings(args),
+        weights=made_from,
+        prompts=None if args.prompts is None else text_hash(read_text(args.prompts)),
+        samples=array_hash(samples),
+    )
+
+
+def _save(args, samples, model, card):
+    """Write samples to `--out`, or on the terminal."""
     if args.out and args.out.endswith(".npy"):
         with replacing(args.out) as path:
             np.save(path, samples)
-    elif is_picture:
+    elif _is_picture(args):
         save_grid(args.out, samples, model, channels_of(card))
     elif args.out:
         with replacing(args.out) as path, open(path, "w", encoding="utf-8") as file:
             print(*lines(model, samples), sep=args.separator, file=file)
     else:
         print(*lines(model, samples), sep=args.separator)
+
+
+def _is_picture(args):
+    return bool(args.out) and args.out.endswith(".png")

@@ -31,7 +31,7 @@ def pixels(samples, model, channels):
 
 def tiled(images):
     """Images `(n, rows, columns, 3)` side by side in a square, enlarged, a `PIL.Image`."""
-    pillow = package("PIL.Image", "A picture of samples", "'keras-dmmd[images]'")
+    pillow = package("PIL.Image", "A picture of samples", "pillow matplotlib")
     n, rows, columns, _ = images.shape
     across = int(np.ceil(np.sqrt(n)))
     down = -(-n // across)

@@ -42,9 +42,8 @@ def train(args):
         f"{len(data.rows):,} rows of {model.length} tokens of {data.vocabulary_size}, "
         f"{len(data.held_out):,} held out; {model.count_params():,} weights"
     )
-    asked = {k: v for k, v in vars(args).items() if k not in ("run", "command", "out", "line")}
     parts = (data.rows, data.labels, data.held_out, data.held_out_labels)
-    settings = {**asked, "rows": cards.digest(*parts)}
+    settings = {**cards.settings(args), "rows": cards.digest(*parts)}
     checkpoint = Checkpoint(os.path.join(args.out, "checkpoint"), settings)
     updates = args.updates or UPDATES
     if args.minutes is not None:
@@ -76,7 +75,8 @@ def train(args):
     }
     card = cards.made_by(
         args,
-        *parts,
+        data=cards.data(args, *parts),
+        seed=args.seed,
         updates=updates,
         process=args.process,
         size=args.size,

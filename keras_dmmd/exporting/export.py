@@ -41,8 +41,8 @@ def export(
         model: a built `DiffusionModel`.
         path: of the file, or of the folder of a SavedModel.
         format: `"onnx"` (`.onnx`) or `"torch"` (`.pt2`, of `torch.export`) on Torch, `"stablehlo"`
-            (`.stablehlo`, of `jax.export`) on JAX, `"saved_model"`, a folder, on TensorFlow; by
-            default that of the path's ending.
+            (`.stablehlo`, of `jax.export`) on JAX, `"litert"` (`.tflite`) or `"saved_model"`, a folder,
+            on TensorFlow; by default that of the path's ending.
         kind: `"sampler"`: `(seeds, rows, known, given[, labels]) -> tokens`, all calls without a
             loop. `"step"`: `(z, t, s, call, seeds, rows, known, given[, labels]) -> tokens`, one call,
             for loops of one's own; call i of `steps` draws what it does in `generate`. `"prior"`:
@@ -55,7 +55,8 @@ def export(
 
         weights: `None`, as they are, or `"int8"`, for ONNX: tables of weights as integers with a scale
             per column, a quarter of the size; the network computes in float32. Other formats take
-            what `model.quantize("int8")` made of the model as it is.
+            what `model.quantize("int8")` made of the model as it is, but for LiteRT, which has floats
+            only.
 
     Raises:
         ValueError: this backend does not write the format, or the model has no such graph.
@@ -65,16 +66,7 @@ def export(
     format = format_of(path, format)
     checks.choice("kind", kind, KINDS)
     checks.choice("weights", weights, (None, "int8"))
-    if weights is not None and format != "onnx":
-        raise ValueError(
-            f"Of the format {format!r} the model itself holds the integers: `model.quantize('int8')`, "
-            f"then export it without `weights`. Received: weights={weights!r}"
-        )
-    if format == "onnx" and any(is_quantized(layer) for layer in model._flatten_layers()):
-        raise ValueError(
-            "A quantized model is not written as ONNX: export the one that it was made of, with "
-            '`weights="int8"`.'
-        )
+    _check_integers(model, format, weights)
     batch = None if batch is None else checks.count("batch", batch)
     length = model.length if length is None else checks.count("length", length)
     if length is None:
@@ -109,3 +101,23 @@ def export(
         WRITERS[format](graph, graph.inputs, graph.output, [model.denoiser], file, weights)
         with open(description, "w", encoding="utf-8") as out:
             json.dump(describe(graph, kind, format), out, indent=1)
+
+
+def _check_integers(model, format, weights):
+    """Raise a `ValueError` where a format does not hold weights as integers in this way."""
+    quantized = any(is_quantized(layer) for layer in model._flatten_layers())
+    if format == "litert" and (weights is not None or quantized):
+        raise ValueError(
+            "A LiteRT file holds weights as floats: it has no product of integers as Keras makes it. "
+            "Export the model before `quantize`, without `weights`."
+        )
+    if weights is not None and format != "onnx":
+        raise ValueError(
+            f"Of the format {format!r} the model itself holds the integers: `model.quantize('int8')`, "
+            f"then export it without `weights`. Received: weights={weights!r}"
+        )
+    if format == "onnx" and quantized:
+        raise ValueError(
+            "A quantized model is not written as ONNX: export the one that it was made of, with "
+            '`weights="int8"`.'
+        )

@@ -6,7 +6,13 @@ from keras_dmmd import checks
 from keras_dmmd.backend.writers import BACKENDS, WRITERS
 
 # How a path of each ends; a SavedModel is a folder.
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "stablehlo": ".stablehlo", "saved_model": ""}
+SUFFIXES = {
+    "onnx": ".onnx",
+    "torch": ".pt2",
+    "stablehlo": ".stablehlo",
+    "litert": ".tflite",
+    "saved_model": "",
+}
 
 
 def format_of(path, asked):
@@ -22,8 +28,8 @@ def format_of(path, asked):
         asked = by_suffix.get(suffix)
         if asked is None:
             raise ValueError(
-                "`path` must end in .onnx, .pt2 or .stablehlo, or have no ending, for the folder of a "
-                f"SavedModel; else give `format`. Received: path={checks.shown(path)}"
+                "`path` must end in .onnx, .pt2, .stablehlo or .tflite, or have no ending, for the "
+                f"folder of a SavedModel; else give `format`. Received: path={checks.shown(path)}"
             )
     checks.choice("format", asked, SUFFIXES)
     if by_suffix.get(suffix, asked) != asked and suffix:

@@ -7,6 +7,8 @@ import re
 from keras_dmmd import checks
 from keras_dmmd.files import read_json
 
+# No index of packages has the library's name yet.
+INSTALL = 'pip install "keras-dmmd @ git+https://github.com/keras-dmmd/keras_dmmd"'
 MADE = "<!-- made from card.json by keras_dmmd -->"  # in a page that may be made again
 LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 
@@ -49,7 +51,7 @@ def model_card(folder, name, license=None):
         MADE,
         f"# {name.rstrip('/').rsplit('/', 1)[-1]}",
         *([str(card["task"])] if "task" in card else []),
-        f"```\npip install keras-dmmd\n```\n\n```python\n{use}```",
+        f"```\n{INSTALL}\n```\n\n```python\n{use}```",
         "| | |\n|---|---|\n" + "\n".join(f"| {k} | {_cell(v)} |" for k, v in facts.items()),
         *_how(card),
         f"## Card\n\n```json\n{json.dumps(card, indent=1)}\n```",

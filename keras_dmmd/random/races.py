@@ -5,7 +5,7 @@ import math
 import numpy as np
 from keras import ops
 
-from keras_dmmd import checks
+from keras_dmmd import backend, checks
 from keras_dmmd.random.draws import exponential
 from keras_dmmd.random.keys import split
 from keras_dmmd.random.sizes import shape_of
@@ -100,14 +100,14 @@ def winner(log_probs, race):
     largest = ops.max(log_probs, axis=-1, keepdims=True, initial=lowest)
     if size < MANY:
         inverse = ops.exp(largest - log_probs)  # 1 / p_k, up to a factor
-        return ops.cast(ops.argmin(inverse * race, axis=-1), "int32")
+        return backend.argmin(inverse * race)
     number, width = _groups(size)
     probs = ops.exp(log_probs - largest)
     spare = [(0, 0)] * (len(probs.shape) - 1) + [(0, number * width - size)]
     probs = ops.reshape(ops.pad(probs, spare), (*ops.shape(probs)[:-1], number, width))
-    group = ops.argmin(race[..., :number] / ops.sum(probs, axis=-1), axis=-1)
-    place = ops.argmin(race[..., number:] / _of_group(probs, group), axis=-1)
-    return ops.cast(group * width + place, "int32")
+    group = backend.argmin(race[..., :number] / ops.sum(probs, axis=-1))
+    place = backend.argmin(race[..., number:] / _of_group(probs, group))
+    return group * width + place
 
 
 def _of_group(probs, group):

@@ -184,8 +184,8 @@ class Generation:
 
         Args:
             path: of the file, or of the folder of a SavedModel.
-            format: `"onnx"`, `"torch"`, `"stablehlo"` or `"saved_model"`; by default that of the
-                path's ending.
+            format: `"onnx"`, `"torch"`, `"stablehlo"`, `"litert"` or `"saved_model"`; by default that
+                of the path's ending.
             **options: see `keras_dmmd.exporting.export`.
 
         Raises:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import importlib
+import pathlib
 import sys
 import tarfile
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_dmmd import datasets
-from keras_dmmd.datasets import locations, text
+from keras_dmmd.datasets import locations, molecules, text
 from keras_dmmd.tokenizers import ByteTokenizer, CharacterTokenizer
 
 pytestmark = pytest.mark.plain
@@ -336,6 +337,25 @@ def test_moses_of_the_package_is_not_imported():
     assert [len(part) for part in (train, test, scaffolds)] == [1_584_663, 176_074, 176_225]
     assert len({*train, *test, *scaffolds}) == len(train) + len(test) + len(scaffolds)
     assert "moses" not in sys.modules
+
+
+def test_moses_by_download(tmp_path, nothing_installed, monkeypatch):
+    """A file stands in for the address; a package that is installed goes before, a cache too."""
+    table = "SMILES,SPLIT\nCCO,train\nCN,test\nClC,test_scaffolds\nCC,train\n"
+    (tmp_path / "source.csv").write_text(table)
+    monkeypatch.setattr(molecules, "MOSES_URL", (tmp_path / "source.csv").as_uri())
+    with pytest.raises(FileNotFoundError, match="could not fetch.*molsets has the same molecules"):
+        datasets.load_moses(download=True)  # which has another hash
+    monkeypatch.setattr(molecules, "MOSES_SHA256", hashlib.sha256(table.encode()).hexdigest())
+    expected = ["CCO", "CC"], ["CN"], ["ClC"]
+    assert datasets.load_moses(download=True) == expected
+    (tmp_path / "source.csv").unlink()
+    assert datasets.load_moses(download=True) == datasets.load_moses() == expected
+    cached = pathlib.Path(locations.keras_cache(molecules.MOSES_FILE))
+    for damaged in (table + "CO,none\n", table + "CO\n", table.replace("SPLIT", "x")):
+        cached.write_text(damaged)
+        with pytest.raises(ValueError, match="is damaged|begin with SMILES,SPLIT"):
+            datasets.load_moses()
 
 
 def test_wrong_moses(tmp_path, nothing_installed):

@@ -1,5 +1,6 @@
 """Files: run in a process of its own, without Keras, they give what `generate` gives."""
 
+import importlib
 import json
 import os
 import pathlib
@@ -13,118 +14,191 @@ import pytest
 import keras_dmmd as kd
 from keras_dmmd.backend.writers import BACKENDS, WRITERS
 from keras_dmmd.exporting.formats import SUFFIXES
+from keras_dmmd.exporting.graphs import Input
 from keras_dmmd.tokenizers import CharacterTokenizer
 from tests.builders import distiller, numpy, randomise, small_model
 
-CALLS = {"stablehlo": 2}  # others take long to trace: one, and test_graphs.py makes several
+CALLS = {
+    "stablehlo": 2
+}  # of samplers: others take long to trace: one, and test_graphs.py makes several
+STEPS = 2  # of what is called in a loop
+ROWS = 2  # of a fixed batch
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 # What runs a file of each format, from a dict `x` of arrays; docs/exporting.md says the same.
 RUN = {
     "stablehlo": """
 import jax, jax.export
-run = jax.export.deserialize(bytearray(open(path, "rb").read())).call
-def tokens(x): return np.asarray(run(*x.values()))
+def load(path):
+    run = jax.export.deserialize(bytearray(open(path, "rb").read())).call
+    return lambda x: np.asarray(run(*x.values()))
 """,
     "saved_model": """
 import tensorflow as tf
-run = tf.saved_model.load(path).signatures["serving_default"]
-def tokens(x): return run(**{k: tf.constant(v) for k, v in x.items()})["tokens"].numpy()
+def load(path):
+    run = tf.saved_model.load(path).signatures["serving_default"]
+    return lambda x: run(**{k: tf.constant(v) for k, v in x.items()})["tokens"].numpy()
+""",
+    "litert": """
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ImportError:
+    from tensorflow import lite
+    Interpreter = lite.Interpreter
+def load(path):
+    run = Interpreter(path).get_signature_runner()
+    return lambda x: run(**x)["tokens"]
 """,
     "torch": """
 import torch
-run = torch.export.load(path).module()
-def tokens(x): return run(*map(torch.as_tensor, x.values())).numpy()
+def load(path):
+    run = torch.export.load(path).module()
+    return lambda x: run(*map(torch.as_tensor, x.values())).numpy()
 """,
     "onnx": """
 import onnxruntime
-session = onnxruntime.InferenceSession(path)
-def tokens(x): return session.run(["tokens"], x)[0]
+def load(path):
+    session = onnxruntime.InferenceSession(path)
+    return lambda x: session.run(["tokens"], x)[0]
 """,
 }
+# All files of a backend in one process. A step begins with masks, but for what is given.
 LOOP = """
 import json, sys
 import numpy as np
-path, requests, out = sys.argv[1:]
+files, requests, out = sys.argv[1:]
 assert "keras" not in sys.modules and "keras_dmmd" not in sys.modules
-{run}
-inputs = [i["name"] for i in json.load(open(path + ".json"))["inputs"]]
-given = np.load(requests)
-found = [tokens({{n: given[f"{{i}}.{{n}}"] for n in inputs}}) for i in range(2)]
-np.savez(out, *found)
+given, found = np.load(requests), {{}}
+{loaders}
+for path, kind, format, asked in json.loads(files):
+    about = json.load(open(path + ".json"))
+    inputs, tokens = [i["name"] for i in about["inputs"]], globals()["load_" + format](path)
+    for i in asked:
+        x = {{n: given[f"{{i}}.{{n}}"] for n in inputs if f"{{i}}.{{n}}" in given}}
+        if kind == "sampler":
+            z = tokens(x)
+        else:
+            z = np.where(x["known"], x["given"], about["vocabulary_size"]).astype("int32")
+            for call, (t, s) in enumerate(zip(about["times"], about["times"][1:])):
+                t, s = np.array(t, "float32"), np.array(s, "float32")
+                own = {{"z": z, "t": t, "s": s, "call": np.array(call, "int32")}}
+                z = tokens(own | x)
+        found[f"{{format}}.{{kind}}.{{i}}"] = z
+np.savez(out, **found)
 assert "keras_dmmd" not in sys.modules
 """
 
 
-@pytest.fixture
-def model():
-    made = small_model(num_classes=2, noise="gaussian", hidden_dim=32)
-    return randomise(made)
+def made():
+    """The same every time."""
+    return randomise(small_model(num_classes=2, noise="gaussian", hidden_dim=32))
 
 
-def needed(format):
-    for name in NEEDS.get(format, ()):
-        pytest.importorskip(name)
+def formats():
+    """Those that this backend writes, and that something can run here."""
+    for format in WRITERS:
+        try:
+            for name in NEEDS.get(format, ()):
+                importlib.import_module(name)
+        except ImportError:
+            continue
+        yield format
 
 
-def requests(model, calls):
-    """Of two sizes: classes, a token that is given, and what `generate` makes of them."""
-    inputs, expected = {}, []
-    for i, n in enumerate((2, 4)):
-        known = np.zeros((n, 5), bool)
-        known[:, 1] = True
-        given, labels = np.full((n, 5), 2, "int32"), np.arange(n, dtype="int32") % 2
-        seeds, rows = np.full(n, 7 + i, "int32"), np.arange(n, dtype="int32")
-        values = {"seeds": seeds, "rows": rows, "known": known, "given": given, "labels": labels}
-        inputs |= {f"{i}.{name}": value for name, value in values.items()}
-        options = {"prompts": given, "known": known, "labels": labels, "jit_compile": False}
-        expected.append(model.generate(n, steps=calls, seed=7 + i, verbose=0, **options))
-    return inputs, expected
+def request(i, n):
+    """Classes, a token that is given, a seed."""
+    known = np.zeros((n, 5), bool)
+    known[:, 1] = True
+    given, labels = np.full((n, 5), 2, "int32"), np.arange(n, dtype="int32") % 2
+    seeds, rows = np.full(n, 7 + i, "int32"), np.arange(n, dtype="int32")
+    return {"seeds": seeds, "rows": rows, "known": known, "given": given, "labels": labels}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("format", WRITERS)
-def test_a_file_gives_the_tokens_of_generate_without_keras(format, model, tmp_path):
-    needed(format)
-    path = str(tmp_path / f"student{SUFFIXES[format]}")
-    calls = CALLS.get(format, 1)
-    model.export(path, steps=calls)
-    inputs, expected = requests(model, calls)
-    np.savez(tmp_path / "requests.npz", **inputs)
-    paths = [path, tmp_path / "requests.npz", tmp_path / "found.npz"]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    code = LOOP.format(run=RUN[format])
-    subprocess.run([sys.executable, "-c", code, *paths], check=True, cwd=tmp_path, env=environment)
-    found = np.load(paths[-1])
-    for one, other in zip(found.values(), expected, strict=True):
-        np.testing.assert_array_equal(one, other)
-    content = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()]
-    assert not any(str(pathlib.Path(kd.__file__).parent).encode() in part for part in content)
-    if format == "onnx":
-        check_integers(model, path, inputs, calls)
+def generated(model, x, calls):
+    """What `generate` makes of a request."""
+    options = {"prompts": x["given"], "known": x["known"], "labels": x["labels"]}
+    options |= {"seed": int(x["seeds"][0]), "jit_compile": False, "verbose": 0}
+    return model.generate(len(x["rows"]), steps=calls, **options)
 
 
-def check_integers(model, path, inputs, calls):
-    """The same file with weights as int8: the tokens of a model whose weights were rounded."""
-    import onnx
-    import onnxruntime
-
-    from keras_dmmd.backend.writers.onnx import save
-
-    save(onnx.load(path), path + ".int8.onnx", "int8")
-    assert os.path.getsize(path + ".int8.onnx") < os.path.getsize(path)
-    session = onnxruntime.InferenceSession(path + ".int8.onnx")
-    rounded = 0
+def rounded():
+    """That model with the weights that integers and scales of `weights="int8"` stand for."""
+    model, tables = made(), 0
     for weight in model.denoiser.weights:
         values = numpy(weight)
         if values.ndim == 2 and values.size >= 1024:
             step = np.abs(values).max(axis=0) / 127.0
             weight.assign(np.round(values / step) * step)
-            rounded += 1
-    assert rounded >= 5
-    _, expected = requests(model, calls)
-    for i, wanted in enumerate(expected):
-        given = {name[2:]: value for name, value in inputs.items() if name.startswith(f"{i}.")}
-        np.testing.assert_array_equal(session.run(None, given)[0], wanted)
+            tables += 1
+    assert tables >= 5
+    return model
+
+
+def quantized():
+    model = made()
+    model.quantize("int8")
+    return model
+
+
+@pytest.mark.slow
+def test_files_give_the_tokens_of_generate_without_keras(tmp_path):
+    """Of every format a sampler, for any number of rows, and a step of int8, for a fixed number."""
+    model = made()
+    asked = [request(0, 2), request(1, 4), request(2, ROWS)]
+    files, expected = [], {}
+    for format in formats():
+        path, calls = str(tmp_path / f"sampler{SUFFIXES[format]}"), CALLS.get(format, 1)
+        model.export(path, steps=calls)
+        files.append((path, "sampler", format, (0, 1)))
+        expected |= {f"{format}.sampler.{i}": generated(model, asked[i], calls) for i in (0, 1)}
+        path = str(tmp_path / f"step{SUFFIXES[format]}")
+        options = {"kind": "step", "steps": STEPS, "batch": ROWS}
+        if format == "onnx":
+            model.export(path, weights="int8", **options)
+            same = rounded()
+        else:
+            same = model if format == "litert" else quantized()  # that has floats only
+            same.export(path, **options)
+        files.append((path, "step", format, (2,)))
+        expected[f"{format}.step.2"] = generated(same, asked[2], STEPS)
+    np.savez(
+        tmp_path / "requests.npz",
+        **{f"{i}.{name}": value for i, x in enumerate(asked) for name, value in x.items()},
+    )
+    paths = [json.dumps(files), tmp_path / "requests.npz", tmp_path / "found.npz"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    loaders = "".join(RUN[format].replace("def load(", f"def load_{format}(") for format in formats())
+    code = LOOP.format(loaders=loaders)
+    subprocess.run([sys.executable, "-c", code, *paths], check=True, cwd=tmp_path, env=environment)
+    found = np.load(paths[-1])
+    assert set(found) == set(expected) and expected
+    for name, tokens in expected.items():
+        np.testing.assert_array_equal(found[name], tokens, err_msg=name)
+    content = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()]
+    assert not any(str(pathlib.Path(kd.__file__).parent).encode() in part for part in content)
+
+
+def test_what_holds_no_integers_says_so(tmp_path):
+    small = quantized()
+    for format in set(WRITERS) & {"onnx", "litert"}:
+        with pytest.raises(ValueError, match="quantize"):
+            small.export(tmp_path / "file", format=format, kind="prior")
+    if "litert" in WRITERS:
+        with pytest.raises(ValueError, match="holds weights as floats"):
+            made().export(tmp_path / "file.tflite", weights="int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif("litert" not in WRITERS, reason="TensorFlow writes it")
+def test_what_litert_has_no_operation_for_is_named(tmp_path):
+    import tensorflow as tf
+
+    def masked(z):
+        return tf.bitwise.bitwise_and(z, 3)
+
+    z = Input("z", "int32", (2,), "")
+    with pytest.raises(ValueError, match='LiteRT has no BitwiseAnd, .* format="saved_model"'):
+        WRITERS["litert"](masked, [z], "tokens", [], str(tmp_path / "x.tflite"), None)
+    assert list(tmp_path.iterdir()) == []
 
 
 FORMAT = next(format for format in WRITERS if format != "onnx")  # what needs no other package
@@ -182,7 +256,7 @@ def test_what_cannot_be_is_said_before_anything_is_written(options, message, tmp
 def test_a_path_says_the_format(tmp_path):
     with pytest.raises(ValueError, match="ends as a file of format 'onnx' does"):
         small_model().export(tmp_path / "x.onnx", format=FORMAT)
-    with pytest.raises(ValueError, match=r"must end in .onnx, .pt2 or .stablehlo"):
+    with pytest.raises(ValueError, match=r"must end in .onnx, .pt2, .stablehlo or .tflite"):
         small_model().export(tmp_path / "x.h5")
 
 

@@ -12,6 +12,7 @@ import keras
 BACKENDS = {
     "stablehlo": ("jax",),
     "saved_model": ("tensorflow",),
+    "litert": ("tensorflow",),
     "onnx": ("torch",),
     "torch": ("torch",),
 }

@@ -6,17 +6,7 @@ import torch
 from onnxscript import opset18 as op
 
 from keras_dmmd.backend import splitmix
-
-# M. Giles, "Approximating the erfinv function", 2010: polynomials in w = -log(1 - x²), less 2.5 where
-# w < 5, and in √w - 3 where it is more; the highest power first.
-CENTRE = (
-    *(2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087),
-    *(-0.00125372503, -0.00417768164, 0.246640727, 1.50140941),
-)
-TAILS = (
-    *(-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773),
-    *(-0.0076224613, 0.00943887047, 1.00167406, 2.83297682),
-)
+from keras_dmmd.backend.erfinv import CENTRE, TAILS
 
 
 def translations(mix):

@@ -1,6 +1,12 @@
-"""TensorFlow: a SavedModel."""
+"""TensorFlow: a SavedModel, and LiteRT made of one."""
+
+import os
+import re
+import tempfile
 
 import tensorflow as tf
+
+from keras_dmmd.backend import tensorflow_words
 
 
 def saved_model(function, inputs, output, layers, path, weights):
@@ -17,4 +23,24 @@ def saved_model(function, inputs, output, layers, path, weights):
     tf.saved_model.save(module, path, serve.get_concrete_function())
 
 
-WRITERS = {"saved_model": saved_model}
+def litert(function, inputs, output, layers, path, weights):
+    """`ai_edge_litert.interpreter.Interpreter(path).get_signature_runner()(**inputs)[output]`."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = os.path.join(folder, "model")
+        with tensorflow_words.in_halves():
+            saved_model(function, inputs, output, layers, place, weights)
+        try:
+            content = tf.lite.TFLiteConverter.from_saved_model(place).convert()
+        except Exception as error:  # of a class that TensorFlow has no public name for
+            missing = re.search("TF Select ops: (.+)", str(error))
+            if missing is None:
+                raise
+            raise ValueError(
+                f"LiteRT has no {missing[1]}, which this network or sampler needs: take "
+                'sampler="ancestral", or format="saved_model".'
+            ) from None
+    with open(path, "wb") as file:
+        file.write(content)
+
+
+WRITERS = {"saved_model": saved_model, "litert": litert}

@@ -69,7 +69,7 @@ def program(function, inputs, output, layers, path, weights):
 def onnx(function, inputs, output, layers, path, weights):
     """`onnxruntime.InferenceSession(path).run([output], dict of inputs)[0]`."""
     for name in ("onnx", "onnxscript"):
-        package(name, "The format 'onnx'", "'keras-dmmd[export]'")
+        package(name, "The format 'onnx'", "onnx onnxscript")
     from keras_dmmd.backend.writers.onnx import save, translations
 
     with splitmix.as_operation() as mix, _quietly():
