@@ -89,8 +89,9 @@ assert "keras_dmmd" not in sys.modules
 
 
 def made():
-    """The same every time."""
-    return randomise(small_model(num_classes=2, noise="gaussian", hidden_dim=32))
+    """The same every time, with so many words that draws are by groups."""
+    process = kd.MaskedDiffusion(40)
+    return randomise(small_model(process, num_classes=2, noise="gaussian", hidden_dim=32))
 
 
 def formats():
