@@ -91,9 +91,8 @@ def _joined(batches):
             batch = next(batches, None)
             digest = 0 if checked and batch is not None else _digest(batch)  # of the first alone
             rows = 0 if batch is None else _rows(batch)
-        found = backend.gather_integers(digest, rows).reshape(
-            parts, -1, 2
-        )  # those that share a part follow
+        found = backend.gather_integers(digest, rows)
+        found = found.reshape(parts, -1, 2)  # those that share a part follow one another
         for part in found:
             _check_same(part[:, 0])
         digests, sizes = found[:, 0].T
