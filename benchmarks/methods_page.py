@@ -35,8 +35,8 @@ def table(sets):
     columns = [
         (name, calls) for name, rows in sets.items() for calls in sorted({r["calls"] for r in rows})
     ]
-    heads = [f"{SETS[name][0]}, {calls}" for name, calls in columns]
-    lines = [f"| set, network calls | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
+    heads = [f"{SETS[name][0]}: {SETS[name][2]}, calls: {calls}" for name, calls in columns]
+    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
     methods = list(dict.fromkeys(row["method"] for rows in sets.values() for row in rows))
     for method in methods:
         cells = []
