@@ -80,7 +80,7 @@ METHODS = {
 
 def _of_task(name):
     task = TASKS[name]()
-    return task.support, np.full(len(task.support), 1 / len(task.support)), task.vocabulary_size
+    return task.support, task.probabilities, task.vocabulary_size
 
 
 # Sets whose law is known: their rows, the probability of each, and the number of symbols.

@@ -6,9 +6,12 @@ import os
 
 from matplotlib import pyplot as plt
 
+from benchmarks.curves import axis_of_calls, curve
+from benchmarks.pages import marks, write_between
 from keras_dmmd.metrics.statistics import with_error
 
-BEGIN, END = "<!-- figures: benchmarks/methods.py -->", "<!-- end of figures -->"
+NAME = "figures: benchmarks/methods.py"
+BEGIN, END = marks(NAME)
 # By set: what it is, its judge, and what that is.
 SETS = {
     "coins": ("two coins", "total_variation", "total variation"),
@@ -56,25 +59,18 @@ def draw(sets, path):
         for i, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
             own = [row for row in rows if row["method"] == method]
             first = method.startswith("D-MMD, default")
-            axis.errorbar(
-                [row["calls"] for row in own],
-                [row[judge] for row in own],
-                [row[f"{judge}_error"] for row in own],
-                marker="o",
-                markersize=3,
-                capsize=2,
+            curve(
+                axis,
+                own,
+                judge,
                 linewidth=2.5 if first else 1.2,
                 color="black" if method == "teacher" else f"C{i}",
                 linestyle="--" if method == "teacher" else "-",
                 label=method,
             )
-        calls = sorted({row["calls"] for row in rows})
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(calls, calls)
-        axis.minorticks_off()
+        axis_of_calls(axis, sorted({row["calls"] for row in rows}))
         axis.set_ylim(bottom=0)
-        axis.set(title=title, xlabel="network calls", ylabel=label)
-        axis.grid(alpha=0.3)
+        axis.set(title=title, ylabel=label)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False)
     figure.tight_layout(rect=(0, 0.12, 1, 1))
@@ -87,10 +83,7 @@ def show(folder, page=None, picture=None):
     sets = read(folder)
     lines = table(sets)
     if page:
-        with open(page) as file:
-            before, rest = file.read().split(BEGIN)
-        with open(page, "w") as file:
-            file.write("\n".join([before + BEGIN, "", *lines, "", END]) + rest.split(END)[1])
+        write_between(NAME, "\n".join(["", *lines, ""]), page)
     if picture:
         draw(sets, picture)
     return lines

@@ -12,6 +12,7 @@ import os
 from matplotlib import pyplot as plt
 
 from benchmarks.common import RESULTS
+from benchmarks.curves import axis_of_calls, curve
 
 # By set: title, metric, what it is, whether on a logarithmic scale.
 PANELS = {
@@ -35,26 +36,14 @@ def main(argv=None):
             rows = json.load(file)["results"]
         for model, shown in NAMES.items():
             own = [row for row in rows if row["model"] == model]
-            axis.errorbar(
-                [row["calls"] for row in own],
-                [row[metric] for row in own],
-                [row[f"{metric}_error"] for row in own],
-                marker="o",
-                markersize=3,
-                capsize=2,
-                label=shown,
-            )
-        axis.set_xscale("log", base=2)
-        axis.set_xticks([1, 2, 4, 8, 16, 32, 64], [1, 2, 4, 8, 16, 32, 64])
-        axis.minorticks_off()
+            curve(axis, own, metric, label=shown)
+        axis_of_calls(axis, [1, 2, 4, 8, 16, 32, 64])
         if is_log:
             axis.set_yscale("log")
             axis.set_yticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
             axis.minorticks_off()
         axis.set_title(title)
-        axis.set_xlabel("network calls")
         axis.set_ylabel(label)
-        axis.grid(alpha=0.3)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=2, frameon=False)
     figure.tight_layout(rect=(0, 0.08, 1, 1))

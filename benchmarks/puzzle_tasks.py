@@ -28,6 +28,11 @@ class Task(NamedTuple):
     grid: Any = None
     draw: Callable = None
 
+    @property
+    def probabilities(self):
+        """Of the rows of the support, `(m,)`."""
+        return np.full(len(self.support), 1 / len(self.support))
+
     def rows(self, number, rng):
         """Rows `(number, length)`, and which of their tokens are given, or `None`."""
         if self.draw is not None:

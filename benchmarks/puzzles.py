@@ -102,8 +102,7 @@ def measure(model, task, calls, args, seed, sampler=None):
     valid = task.is_valid(drawn)
     found = {"valid": float(valid.mean()), "unique": len(np.unique(drawn, axis=0)) / len(drawn)}
     if task.support is not None and 10 * len(task.support) <= args.samples:
-        probabilities = np.full(len(task.support), 1 / len(task.support))
-        found["tv"] = float(kd.metrics.total_variation(drawn, task.support, probabilities))
+        found["tv"] = float(kd.metrics.total_variation(drawn, task.support, task.probabilities))
     return found
 
 
@@ -111,8 +110,7 @@ def exact(task, process):
     """The teacher that knows the truth, or `None` where it is too large."""
     if task.support is None or len(task.support) > EXACT:
         return None
-    probabilities = np.full(len(task.support), 1 / len(task.support))
-    denoiser = ExactDenoiser(task.support, probabilities, process)
+    denoiser = ExactDenoiser(task.support, task.probabilities, process)
     return kd.DiffusionModel(denoiser, process, length=task.length)
 
 

@@ -17,11 +17,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+from benchmarks.pages import marks, write_between
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.path.join(ROOT, "benchmarks", "results")
 PAGE = os.path.join(ROOT, "docs", "performance.md")
 BACKENDS = ("jax", "tensorflow", "torch")
-BEGIN, END = "<!-- figures: benchmarks/run_all.py -->", "<!-- end of figures -->"
+NAME = "figures: benchmarks/run_all.py"
+BEGIN, END = marks(NAME)
 REMAT = ["--plans", "1024", "--length", "0", "--variants", "tiles, remat"]
 # Name of the result, its module, what it is told, and the backends that it is for.
 RUNS = [
@@ -312,13 +315,8 @@ def table(folder=RESULTS):
 
 
 def update(page, lines):
-    """Put the table between the marks of a page."""
-    with open(page) as file:
-        text = file.read()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    with open(page, "w") as file:
-        file.write(before + "\n".join([BEGIN, "", *lines, "", END]) + after)
+    """Put the table between the marks of a page, and print it."""
+    write_between(NAME, "\n".join(["", *lines, ""]), page)
 
 
 def main(argv=None):
@@ -342,9 +340,7 @@ def main(argv=None):
             command = [sys.executable, "-m", module, *told, *own]
             if subprocess.run(command, env=environment, cwd=ROOT).returncode:
                 failed.append(f"{name} on {backend}")
-    lines = table()
-    update(args.page, lines)
-    print("\n".join(lines))
+    update(args.page, table())
     if failed:
         raise SystemExit(f"These benchmarks failed: {', '.join(failed)}")
 

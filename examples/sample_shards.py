@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 import keras_dmmd as kd
-from keras_dmmd.files import read_json, replacing
+from keras_dmmd.files import read_json, replacing, write_json
 from keras_dmmd.fingerprints import weights_hash
 
 MOST_FILES = 2**20
@@ -45,11 +45,6 @@ def facts_of(path):
 def checksum(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_json(path, content):
-    with replacing(path) as partial, open(partial, "w") as file:
-        json.dump(content, file, indent=1)
 
 
 class Shards:

@@ -29,6 +29,12 @@ def read_json(path):
     return content
 
 
+def write_json(path, content):
+    """Write a file of JSON, whole or not at all."""
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+
+
 @contextlib.contextmanager
 def replacing(*paths):
     """A context that yields a path to write for each path, and moves them there if all went well.

@@ -1,10 +1,9 @@
 """What stands beside all that a command writes: how it was made, so that it can be made again."""
 
-import json
 import os
 
 from keras_dmmd.evaluation.machine import machine
-from keras_dmmd.files import replacing
+from keras_dmmd.files import write_json
 from keras_dmmd.fingerprints import array_hash
 
 # Of a command line, what is no setting: what to do, where to, and the line itself.
@@ -42,14 +41,9 @@ def made_by(args, **facts):
 
 def write_beside(path, card):
     """Write the card of a file, or of a folder that is one thing: `path + ".card.json"`."""
-    _write(path + ".card.json", card)
+    write_json(path + ".card.json", card)
 
 
 def write_into(folder, card):
     """Write the card of a folder's files, as presets have theirs: `card.json`."""
-    _write(os.path.join(folder, "card.json"), card)
-
-
-def _write(path, card):
-    with replacing(path) as partial, open(partial, "w", encoding="utf-8") as file:
-        json.dump(card, file, indent=1)
+    write_json(os.path.join(folder, "card.json"), card)

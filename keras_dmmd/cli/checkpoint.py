@@ -5,7 +5,7 @@ import os
 import shutil
 
 from keras_dmmd.callbacks import BackupAndResume
-from keras_dmmd.files import read_json, replacing
+from keras_dmmd.files import read_json, write_json
 
 
 class Checkpoint:
@@ -32,8 +32,7 @@ class Checkpoint:
                     f"{folder!r} is the checkpoint of a run with other {', '.join(changed)}: "
                     "repeat that command to go on, or remove the folder, or take another --out."
                 )
-        with replacing(path) as partial, open(partial, "w") as file:
-            json.dump(settings, file, indent=1)
+        write_json(path, settings)
 
     @property
     def callback(self):
@@ -45,8 +44,7 @@ class Checkpoint:
         """What `make()` returned the first time, JSON: a run that goes on has it from its file."""
         path = os.path.join(self.folder, f"{name}.json")
         if not os.path.exists(path):
-            with replacing(path) as partial, open(partial, "w") as file:
-                json.dump({name: make()}, file)
+            write_json(path, {name: make()})
         return read_json(path)[name]
 
     def remove(self):

@@ -20,7 +20,6 @@ def generate(args):
         check_path(args.trajectory)
         check_file(args.trajectory)
     model, card = inputs.sampler(args.model), inputs.card(args.model)
-    made_from = weights_hash(model)
     if _is_picture(args) and model.capabilities.grid is None:
         raise ValueError(f"{args.model} makes no images: --out cannot be a picture, {args.out}.")
     n, prompts = inputs.prompts(args, model, SAMPLES)
@@ -45,15 +44,15 @@ def generate(args):
     _save(args, samples, model, card)
     written = args.out or args.trajectory
     if written:
-        cards.write_beside(written, _card(args, made_from, samples))
+        cards.write_beside(written, _card(args, model, samples))
 
 
-def _card(args, made_from, samples):
+def _card(args, model, samples):
     """How samples were made, and a hash of them, by which a repetition is compared."""
     return cards.made_by(
         args,
         settings=cards.settings(args),
-        weights=made_from,
+        weights=weights_hash(model),
         prompts=None if args.prompts is None else text_hash(read_text(args.prompts)),
         samples=array_hash(samples),
     )

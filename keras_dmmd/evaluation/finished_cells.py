@@ -1,10 +1,9 @@
 """What of a sweep is done, so that it can go on where it was interrupted."""
 
-import json
 import os
 
 from keras_dmmd import backend
-from keras_dmmd.files import read_json, replacing
+from keras_dmmd.files import read_json, write_json
 from keras_dmmd.fingerprints import text_hash
 
 # What may grow from one call to the next needs no cell done again.
@@ -57,9 +56,3 @@ def _kept(path, content):
     """A cell as its file gives it back, once that is written."""
     write_json(path, content)
     return read_json(path)
-
-
-def write_json(path, content):
-    """Write a file whole or not at all."""
-    with replacing(path) as partial, open(partial, "w") as file:
-        json.dump(content, file, indent=1)

@@ -116,7 +116,7 @@ def _of_group(probs, group):
     number, width = probs.shape[-2:]
     shape = ops.shape(group)
     first = ops.arange(math.prod(shape), dtype="int32") * number
-    rows = first + ops.reshape(ops.cast(group, "int32"), (-1,))
+    rows = first + ops.reshape(group, (-1,))
     own = ops.take(ops.reshape(probs, (-1, width)), rows, axis=0)
     return ops.reshape(own, (*shape, width))
 

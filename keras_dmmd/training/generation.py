@@ -197,7 +197,8 @@ class Generation:
     @property
     def _words_at_once(self):
         """Numbers of a position that are there together with those of all others."""
-        return FEATURES if self.tiling else self.process.vocabulary_size
+        words = self.process.vocabulary_size
+        return min(words, FEATURES) if self.tiling else words
 
     def _is_padded(self, length, jit_compile):
         """Whether sequences are filled up to one of few lengths, as steps are compiled for each."""
