@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
+from benchmarks import quickstart
 from examples import make_notebooks
 from tests.builders import ON_TORCH
 
@@ -17,29 +18,36 @@ pytestmark = pytest.mark.slow
 
 
 @ON_TORCH
-def test_digits_goes_on_from_a_student(tmp_path):
-    """The script itself, as `python examples/digits.py`, from the student that ships."""
+def test_digits_goes_on_from_a_student(tmp_path, monkeypatch):
+    """The script itself, as `benchmarks/quickstart.py` runs it, from the student that ships."""
     settings = {
-        "PROCESS": "uniform",
         "STUDENT": "digits_uniform_student",
         "OPTIONS": '{"renoise": "posterior"}',
-        "TRAINING_SEED": "1",
         "LEARNING_RATE": "0",
         "ROUNDS": "2",
         "SAMPLES": "32",
         "SEEDS": "2",
-        "FOLDER": str(tmp_path),
         "KERAS_MAX_STEPS_PER_EPOCH": "2",
     }
-    script = EXAMPLES / "digits.py"
-    subprocess.run([sys.executable, script], check=True, env={**os.environ, **settings})
-    report = json.loads((tmp_path / "digits.json").read_text())
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    arguments = ["--process", "uniform", "--runs", "1"]
+    arguments += ["--folder", str(tmp_path / "runs"), "--path", str(tmp_path)]
+    (row,) = quickstart.main(arguments)
+    place = tmp_path / "runs" / "uniform_0"
+    report = json.loads((place / "digits.json").read_text())
     assert report["options"] == {"renoise": "posterior"}
-    assert report["training_seed"] == 1
+    assert row["teacher_16"] == report["frechet"]["teacher"]["16"][0]
     # At a rate of 0 it is still the student that it went on from.
     before = kd.from_preset("digits_uniform_student").generate(32, steps=8, seed=0)
-    after = kd.from_preset(str(tmp_path / "student")).generate(32, steps=8, seed=0)
+    after = kd.from_preset(str(place / "student")).generate(32, steps=8, seed=0)
     assert (before == after).all()
+
+    monkeypatch.setattr(quickstart, "run", None)  # nothing is run again
+    assert quickstart.main(arguments) == [row]
+    kept = json.loads(next(tmp_path.glob("quickstart_uniform_*.json")).read_text())
+    assert kept["results"] == [row]
+    assert kept["settings"]["ahead"] == (row["student_8"] < row["teacher_16"])
 
 
 @ON_TORCH
