@@ -21,9 +21,7 @@ import numpy as np
 from benchmarks.common import print_table, read_or_make, write_json
 from keras_dmmd.metrics.statistics import mean_and_error
 
-SCRIPT = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "examples", "digits.py"
-)
+SCRIPT = pathlib.Path(__file__).resolve().parent.parent / "examples" / "digits.py"
 
 
 def run(process, seed, place):
