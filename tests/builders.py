@@ -76,9 +76,9 @@ def exact_model(process=None, seed=2, length=5, **kwargs):
     return kd.DiffusionModel(denoiser, process, length=length, **kwargs)
 
 
-def distiller(process=None, dtype=None, **kwargs):
-    """A distiller of a small model for two calls."""
-    return kd.DMMDDistiller(small_model(process, dtype=dtype), steps=2, **kwargs)
+def distiller(process=None, dtype=None, steps=2, **kwargs):
+    """A distiller of a small model, for two calls."""
+    return kd.DMMDDistiller(small_model(process, dtype=dtype), steps=steps, **kwargs)
 
 
 def tokens(n=64, seed=0):

@@ -77,6 +77,15 @@ def default_renoise(process):
     return "posterior" if process.absorbing else "mixed"
 
 
+def default_times(steps):
+    """`"grid"` where there is one call, which is always at `t = 1`, else `"random"`.
+
+    With two calls and more a student is as good by random times, and better in other numbers of calls
+    than its own (benchmarks/methods.py, benchmarks/puzzles.py, docs/results.md).
+    """
+    return "grid" if steps == 1 else "random"
+
+
 def default_noise(teacher, steps):
     """`"token"`, `"gaussian"` or `None`, by the process, the shape of the data and the number of calls.
 

@@ -46,7 +46,8 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
             then too sure, and many not sure enough.)
         times: the times `t` at which the student is asked, for `s ~ U(0, 1)`. `"random"`: `t - s` from
             `U(0, 1/k)`, cut at 1. `"grid"`: the k times at which it will be called when it samples, the
-            one before `s`: better for one call or two, if there will never be more.
+            one before `s`. `"auto"` is the grid where `steps=1`, whose one call is at `t = 1` (such a
+            student is poor in two calls), and random times elsewhere.
         renoise: how the student's sample goes to `s`. `"posterior"`: `q(z_s | z_t, x)`, as when
             sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM). `"mixed"`:
             one or the other, by a fair coin for each example. `"auto"` is the posterior for masked
@@ -118,7 +119,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         critic=None,
         adapters=None,
         steps=8,
-        times="random",
+        times="auto",
         renoise="auto",
         target="hard",
         critic_steps=1,
@@ -139,12 +140,12 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         check_models(teacher, student, critic=critic)
         given = {"times": times, "renoise": renoise, "teacher_weight": teacher_weight}
         given |= {"time_weighting": time_weighting, "max_log_ratio": max_log_ratio, "noise": noise}
-        given = recipes.resolved(recipe, given, teacher, copies=student is None)
+        steps = read_steps(steps)
+        given = recipes.resolved(recipe, given, teacher, steps, copies=student is None)
         checks.choice("times", given["times"], TIMES)
         checks.choice("renoise", given["renoise"], RENOISE)
         checks.choice("target", target, TARGET)
         check_time_weighting(given["time_weighting"], TIME_WEIGHTING)
-        steps = read_steps(steps)
         critic_steps = checks.count("critic_steps", critic_steps)
         simultaneous = checks.flag("simultaneous", simultaneous)
         if simultaneous and critic_steps > 1:

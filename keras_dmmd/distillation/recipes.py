@@ -1,7 +1,7 @@
 """What the arguments of D-MMD are where nobody says: by what did best here, or by the paper."""
 
 from keras_dmmd import checks
-from keras_dmmd.distillation.beginnings import default_renoise
+from keras_dmmd.distillation.beginnings import default_renoise, default_times
 
 RECIPES = ("default", "paper")
 # Of arXiv 2603.20155; its random input is chosen apart, since it compares several.
@@ -14,13 +14,14 @@ PAPER = {
 }
 
 
-def resolved(recipe, given, teacher, copies):
+def resolved(recipe, given, teacher, steps, copies):
     """Arguments in which nothing is `"auto"`, but for the noise of a student that is given.
 
     Args:
         recipe: one of `RECIPES`.
         given: a dict of the arguments in `PAPER`, and `noise`.
         teacher: the model that is distilled.
+        steps: what `read_steps` returned.
         copies: whether the student is a copy of the teacher.
 
     Raises:
@@ -38,6 +39,7 @@ def resolved(recipe, given, teacher, copies):
     else:
         wanted = {"teacher_weight": 0.0, "time_weighting": "constant", "max_log_ratio": 3.0}
         wanted["renoise"] = default_renoise(teacher.process)
+        wanted["times"] = default_times(steps)
     found = {**given, **{k: v for k, v in wanted.items() if _is_auto(given[k])}}
     if recipe == "paper" and copies and _is_auto(given["noise"]):
         found["noise"] = _paper_noise(teacher)

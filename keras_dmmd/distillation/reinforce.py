@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend, checks
-from keras_dmmd.distillation.beginnings import begin, default_renoise
+from keras_dmmd.distillation.beginnings import begin, default_renoise, default_times
 from keras_dmmd.distillation.checks import check_models, check_time_weighting, read_steps
 from keras_dmmd.distillation.critics import TIME_WEIGHTING, CriticLosses
 from keras_dmmd.distillation.distiller import Distiller
@@ -80,7 +80,7 @@ class ReinforceDistiller(CriticLosses, Proposals, Distiller):
         critic=None,
         adapters=None,
         steps=8,
-        times="random",
+        times="auto",
         samples=4,
         anchor=0.5,
         critic_steps=4,
@@ -96,13 +96,13 @@ class ReinforceDistiller(CriticLosses, Proposals, Distiller):
         samples = checks.count("samples", samples, least=2)
         anchor = checks.number("anchor", anchor)
         critic_steps = checks.count("critic_steps", critic_steps)
-        times = checks.choice("times", times, TIMES)
+        times = checks.choice("times", times, ("auto", *TIMES))
         renoise = checks.choice("renoise", renoise, ("auto", *RENOISE))
         check_time_weighting(time_weighting, TIME_WEIGHTING)
         seed = checks.integer("seed", seed)
         student, critic = begin(teacher, student, critic, adapters, steps, noise, noise_scale, seed)
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
-        self.steps, self.times = steps, times
+        self.steps, self.times = steps, default_times(steps) if times == "auto" else times
         self.samples, self.anchor = samples, anchor
         self.critic_steps, self.time_weighting = critic_steps, time_weighting
         self.renoise = default_renoise(self.process) if renoise == "auto" else renoise

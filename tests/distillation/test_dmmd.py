@@ -178,7 +178,7 @@ def test_draw_is_what_the_method_says():
 @pytest.mark.parametrize(("steps", "expected"), [(1, 5 / 6), (8, 1 - 4 * (1 - (7 / 8) ** 3) / 3)])
 def test_a_draw_goes_one_of_the_students_steps_back(steps, expected):
     """`t = min(1, s + δ)`: the share of masks in `z_t` is `E[t] = 1 - E[(1 - s - δ)+]`, an integral."""
-    model = kd.DMMDDistiller(small_model(), steps=steps)
+    model = kd.DMMDDistiller(small_model(), steps=steps, times="random")
     draw = model.draw(tokens(4096), key())
     masked = (ops.convert_to_numpy(draw.z_t) == model.process.mask_id).mean(axis=1)
     assert abs(masked.mean() - expected) < 5 * masked.std() / 4096**0.5

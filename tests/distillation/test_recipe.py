@@ -30,6 +30,15 @@ def test_settings_of_both():
     assert settings(uniform) == PAPERS and noise_of(uniform) is None
 
 
+def test_a_student_of_one_call_is_asked_where_it_is_called():
+    """At `t = 1` alone, unless the recipe or the caller says otherwise."""
+    assert settings(distiller(steps=1)) == {**OURS, "times": "grid"}
+    assert settings(distiller(steps=1, recipe="paper")) == PAPERS
+    for other in ({"steps": 2}, {"steps": (1, 4)}, {"steps": 1, "times": "random"}):
+        assert settings(distiller(**other))["times"] == "random"
+    assert kd.ReinforceDistiller(small_model(), steps=1).times == "grid"
+
+
 def test_the_papers_random_inputs():
     images = small_model(grid=(1, 5))
     assert noise_of(kd.DMMDDistiller(images, recipe="paper")) == "PyramidNoise"
