@@ -35,11 +35,12 @@ RUNS = [
         ["--words", "256", "--length", "256", "--no-training", "--tiles", "auto"],
         BACKENDS,
     ),
+    ("vocabulary", "benchmarks.vocabulary", ["--plans", "1024"], ("jax",)),  # docs/vocabularies.md
     (
         "vocabulary",
         "benchmarks.vocabulary",
         ["--no-training", "--tiles", "auto", "--repeats", "3"],
-        BACKENDS,
+        ("tensorflow", "torch"),
     ),
     (
         "vocabulary_remat",

@@ -4,7 +4,8 @@
 
 A small random distribution, its exact denoiser as the teacher, multilayer perceptrons as student and
 critic, both from the weights of a denoiser learned on samples. Prints the total variation of the
-teacher and of the student at `steps` network calls, over seeds (each with a distribution of its own).
+teacher and of the student at `steps` network calls, over seeds (each with a distribution of its own);
+with `--name` all of it goes to a result file.
 """
 
 import argparse
@@ -15,7 +16,9 @@ import keras
 import numpy as np
 
 import keras_dmmd as kd
+from benchmarks.common import RESULTS, write_json
 from keras_dmmd.distillation import beginnings
+from keras_dmmd.metrics.statistics import mean_and_error
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -96,6 +99,8 @@ def main(argv=None):
     parser.add_argument("--coins", action="store_true")
     parser.add_argument("--updates", type=int, default=3000)
     parser.add_argument("--options", type=json.loads, default={}, help="JSON, for DMMDDistiller")
+    parser.add_argument("--name", help="of a result file, toy_<name>")
+    parser.add_argument("--path", default=RESULTS, help="its folder")
     args = parser.parse_args(argv)
     rows = []
     for seed in range(args.seeds):
@@ -103,12 +108,13 @@ def main(argv=None):
             args.process, args.steps, seed, coins=args.coins, updates=args.updates, **args.options
         )
         print(args.process, args.steps, seed, args.options, row, flush=True)
-        rows.append(row["student"])
-    print(
-        f"{args.process} k={args.steps} {args.options}: student TV {np.mean(rows):.3f} "
-        f"± {np.std(rows) / max(1, len(rows) - 1) ** 0.5:.3f} (worst {max(rows):.3f})",
-        flush=True,
-    )
+        rows.append({"seed": seed, **row})
+    students = np.array([row["student"] for row in rows])
+    found = kd.metrics.with_error(*mean_and_error(students))
+    settings = f"{args.process} k={args.steps} {args.options}"
+    print(f"{settings}: student TV {found} (worst {students.max():.3f})", flush=True)
+    if args.name:
+        write_json(f"toy_{args.name}", rows, vars(args), folder=args.path)
     return rows
 
 
