@@ -311,6 +311,8 @@ GOOD = {
     "time_schedule": ["None", "'linear'"],
     "time_weighting": ["'constant'", "'nelbo'"],
     "DMMDDistiller.time_weighting": ["'auto'", "'constant'", "'nelbo'"],
+    "DMMDDistiller.times": ["'auto'", "'grid'", "'random'"],
+    "ReinforceDistiller.times": ["'auto'", "'grid'"],
     "times": ["None", "'cosine'", "[1, 0.5, 0]"],
     "title": ["'Title'", "None"],
     "tokenizer": ["characters", "None"],

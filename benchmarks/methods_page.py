@@ -53,7 +53,8 @@ def table(sets):
 
 def draw(sets, path):
     """A panel for each set, a curve for each method."""
-    figure, axes = plt.subplots(1, len(sets), figsize=(3.3 * len(sets), 3.4), squeeze=False)
+    size = (4 * len(sets) + 2.2, 3.6)
+    figure, axes = plt.subplots(1, len(sets), figsize=size, squeeze=False, layout="constrained")
     for axis, (name, rows) in zip(axes[0], sets.items(), strict=True):
         title, judge, label = SETS[name]
         for i, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
@@ -63,8 +64,8 @@ def draw(sets, path):
                 axis,
                 own,
                 judge,
-                linewidth=2.5 if first else 1.2,
-                color="black" if method == "teacher" else f"C{i}",
+                linewidth=3 if first else 1.2,
+                color="black" if method == "teacher" or first else f"C{i % 10}",
                 linestyle="--" if method == "teacher" else "-",
                 label=method,
             )
@@ -72,8 +73,7 @@ def draw(sets, path):
         axis.set_ylim(bottom=0)
         axis.set(title=title, ylabel=label)
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=5, frameon=False)
-    figure.tight_layout(rect=(0, 0.12, 1, 1))
+    figure.legend(handles, labels, loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
