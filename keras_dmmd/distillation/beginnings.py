@@ -77,13 +77,15 @@ def default_renoise(process):
     return "posterior" if process.absorbing else "mixed"
 
 
-def default_times(steps):
-    """`"grid"` where there is one call, which is always at `t = 1`, else `"random"`.
+def default_times(process, steps):
+    """`"grid"` for one call, and for two where the process is not masked, else `"random"`.
 
-    With two calls and more a student is as good by random times, and better in other numbers of calls
-    than its own (benchmarks/methods.py, benchmarks/puzzles.py, docs/results.md).
+    There times of the grid are ahead (benchmarks/toy.py, benchmarks/methods.py, docs/results.md); with
+    more calls they gain nothing, and students by random times are better in other numbers of calls
+    than their own.
     """
-    return "grid" if steps == 1 else "random"
+    most = 1 if process.absorbing else 2
+    return "grid" if isinstance(steps, int) and steps <= most else "random"
 
 
 def default_noise(teacher, steps):

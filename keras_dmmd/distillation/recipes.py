@@ -39,7 +39,7 @@ def resolved(recipe, given, teacher, steps, copies):
     else:
         wanted = {"teacher_weight": 0.0, "time_weighting": "constant", "max_log_ratio": 3.0}
         wanted["renoise"] = default_renoise(teacher.process)
-        wanted["times"] = default_times(steps)
+        wanted["times"] = default_times(teacher.process, steps)
     found = {**given, **{k: v for k, v in wanted.items() if _is_auto(given[k])}}
     if recipe == "paper" and copies and _is_auto(given["noise"]):
         found["noise"] = _paper_noise(teacher)

@@ -102,7 +102,8 @@ class ReinforceDistiller(CriticLosses, Proposals, Distiller):
         seed = checks.integer("seed", seed)
         student, critic = begin(teacher, student, critic, adapters, steps, noise, noise_scale, seed)
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
-        self.steps, self.times = steps, default_times(steps) if times == "auto" else times
+        self.steps = steps
+        self.times = default_times(self.process, steps) if times == "auto" else times
         self.samples, self.anchor = samples, anchor
         self.critic_steps, self.time_weighting = critic_steps, time_weighting
         self.renoise = default_renoise(self.process) if renoise == "auto" else renoise

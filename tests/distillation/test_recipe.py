@@ -30,13 +30,17 @@ def test_settings_of_both():
     assert settings(uniform) == PAPERS and noise_of(uniform) is None
 
 
-def test_a_student_of_one_call_is_asked_where_it_is_called():
-    """At `t = 1` alone, unless the recipe or the caller says otherwise."""
-    assert settings(distiller(steps=1)) == {**OURS, "times": "grid"}
-    assert settings(distiller(steps=1, recipe="paper")) == PAPERS
-    for other in ({"steps": 2}, {"steps": (1, 4)}, {"steps": 1, "times": "random"}):
-        assert settings(distiller(**other))["times"] == "random"
-    assert kd.ReinforceDistiller(small_model(), steps=1).times == "grid"
+@pytest.mark.parametrize(("process", "most"), [(kd.MaskedDiffusion(3), 1), (kd.UniformDiffusion(3), 2)])
+def test_a_student_of_few_calls_is_asked_where_it_is_called(process, most):
+    """At `t = 1` alone, or `t = 1` and `t = 1/2`, unless the recipe or the caller says otherwise."""
+
+    def times(**kwargs):
+        return distiller(process, **kwargs).times
+
+    assert times(steps=1) == times(steps=most) == "grid"
+    for other in ({"steps": most + 1}, {"steps": (1, 2)}, {"times": "random"}, {"recipe": "paper"}):
+        assert times(**{"steps": 1, **other}) == "random"
+    assert kd.ReinforceDistiller(small_model(process), steps=most).times == "grid"
 
 
 def test_the_papers_random_inputs():
