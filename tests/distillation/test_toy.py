@@ -1,6 +1,6 @@
 """Whole distillations of distributions that can be enumerated, checked by exact total variation.
 
-One seed each here, as short as shows right from wrong; `benchmarks/toy.py` runs five seeds at full length.
+One seed each here, as short as tells right from wrong; `benchmarks/toy.py` runs five seeds, longer.
 """
 
 import keras
