@@ -268,6 +268,43 @@ LABELLED = (of_ids, of_pictures)
 
 
 @ON_TORCH
+@pytest.mark.parametrize("words", ["bytes", "bpe --vocabulary 260", "own.json --end-token [END]"])
+def test_every_tokenizer_goes_all_the_way(words, tmp_path, monkeypatch, capsys):
+    """From a raw file to samples, a report and a file that carries the tokenizer along."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(kd.Denoiser.sizes, "nano", SMALL)
+    data, *_ = of_text(tmp_path)
+    learned = kd.tokenizers.BytePairTokenizer.train(["one two. "], 258, end="[END]")
+    (tmp_path / "own.json").write_text(learned.definition)
+    options = ["--tokenizer", *words.split(), "--length", "12", "--size", "nano", "--updates", "1"]
+    for command in (
+        ["train", data, *options, "--out", "m"],
+        ["generate", "m", "-n", "2", "--prompt", "one", "--steps", "2", "--out", "found.txt"],
+        [
+            "evaluate",
+            "m",
+            "--data",
+            data,
+            "--steps",
+            "1",
+            "--samples",
+            "8",
+            "--seeds",
+            "0",
+            "--out",
+            "r",
+        ],
+        ["export", "m", "--kind", "prior", "--out", "m.pt2"],
+    ):
+        assert cli.main(command) == 0, capsys.readouterr().err
+    assert (tmp_path / "found.txt").read_text().startswith("one")
+    about = json.loads((tmp_path / "m.pt2.json").read_text())
+    tokenizer = keras.saving.deserialize_keras_object(about["tokenizer"])
+    assert tokenizer.decode(tokenizer.encode("two. ♪")) == "two. ♪"  # of bytes all of them
+    assert tokenizer.get_config() == kd.from_preset("m").tokenizer.get_config()
+
+
+@ON_TORCH
 def test_a_run_goes_on(command, tmp_path, monkeypatch, capsys):
     """After an interruption from the last look, and with the same options alone."""
     begun, fit, out = [], kd.DiffusionModel.fit, tmp_path / "out"
