@@ -5,6 +5,7 @@ takes seconds. Help, and mistakes in what was typed, need none of that.
 """
 
 import importlib
+import os
 import shlex
 import sys
 
@@ -28,6 +29,7 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     args = parser().parse_args(argv)
     args.line = shlex.join(["keras-dmmd", *argv])
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes on the machine would drown ours
     try:
         module, _, name = args.run.partition(":")
         getattr(importlib.import_module(module), name)(args)

@@ -1,6 +1,7 @@
 """Every test starts from the same seed, on one thread: tests are small, threads only cost.
 
-And compiling costs far more than running: XLA is told to hurry, but where a test is marked `heavy`.
+And compiling costs far more than running: XLA is told to hurry, on JAX but where a test is marked
+`heavy`.
 """
 
 import gc
@@ -15,6 +16,9 @@ os.environ.setdefault(
     "--xla_cpu_multi_thread_eigen=false --xla_cpu_use_fusion_emitters=false "
     "--xla_force_host_platform_device_count=8",
 )
+if os.environ.get("KERAS_BACKEND") == "tensorflow":  # JAX is told test by test, see `hurry`
+    os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
+    os.environ["XLA_FLAGS"] += " --xla_llvm_disable_expensive_passes=true"
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Many tests compile the same small step: most of the time of the suite on JAX.
 os.environ.setdefault(
@@ -85,12 +89,11 @@ def room_for_code():
     if keras.backend.backend() == "torch" or not MAPS.exists():
         return
     if MAPS.read_bytes().count(b"\n") > MOST_MAPS:
-        gc.collect()
         if keras.backend.backend() == "jax":
             import jax
 
             jax.clear_caches()
-            gc.collect()
+        gc.collect()  # once: there are gigabytes to go through
 
 
 @pytest.fixture(autouse=True)

@@ -113,6 +113,18 @@ def test_pictures(tmp_path):
     [
         (["t.txt", "--labels", "y.npy"], "--labels is for a .npy file, not for text"),
         (["t.csv", "--lines"], "--lines is for text, not for a table"),
+        (["many.csv"], "columns ['a', 'b'] of 'many.csv' has the texts? Name it with --column"),
+        (["many.csv", "--column", "a", "--label-column", "c"], "--label-column must be one of"),
+        (["many.csv", "--column", "a", "--label-column", "b"], "1 rows with a text in 'many.csv'"),
+        (["odd.csv"], "divided by commas, or by tabs where its name ends in .tsv"),
+        (["empty.txt"], "There is no text in path='empty.txt'"),
+        (["long.fa"], "more than 256 tokens, the most of a row unless you give --length: none"),
+        (["same.smi"], "40 rows, 1 of them different, are too few"),
+        (["objects.npy"], "objects.npy is no .npy file of numbers"),
+        (
+            ["t.txt", "--tokenizer", "w.json"],
+            "with --end-token. Its special tokens: ['</s>']",
+        ),
         (["x.npy", "--column", "a"], "--column is for a table, not for a .npy file"),
         (["x.npy", "--tokenizer", "bytes"], "--tokenizer is for other data"),
         (["t.txt", "--vocabulary", "300"], "--vocabulary is for --tokenizer bpe"),
@@ -123,13 +135,23 @@ def test_pictures(tmp_path):
         (["t.txt", "--updates", "0"], "`--updates` must be"),
         (["t.txt", "--minutes", "-1"], "`--minutes` must be"),
         (["nowhere.txt"], "nowhere.txt"),
-        (["zip.npy"], "zip.npy is no .npy file"),
+        (["zip.npy"], "zip.npy is no .npy file of numbers"),
     ],
 )
 def test_what_is_refused(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.txt").write_text("abc " * 400)
     (tmp_path / "t.csv").write_text("text\na\n")
+    (tmp_path / "many.csv").write_text("a,b\nx,y\nz,\n")
+    (tmp_path / "odd.csv").write_text("text;b\nx;y\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "long.fa").write_text(">a\n" + "ACGT" * 100)
+    (tmp_path / "same.smi").write_text("CO\n" * 40)
+    np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    model = {"type": "WordLevel", "vocab": {"a": 0, "</s>": 1}, "unk_token": "a"}
+    ends = {"id": 1, "content": "</s>", "special": True}
+    ends |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    (tmp_path / "w.json").write_text(json.dumps({"model": model, "added_tokens": [ends]}))
     (tmp_path / "zip.npy").write_bytes(b"PK\x03\x04" + bytes(100))
     np.save("x.npy", np.zeros((4, 3), int))
     assert cli.main(["train", *words, "--out", "o"]) == 2
@@ -243,6 +265,43 @@ def test_data_of_every_kind_become_a_model_that_reads_them(write, tmp_path, monk
 
 
 LABELLED = (of_ids, of_pictures)
+
+
+@ON_TORCH
+@pytest.mark.parametrize("words", ["bytes", "bpe --vocabulary 260", "own.json --end-token [END]"])
+def test_every_tokenizer_goes_all_the_way(words, tmp_path, monkeypatch, capsys):
+    """From a raw file to samples, a report and a file that carries the tokenizer along."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(kd.Denoiser.sizes, "nano", SMALL)
+    data, *_ = of_text(tmp_path)
+    learned = kd.tokenizers.BytePairTokenizer.train(["one two. "], 258, end="[END]")
+    (tmp_path / "own.json").write_text(learned.definition)
+    options = ["--tokenizer", *words.split(), "--length", "12", "--size", "nano", "--updates", "1"]
+    for command in (
+        ["train", data, *options, "--out", "m"],
+        ["generate", "m", "-n", "2", "--prompt", "one", "--steps", "2", "--out", "found.txt"],
+        [
+            "evaluate",
+            "m",
+            "--data",
+            data,
+            "--steps",
+            "1",
+            "--samples",
+            "8",
+            "--seeds",
+            "0",
+            "--out",
+            "r",
+        ],
+        ["export", "m", "--kind", "prior", "--out", "m.pt2"],
+    ):
+        assert cli.main(command) == 0, capsys.readouterr().err
+    assert (tmp_path / "found.txt").read_text().startswith("one")
+    about = json.loads((tmp_path / "m.pt2.json").read_text())
+    tokenizer = keras.saving.deserialize_keras_object(about["tokenizer"])
+    assert tokenizer.decode(tokenizer.encode("two. ♪")) == "two. ♪"  # of bytes all of them
+    assert tokenizer.get_config() == kd.from_preset("m").tokenizer.get_config()
 
 
 @ON_TORCH

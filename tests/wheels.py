@@ -8,15 +8,18 @@ in it.
 """
 
 import argparse
+import importlib.metadata
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import tomllib
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BACKENDS = ("jax", "tensorflow", "torch")
@@ -53,17 +56,66 @@ def build(folder):
     return wheel
 
 
+def project():
+    """What pyproject.toml says of the package, a dict."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def stated(*extras):
+    """What the library needs, and what its extras do, as pyproject.toml states it."""
+    optional = project()["optional-dependencies"]
+    return [*project()["dependencies"], *(line for extra in extras for line in optional[extra])]
+
+
+def needed(requirements):
+    """Of the distributions that are installed here, those that requirements ask for, themselves or by
+    what they need in turn: what `pip install` would bring."""
+    found, seen = {}, set()
+    waiting = [(line, ("",)) for line in requirements]
+    while waiting:
+        line, extras = waiting.pop()
+        asked = Requirement(line)
+        name = canonicalize_name(asked.name)
+        if asked.marker and not any(asked.marker.evaluate({"extra": extra}) for extra in extras):
+            continue
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # pip finds it elsewhere
+        found[name] = distribution
+        wanted = ("", *asked.extras)
+        if (name, wanted) not in seen:
+            seen.add((name, wanted))
+            waiting += [(line, wanted) for line in distribution.requires or ()]
+    return list(found.values())
+
+
+def link(requirements, place):
+    """Into the virtual environment `place`, by hard links, what requirements need of what is here."""
+    packages = sysconfig.get_path("purelib", "venv", vars={"base": str(place)})
+    for distribution in needed(requirements):
+        for file in distribution.files:
+            if ".." not in file.parts:  # scripts are, which name this environment's Python
+                source, target = distribution.locate_file(file), pathlib.Path(packages, file)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    os.link(source, target)
+                except FileNotFoundError:
+                    pass  # compiled before, and removed
+                except OSError:  # another disk
+                    shutil.copy2(source, target)
+
+
 def oldest(backend, python):
     """Requirements that pin the least versions that pyproject.toml states for a Python such as "3.12":
     of Keras and of a backend."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = []
-    for line in (*project["dependencies"], *project["optional-dependencies"][backend]):
-        stated = Requirement(line)
-        if stated.marker is None or stated.marker.evaluate({"python_version": python}):
-            (least,) = (spec.version for spec in stated.specifier if spec.operator == ">=")
+    for line in stated(backend):
+        asked = Requirement(line)
+        if asked.marker is None or asked.marker.evaluate({"python_version": python}):
+            (least,) = (spec.version for spec in asked.specifier if spec.operator == ">=")
             whole = least if least.count(".") > 1 else f"{least}.*"
-            pins += [f"{stated.name}=={whole}"] if stated.name != "numpy" else []
+            pins += [f"{asked.name}=={whole}"] if asked.name != "numpy" else []
     return pins
 
 
@@ -128,8 +180,8 @@ def main(argv=None):
             for backend in args.backends:
                 for versions in args.versions:
                     with tempfile.TemporaryDirectory() as place:
-                        stated = oldest(backend, version_of(python))
-                        pins = stated if versions == "oldest" else ()
+                        least = oldest(backend, version_of(python))
+                        pins = least if versions == "oldest" else ()
                         try:
                             said = try_wheel(wheel, python, backend, pathlib.Path(place, "venv"), pins)
                         except subprocess.CalledProcessError as error:

@@ -10,7 +10,7 @@ from keras_dmmd import checks, evaluation, metrics, presets
 from keras_dmmd.cli import cards, inputs
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd.distillation import DMMDDistiller, annealed_optimizers
-from keras_dmmd.exporting.formats import format_of
+from keras_dmmd.exporting.formats import WITH_INTEGERS, format_of
 from keras_dmmd.files import check_file, check_folder
 from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.training import DiffusionModel
@@ -95,7 +95,8 @@ def export(args):
     model = inputs.sampler(args.model)
     made_from = weights_hash(model)
     format = format_of(args.out, args.format)
-    if args.int8 and format != "onnx":
+    by_writer = args.int8 and format in WITH_INTEGERS
+    if args.int8 and not by_writer:
         model.quantize("int8")
     model.export(
         args.out,
@@ -108,7 +109,7 @@ def export(args):
         temperature=args.temperature,
         top_p=args.top_p,
         guidance_scale=args.guidance,
-        weights="int8" if args.int8 and format == "onnx" else None,
+        weights="int8" if by_writer else None,
     )
     cards.write_beside(args.out, cards.made_by(args, settings=cards.settings(args), weights=made_from))
     print(f"The file is {args.out}; what it takes stands in {args.out}.json.")

@@ -31,7 +31,8 @@ def load(path):
                 f"{path!r} is no model: MODEL is a preset, its folder, or a .keras file that "
                 "model.save wrote. A file of weights alone does not say what they are weights of."
             )
-        return presets.from_preset(path)
+        with sources.options_named({"`preset`": "MODEL"}):
+            return presets.from_preset(path)
     config = _keras_config(path)
     for module in HUB:
         if module in config:

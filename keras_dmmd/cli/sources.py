@@ -1,5 +1,6 @@
 """What lies at the path of DATA, and how it is read: the same for what trains and what uses a model."""
 
+import contextlib
 import os
 import zipfile
 
@@ -28,6 +29,18 @@ KINDS = {
     "table": ("a table", ("column", "label_column")),
     "images": ("a folder of images", ("color",)),
 }
+
+
+@contextlib.contextmanager
+def options_named(words):
+    """A context whose `ValueError`s name options of the command in place of arguments of functions."""
+    try:
+        yield
+    except ValueError as error:
+        message = str(error)
+        for argument, option in words.items():
+            message = message.replace(argument, option)
+        raise ValueError(message) from error
 
 
 def kind_of(path):
@@ -102,13 +115,25 @@ def reading(args, known=None):
 def texts_of(path, how):
     """The texts of a file in which each is an example, and the names of their classes, or `None`."""
     if how["kind"] == "table":
-        return datasets.load_csv(path, how["column"], how["label_column"])
+        with options_named({"`column`": "--column", "`label`": "--label-column"}):
+            texts, names = datasets.load_csv(path, how["column"], how["label_column"])
+        without = [i for i, name in enumerate(names or (), 1) if not name.strip()]
+        if without:
+            raise ValueError(
+                f"{len(without)} rows with a text in {path!r} have no class in the column "
+                f"{how['label_column']!r}, the first of them is number {without[0]}: give them one, or "
+                "leave them out."
+            )
+        return texts, names
     load = {"smiles": datasets.load_smiles, "fasta": datasets.load_fasta}[how["kind"]]
     return load(path), None
 
 
-def encoded(texts, tokenizer, length):
+def encoded(texts, tokenizer, length, hint=""):
     """Texts as rows `(n, length)`, and which of them fit, bool `(len(texts),)`; the others are named.
+
+    Args:
+        hint: what to say where none fits.
 
     Raises:
         ValueError: none fits.
@@ -116,7 +141,7 @@ def encoded(texts, tokenizer, length):
     fits = np.array([len(tokenizer.encode(text)) <= length for text in texts], bool)
     left_out = len(texts) - int(fits.sum())
     if left_out == len(texts):
-        raise ValueError(f"All {len(texts)} texts have more than {length} tokens: none fits.")
+        raise ValueError(f"All {len(texts)} texts have more than {length} tokens{hint}: none fits.")
     if left_out:
         print(f"{left_out} of {len(texts)} texts have more than {length} tokens, and are left out.")
     kept = [text for text, fit in zip(texts, fits, strict=True) if fit]
@@ -147,8 +172,8 @@ def array(path):
     """The one array of a .npy file."""
     try:
         found = np.load(path)
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is no .npy file: {error}") from error
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no .npy file of numbers: {error}") from error
     if not isinstance(found, np.ndarray):
         raise ValueError(f"{path} must hold one array.")
     return found

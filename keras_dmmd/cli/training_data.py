@@ -71,7 +71,8 @@ def read(args):
 
 def _text(args, how):
     """Running text, packed; documents are held out, or their ends."""
-    parts = datasets.load_text(args.data, args.held_out, seed=args.seed, separator=how["separator"])
+    with sources.options_named({"`separator`": "--separator", "`seed`": "--seed"}):
+        parts = datasets.load_text(args.data, args.held_out, seed=args.seed, separator=how["separator"])
     tokenizer = _tokenizer(args, how, parts)
     length = _whole_blocks(args.length or TEXT_LENGTH, args)
     rows, held_out = (
@@ -89,7 +90,8 @@ def _records(args, how):
     texts, names = sources.texts_of(args.data, how)
     tokenizer = _tokenizer(args, how, (texts, []))
     length = args.length or min(LONGEST, max(len(tokenizer.encode(text)) for text in texts))
-    rows, fits = sources.encoded(texts, tokenizer, _whole_blocks(length, args))
+    hint = "" if args.length else ", the most of a row unless you give --length"
+    rows, fits = sources.encoded(texts, tokenizer, _whole_blocks(length, args), hint)
     labels = None
     if names is not None:
         how["classes"] = sources.classes_of(names)
@@ -109,9 +111,10 @@ def _ids(args, how):
 
 
 def _images(args, how):
-    found = datasets.load_images(
-        args.data, size=args.image_size, levels=args.levels or 16, color=how["color"]
-    )
+    with sources.options_named({"`size`, (rows, columns),": "--image-size, such as 28x28,"}):
+        found = datasets.load_images(
+            args.data, size=args.image_size, levels=args.levels or 16, color=how["color"]
+        )
     how["classes"] = found.classes
     return _divided(args, how, found.tokens, found.labels, grid=found.grid, size=args.levels or 16)
 
@@ -124,9 +127,10 @@ def _divided(args, how, rows, labels, tokenizer=None, grid=None, size=None):
     if args.held_out:
         held = datasets.split_rows(rows, args.held_out, args.seed)
         if held.all() or not held.any():
+            different = len(np.unique(rows, axis=0))
             raise ValueError(
-                f"{len(rows)} rows are too few to hold out {args.held_out:.0%} of them: give more, or "
-                "another --held-out; 0 is none."
+                f"{len(rows)} rows, {different} of them different, are too few to hold out "
+                f"{args.held_out:.0%}: give more, or another --held-out; 0 is none."
             )
     sides = (None, None) if labels is None else (labels[~held], labels[held])
     num_classes = None if labels is None else int(labels.max()) + 1
@@ -152,7 +156,8 @@ def _tokenizer(args, how, parts):
             f"Received: {name!r}"
         )
     options = {} if args.end_token is None else {"end": args.end_token}
-    return tokenizers.BytePairTokenizer.from_file(name, **options)
+    with sources.options_named({"`end=`": "--end-token"}):
+        return tokenizers.BytePairTokenizer.from_file(name, **options)
 
 
 def _whole_blocks(length, args):

@@ -92,9 +92,19 @@ def load_csv(path, column=None, label=None):
     except csv.Error as error:
         raise ValueError(f"The file {path!r} is no table: {error}") from error
     header, *rows = rows or [[]]
+    odd = next((mark for mark in ";\t" if len(header) == 1 and mark in header[0]), None)
+    if odd:
+        raise ValueError(
+            f"The cells of {path!r} must be divided by commas, or by tabs where its name ends in .tsv. "
+            f"Received: the header {header[0]!r}, which {odd!r} divides"
+        )
     if column is None:
         others = [name for name in header if name != label]
         column = others[0] if len(others) == 1 else "text"
+        if others and column not in header:
+            raise ValueError(
+                f"Which of the columns {header} of {path!r} has the texts? Name it with `column`."
+            )
     places = []
     for name, what in ((column, "column"), (label, "label")):
         if name is not None and header.count(name) != 1:

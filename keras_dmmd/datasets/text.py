@@ -166,8 +166,10 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
     if separator is not None:
         documents = [part for document in documents for part in document.split(separator)]
     documents = [document for document in documents if document.strip()]
+    if not documents:
+        raise ValueError(f"There is no text in path={path!r}: {len(files)} file(s) without a word.")
     train, test = split(documents, held_out, seed) if held_out else (documents, [])
-    if documents and held_out and not (train and test):
+    if held_out and not (train and test):
         train, test = _starts_and_ends(documents, held_out)
     if not train or (held_out and sum(map(len, test)) < FEWEST_HELD_OUT):
         raise ValueError(

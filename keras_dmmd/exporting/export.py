@@ -5,7 +5,7 @@ import json
 from keras_dmmd import checks, samplers
 from keras_dmmd.backend.writers import WRITERS
 from keras_dmmd.exporting.description import describe
-from keras_dmmd.exporting.formats import format_of
+from keras_dmmd.exporting.formats import WITH_INTEGERS, format_of
 from keras_dmmd.exporting.graphs import KINDS
 from keras_dmmd.files import replacing
 from keras_dmmd.models.changes import is_quantized
@@ -52,11 +52,9 @@ def export(
             those of `generate(jit_compile=False)`, which fills up no rows.
         steps, sampler, times, temperature, top_p, guidance_scale: as of `generate`, and fixed in the
             file. Of a sampler that may end early `steps` is by default the model's own, too.
-
-        weights: `None`, as they are, or `"int8"`, for ONNX: tables of weights as integers with a scale
-            per column, a quarter of the size; the network computes in float32. Other formats take
-            what `model.quantize("int8")` made of the model as it is, but for LiteRT, which has floats
-            only.
+        weights: `None`, as they are, or `"int8"`, for ONNX and LiteRT: tables of weights as integers
+            with a scale per column, a quarter of the size; the network computes in float32. Other
+            formats take what `model.quantize("int8")` made of the model as it is.
 
     Raises:
         ValueError: this backend does not write the format, or the model has no such graph.
@@ -106,18 +104,13 @@ def export(
 def _check_integers(model, format, weights):
     """Raise a `ValueError` where a format does not hold weights as integers in this way."""
     quantized = any(is_quantized(layer) for layer in model._flatten_layers())
-    if format == "litert" and (weights is not None or quantized):
-        raise ValueError(
-            "A LiteRT file holds weights as floats: it has no product of integers as Keras makes it. "
-            "Export the model before `quantize`, without `weights`."
-        )
-    if weights is not None and format != "onnx":
+    if weights is not None and format not in WITH_INTEGERS:
         raise ValueError(
             f"Of the format {format!r} the model itself holds the integers: `model.quantize('int8')`, "
             f"then export it without `weights`. Received: weights={weights!r}"
         )
-    if format == "onnx" and quantized:
+    if format in WITH_INTEGERS and quantized:
         raise ValueError(
-            "A quantized model is not written as ONNX: export the one that it was made of, with "
-            '`weights="int8"`.'
+            f"A quantized model is not written as {format!r}, which has no product of integers as "
+            'Keras makes it: export the one that it was made of, with `weights="int8"`.'
         )

@@ -13,6 +13,8 @@ SUFFIXES = {
     "litert": ".tflite",
     "saved_model": "",
 }
+# Whose writers make integers of weights; of others the model itself holds them.
+WITH_INTEGERS = ("onnx", "litert")
 
 
 def format_of(path, asked):

@@ -108,6 +108,8 @@ def from_preset(preset):
     folder = _folder(preset)
     path = os.path.join(folder, "config.json")
     if not os.path.exists(path):
+        if os.path.isdir(folder):
+            raise ValueError(f"The folder {preset!r} holds no model: it has no config.json.")
         raise ValueError(
             f"`preset` must be a folder, a handle or one of {names()}. Received: {preset!r}"
         )

@@ -63,8 +63,10 @@ class BytePairTokenizer(Tokenizer):
             )
         self.end_id = None if end is None else self._tokenizer.token_to_id(end)
         if end is not None and self.end_id is None:
+            added = self._tokenizer.get_added_tokens_decoder().values()
             raise ValueError(
-                f"The vocabulary has no token {checks.shown(end)}: name its end token with `end=`."
+                f"The vocabulary has no token {checks.shown(end)}: name its end token with `end=`. "
+                f"Its special tokens: {[token.content for token in added][:10]}"
             )
 
     @classmethod

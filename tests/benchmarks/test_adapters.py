@@ -7,6 +7,7 @@ import keras
 import pytest
 
 from benchmarks import adapters
+from tests.builders import ON_TORCH
 
 SMALL = {
     "vocabulary_size": 50,
@@ -18,7 +19,7 @@ SMALL = {
 }
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_bytes_of_a_small_backbone():
     pytest.importorskip("keras_hub")
     shared, integers, everything = (

@@ -14,6 +14,7 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd.conversion.dit import load_dit, read_weights
+from tests.builders import ON_TORCH
 
 pytest.importorskip("safetensors")
 HERE = pathlib.Path(__file__).parent
@@ -44,6 +45,7 @@ def test_only_duo_is_told_the_time():
         assert (np.abs(a - b).max() > 1e-3) == told
 
 
+@ON_TORCH
 def test_a_published_teacher_is_distilled(tmp_path):
     teacher = load("mdlm")
     distiller = kd.DMMDDistiller(teacher, steps=2)

@@ -44,7 +44,8 @@ def test_tables(tmp_path):
     "content, options, message",
     [
         ("", {}, "`column` must be one of the columns"),
-        ("a,b\n1,2\n", {}, "Received: 'text'"),
+        ("a,b\n1,2\n", {}, "has the texts. Name it with `column`"),
+        ("text;b\n1;2\n", {}, "divided by commas.*';' divides"),
         ("text,b\n1,2\n", {"label": "c"}, "`label` must be one of the columns"),
         ("text,text\n1,2\n", {}, "`column` must be one of the columns"),
         ("text,b\n1,2\n3\n", {}, "Row 2 .* has 1 cells, and the header 2"),

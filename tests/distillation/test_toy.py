@@ -1,6 +1,6 @@
 """Whole distillations of distributions that can be enumerated, checked by exact total variation.
 
-One seed each here, short; `benchmarks/toy.py` runs five seeds at full length.
+One seed each here, as short as tells right from wrong; `benchmarks/toy.py` runs five seeds, longer.
 """
 
 import keras
@@ -10,7 +10,8 @@ import keras_dmmd as kd
 from benchmarks import toy
 from tests.oracles import toy as laws
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.slow
+SHORT = {"batch_size": 128, "pretrain": 300}
 ON_JAX = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="minutes; the same code runs on every backend above"
 )
@@ -23,20 +24,21 @@ def test_two_coins_in_one_step_need_a_random_input():
     A student that sees only masks draws each coin on its own. Were both to show heads with probability
     p, the total variation would be 2p(1-p) for p² < 1/2, and least, √2 - 1 = 0.414, at p² = 1/2.
     """
-    options = {"coins": True, "updates": 600, "samples": 5_000, "learning_rate": 2e-3}
-    with_noise = toy.distil("masked", 1, 0, **options)
-    without = toy.distil("masked", 1, 0, noise=None, **{**options, "updates": 200})
+    options = {"coins": True, "samples": 5_000, "learning_rate": 2e-3, **SHORT}
+    with_noise = toy.distil("masked", 1, 0, updates=300, **options)
+    without = toy.distil("masked", 1, 0, updates=100, noise=None, **options)
     assert with_noise["student"] <= 0.1
     assert without["student"] >= 0.4
 
 
 @ON_JAX
 @pytest.mark.parametrize(
-    ("process", "steps", "bound"),
-    [("masked", 2, 0.2), ("uniform", 1, 0.1)],
+    ("process", "steps", "updates", "bound"),
+    [("masked", 2, 600, 0.22), ("uniform", 1, 400, 0.15)],
 )
-def test_student_comes_close_to_the_data(process, steps, bound):
-    result = toy.distil(process, steps, 0, updates=1500, learning_rate=1e-3)
+def test_student_comes_close_to_the_data(process, steps, updates, bound):
+    """About 0.16 and 0.08, from the teacher's 0.49 and 0.81."""
+    result = toy.distil(process, steps, 0, updates=updates, learning_rate=1e-3, **SHORT)
     assert result["student"] <= bound
     assert result["student"] < 0.5 * result["teacher"]
 
@@ -77,7 +79,7 @@ def test_two_coins_need_the_mixture_of_di4c():
         options = {"teacher_steps": 8, "data_weight": 1.0, "noise_scale": 1.0}
         return kd.Di4CDistiller(teacher, steps=1, **options)
 
-    student = coins_by(make, 300, learning_rate=3e-3)
+    student = coins_by(make, 150, learning_rate=3e-3)
     assert error_of_coins(student) < 0.35
     kernel = student.capabilities.noise_layer.project.kernel
     kernel.assign(0.0 * kernel)

@@ -48,8 +48,8 @@ def trained(*models):
 
 
 def transformer(kind):
-    """A model of two blocks, with random weights; rows of it are two blocks of tokens."""
-    options = {"hidden_dim": 16, "num_layers": 2, "num_heads": 2, "cond_dim": 8, "mlp_dim": 16}
+    """A model of one layer, with random weights; rows of it are two blocks of tokens."""
+    options = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "cond_dim": 8, "mlp_dim": 16}
     make = {"Denoiser": kd.Denoiser, "BlockDenoiser": functools.partial(kd.BlockDenoiser, block_size=4)}
     model = kd.DiffusionModel(make[kind](WORDS, **options), kd.MaskedDiffusion(WORDS), length=8)
     model.build()

@@ -13,7 +13,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd.backend.writers import BACKENDS, WRITERS
-from keras_dmmd.exporting.formats import SUFFIXES
+from keras_dmmd.exporting.formats import SUFFIXES, WITH_INTEGERS
 from keras_dmmd.exporting.graphs import Input
 from keras_dmmd.tokenizers import CharacterTokenizer
 from tests.builders import distiller, numpy, randomise, small_model
@@ -23,6 +23,9 @@ CALLS = {
 }  # of samplers: others take long to trace: one, and test_graphs.py makes several
 STEPS = 2  # of what is called in a loop
 ROWS = 2  # of a fixed batch
+# Kinds, rows and whether integers; of ONNX, which a browser takes, integers of either kind.
+CASES = [("sampler", None, False), ("step", ROWS, True)]
+ONNX_CASES = [("sampler", None, False), ("sampler", ROWS, True), ("step", None, True)]
 NEEDS = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 # What runs a file of each format, from a dict `x` of arrays; docs/exporting.md says the same.
 RUN = {
@@ -69,7 +72,7 @@ files, requests, out = sys.argv[1:]
 assert "keras" not in sys.modules and "keras_dmmd" not in sys.modules
 given, found = np.load(requests), {{}}
 {loaders}
-for path, kind, format, asked in json.loads(files):
+for name, path, kind, format, asked in json.loads(files):
     about = json.load(open(path + ".json"))
     inputs, tokens = [i["name"] for i in about["inputs"]], globals()["load_" + format](path)
     for i in asked:
@@ -82,7 +85,7 @@ for path, kind, format, asked in json.loads(files):
                 t, s = np.array(t, "float32"), np.array(s, "float32")
                 own = {{"z": z, "t": t, "s": s, "call": np.array(call, "int32")}}
                 z = tokens(own | x)
-        found[f"{{format}}.{{kind}}.{{i}}"] = z
+        found[f"{{name}}.{{i}}"] = z
 np.savez(out, **found)
 assert "keras_dmmd" not in sys.modules
 """
@@ -140,27 +143,30 @@ def quantized():
     return model
 
 
+def cases():
+    """Of every format that is written here, what is exported: its kind, rows, and whether integers."""
+    for format in formats():
+        for case in ONNX_CASES if format == "onnx" else CASES:
+            yield format, *case
+
+
 @pytest.mark.slow
 def test_files_give_the_tokens_of_generate_without_keras(tmp_path):
-    """Of every format a sampler, for any number of rows, and a step of int8, for a fixed number."""
-    model = made()
-    asked = [request(0, 2), request(1, 4), request(2, ROWS)]
+    """Samplers and steps of every format, for any number of rows and a fixed one, floats and int8."""
+    asked = [request(0, ROWS), request(1, 4)]
     files, expected = [], {}
-    for format in formats():
-        path, calls = str(tmp_path / f"sampler{SUFFIXES[format]}"), CALLS.get(format, 1)
-        model.export(path, steps=calls)
-        files.append((path, "sampler", format, (0, 1)))
-        expected |= {f"{format}.sampler.{i}": generated(model, asked[i], calls) for i in (0, 1)}
-        path = str(tmp_path / f"step{SUFFIXES[format]}")
-        options = {"kind": "step", "steps": STEPS, "batch": ROWS}
-        if format == "onnx":
-            model.export(path, weights="int8", **options)
-            same = rounded()
-        else:
-            same = model if format == "litert" else quantized()  # that has floats only
-            same.export(path, **options)
-        files.append((path, "step", format, (2,)))
-        expected[f"{format}.step.2"] = generated(same, asked[2], STEPS)
+    for format, kind, batch, integers in cases():
+        name = f"{format}.{kind}.{batch}"
+        path = str(tmp_path / f"{kind}_{batch}{SUFFIXES[format]}")
+        calls = STEPS if kind == "step" else CALLS.get(format, 1)
+        by_writer = integers and format in WITH_INTEGERS
+        model = quantized() if integers and not by_writer else made()
+        options = {"weights": "int8"} if by_writer else {}
+        model.export(path, kind=kind, steps=calls, batch=batch, **options)
+        requests = (0, 1) if batch is None else (0,)
+        files.append((name, path, kind, format, requests))
+        same = rounded() if by_writer else model
+        expected |= {f"{name}.{i}": generated(same, asked[i], calls) for i in requests}
     np.savez(
         tmp_path / "requests.npz",
         **{f"{i}.{name}": value for i, x in enumerate(asked) for name, value in x.items()},
@@ -178,14 +184,11 @@ def test_files_give_the_tokens_of_generate_without_keras(tmp_path):
     assert not any(str(pathlib.Path(kd.__file__).parent).encode() in part for part in content)
 
 
-def test_what_holds_no_integers_says_so(tmp_path):
+def test_what_takes_no_quantized_model_says_so(tmp_path):
     small = quantized()
-    for format in set(WRITERS) & {"onnx", "litert"}:
-        with pytest.raises(ValueError, match="quantize"):
+    for format in set(WRITERS) & set(WITH_INTEGERS):
+        with pytest.raises(ValueError, match=f"not written as '{format}'.*weights=\"int8\""):
             small.export(tmp_path / "file", format=format, kind="prior")
-    if "litert" in WRITERS:
-        with pytest.raises(ValueError, match="holds weights as floats"):
-            made().export(tmp_path / "file.tflite", weights="int8")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.long_compilation
 SUPPORT, PROBABILITIES = toy.random_modes(2)
 K, LENGTH = 3, 5
 N = 20_000
+FEWER = 10_000  # about 0.01 from the law by chance, and 128 factorised steps leave as much
 
 
 def distance(draws):
@@ -90,7 +91,7 @@ def test_psi_with_kappa_1_is_ancestral_to_the_bit(process):
 @pytest.mark.heavy
 @pytest.mark.parametrize("process", [PROCESSES[0], PROCESSES[3]], ids=repr)
 def test_psi_draws_from_the_data_in_many_calls(process):
-    draws = exact_model(process).generate(N, steps=128, sampler=samplers.Psi(0.9), verbose=0)
+    draws = exact_model(process).generate(FEWER, steps=128, sampler=samplers.Psi(0.9), verbose=0)
     assert distance(draws) < 0.04
 
 
@@ -98,7 +99,7 @@ def test_psi_draws_from_the_data_in_many_calls(process):
 @pytest.mark.parametrize("strategy", ["cap", "rescale", "loop"])
 def test_remasking_draws_from_the_data_in_many_calls(strategy):
     sampler = samplers.Remasking(strategy, eta=0.1)
-    draws = exact_model().generate(N, steps=128, sampler=sampler, verbose=0)
+    draws = exact_model().generate(FEWER, steps=128, sampler=sampler, verbose=0)
     assert distance(draws) < 0.04
 
 

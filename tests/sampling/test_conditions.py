@@ -277,7 +277,9 @@ def test_a_model_learns_from_prompts_and_is_distilled_with_them(process):
     assert (distiller.student.generate(3, prompts=prompt, steps=2)[:, :2] == SUPPORT[0][:2]).all()
 
 
-@every_process
+@pytest.mark.parametrize(
+    "process", [PROCESSES[0], *(pytest.param(p, marks=ON_TORCH) for p in PROCESSES[1:])], ids=repr
+)
 def test_given_tokens_carry_no_loss_in_distillation(process):
     teacher = randomised(small_model(process, prompts=True))
     distiller = kd.DMMDDistiller(teacher, steps=2)
@@ -331,7 +333,7 @@ def share(model, label, **arguments):
     return (draws == label).mean()
 
 
-@pytest.mark.long_compilation
+@ON_TORCH
 def test_guidance_strengthens_a_class_and_is_distilled():
     denoiser = small_model(num_classes=2).denoiser
     model = kd.DiffusionModel(denoiser, PROCESSES[0], length=LENGTH, label_dropout=0.3)

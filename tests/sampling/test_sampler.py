@@ -7,20 +7,11 @@ from keras_dmmd import backend
 from keras_dmmd.sampling import buckets
 from keras_dmmd.sampling.grids import time_grid
 from keras_dmmd.training import generation
-from tests.builders import PROCESSES, exact_model, randomise, small_model
+from tests.builders import exact_model, randomise, small_model
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
 SUPPORT, PROBABILITIES = toy.random_modes(2)
-
-
-@pytest.mark.long_compilation
-@pytest.mark.heavy
-@pytest.mark.parametrize("process", PROCESSES, ids=repr)
-def test_many_steps_of_the_exact_denoiser_draw_from_the_data(process):
-    draws = exact_model(process).generate(20_000, steps=128, seed=0, verbose=0)
-    # 8 modes, 20,000 draws: about 0.01 by chance; 128 factorised steps leave about as much.
-    assert kd.metrics.total_variation(draws, SUPPORT, PROBABILITIES) < 0.04
 
 
 def test_one_step_of_the_exact_denoiser_draws_from_the_marginals():

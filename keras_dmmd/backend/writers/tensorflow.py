@@ -28,7 +28,7 @@ def litert(function, inputs, output, layers, path, weights):
     with tempfile.TemporaryDirectory() as folder:
         place = os.path.join(folder, "model")
         with tensorflow_words.in_halves():
-            saved_model(function, inputs, output, layers, place, weights)
+            saved_model(function, inputs, output, layers, place, None)
         try:
             content = tf.lite.TFLiteConverter.from_saved_model(place).convert()
         except Exception as error:  # of a class that TensorFlow has no public name for
@@ -39,6 +39,11 @@ def litert(function, inputs, output, layers, path, weights):
                 f"LiteRT has no {missing[1]}, which this network or sampler needs: take "
                 'sampler="ancestral", or format="saved_model".'
             ) from None
+    if weights == "int8":
+        # Here, as what it imports takes a while.
+        from keras_dmmd.backend.writers.litert_integers import with_integers
+
+        content = with_integers(content)
     with open(path, "wb") as file:
         file.write(content)
 
