@@ -15,16 +15,16 @@ import keras_dmmd as kd
 from benchmarks import common
 from examples import demo
 
-CALLS = {"digits": {"teacher": 64, "student": 8}, "speeches": {"teacher": 32, "student": 8}}
-SAMPLES = {"digits": (1000, 3), "speeches": (200, 1)}  # and seeds
+CALLS = {"digits": {"teacher": 16, "student": 8}, "speeches": {"teacher": 32, "student": 8}}
+SAMPLES = {"digits": (500, 2), "speeches": (200, 1)}  # and seeds
 FEWEST = 1024  # smaller tables stay as they are, as in an ONNX file
 
 
 def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sets", nargs="+", choices=list(CALLS), default=list(CALLS))
+    parser.add_argument("--sets", nargs="+", choices=list(CALLS), default=["speeches", "digits"])
     parser.add_argument("--levels", nargs="+", type=int, default=[0, 127, 31, 15])  # 0: as they are
-    parser.add_argument("--samples", type=int, help="in place of 1,000 digits, 200 speeches")
+    parser.add_argument("--samples", type=int, help="in place of 500 digits, 200 speeches")
     parser.add_argument("--results", default=common.RESULTS, help="folder of the result file")
     return parser.parse_args(argv)
 
