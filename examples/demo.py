@@ -28,7 +28,7 @@ RUNTIME = "onnxruntime-web@1.22.0"  # 1.30 is a quarter larger, and has nothing 
 TEMPLATE = pathlib.Path(__file__).with_name("demo.html")
 UNPACKER = pathlib.Path(__file__).with_name("demo_lzma.js")
 MOST_CALLS = 64  # of the slider
-LEVELS = 31  # of a weight, on either side of 0: what 127 add is not seen but in the page's size
+LEVELS = 31  # of a weight, on either side of 0: 127 make a larger page (benchmarks/coarse_weights.py)
 SHOWN = {
     "digits": {
         "title": "Digits",
