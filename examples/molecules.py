@@ -10,10 +10,12 @@
 #
 # **Where it runs.** Made for a free T4 on Colab or Kaggle, and it runs on two CPU cores: by the times
 # per sample in docs/results.md its molecules take about 40 minutes of one core, on Torch, and the
-# minutes of the distillation are printed below; `SAMPLES=100` takes a tenth. A T4 was not timed. The
-# molecules come in the package `molsets`, or are downloaded where that is not installed; the network
-# that compares them comes in `fcd-torch`, which runs on Torch. Choose the backend with `KERAS_BACKEND`:
-# `jax`, `tensorflow` or `torch`.
+# minutes of the distillation are printed below; `SAMPLES=100` takes a tenth. A T4 was not timed. Choose
+# the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`.
+#
+# **Data.** The molecules come in the package `molsets`, which the first cell installs; where it is
+# missing they are downloaded from the authors' repository (84 MB). The network that compares them comes
+# in `fcd-torch`, which runs on Torch.
 
 # %%
 import json
@@ -54,7 +56,7 @@ keras.config.set_dtype_policy(POLICY)
 
 # %%
 teacher = kd.from_preset(TEACHER)
-train, test, _ = kd.datasets.load_moses(MOSES, download=True)
+train, test, _ = kd.datasets.load_moses(MOSES, download=True)  # downloaded if not installed
 rng = np.random.default_rng(0)
 
 

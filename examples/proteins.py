@@ -10,9 +10,11 @@
 # ![Loops that a receptor can have, and their bits, by network calls](../docs/proteins.png)
 #
 # **Where it runs.** Two CPU cores are enough, on Colab, Kaggle or at home; the minutes of the
-# distillation are printed below. A T4 was not timed. OLGA comes from PyPI (`pip install olga`, GPL-3)
-# and is called as a program; without it the example stops with a sentence. Choose the backend with
-# `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`.
+# distillation are printed below. A T4 was not timed. Choose the backend with `KERAS_BACKEND`: `jax`,
+# `tensorflow` or `torch`.
+#
+# **Data.** Nothing is downloaded: OLGA draws the loops. The first cell installs it (`pip install olga`,
+# GPL-3), and it is called as a program; without it the example stops with a sentence.
 
 # %%
 import json

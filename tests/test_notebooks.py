@@ -41,7 +41,7 @@ def test_notebook_is_the_script(path):
 
 @every_script
 def test_notebook_teaches(path):
-    """It says where it runs, draws pictures, explains, and ends with exercises and their answers."""
+    """It says where it runs, on what, draws pictures, explains, and ends with exercises, answered."""
     cells = nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells
     badges, _, title, *_ = (cell["source"] for cell in cells)
     assert badges.count("colab.research.google.com/github/") == badges.count("kaggle.com/kernels/") == 1
@@ -49,7 +49,7 @@ def test_notebook_teaches(path):
     found = re.findall(pictures, title)  # which are seen before anything has run
     assert len(found) == (path.stem != "hub_teacher")  # whose backbone a hub has to give
     assert all(10_000 < (ROOT / picture).stat().st_size < 200_000 for picture in found)
-    assert title.startswith("# ") and "**Where it runs.**" in title
+    assert title.startswith("# ") and "**Where it runs.**" in title and "**Data.**" in title
     assert "T4" in title and "minutes" in title and "KERAS_BACKEND" in title
     explained = [cell for cell in cells if cell["cell_type"] == "markdown"]
     assert len(explained) >= 5 and any("savefig" in cell["source"] for cell in cells)

@@ -29,8 +29,8 @@ pytestmark = [
 ]
 for package in ("zensical", "mkdocstrings_handlers.python", "latex2mathml", "matplotlib"):
     pytest.importorskip(package)
-for package in ("onnx", "onnxscript"):
-    pytest.importorskip(package)
+pytest.importorskip("onnxscript")
+onnx = pytest.importorskip("onnx.reference") and pytest.importorskip("onnx")
 CACHE = DOCS.parent / ".pytest_cache"
 
 # Opens every page in a frame, and says what a reader would not see, and what came from elsewhere.
@@ -111,7 +111,7 @@ def site(make_site, model, runtime, tmp_path_factory):
     """With a demo of one small network."""
     shown = {"title": "Letters & <b>", "note": "of three", "rows": 2}
     shown |= {"teacher": model, "student": model}
-    files = runtime or (b"", b"")
+    files = runtime or (b"",) * 3
     page = demo.page({"letters": shown}, title="<Few> {{data}}", files=files, pause=0)
     folder = tmp_path_factory.mktemp("site")
     (folder / "page.html").write_text(page, encoding="utf-8")
@@ -223,6 +223,41 @@ def test_the_demo_draws_what_generate_draws(site, model, runtime, tmp_path):
         np.testing.assert_array_equal(np.reshape(found[role], (2, 6)), expected)
     assert found["text"] == model.tokenizer.decode(expected)[0] and found["bold"] == "a"
     assert found["error"] == "Letters & <b>: The model does not know “?”."
+
+
+def test_weights_of_few_levels_have_the_scale_of_least_error():
+    """Whole multiples as they are; and an outlier is cut off where that spares many others an error."""
+    steps = np.arange(-31.0, 32.0)[:, None] * [0.5, -0.01]
+    integers, scales = demo.rounded(steps, levels=31)
+    np.testing.assert_array_equal(integers, np.arange(-31, 32)[:, None] * [1, -1])
+    np.testing.assert_allclose(scales, [0.5, 0.01])
+    integers, scales = demo.rounded(np.array([[1.3]] + [[0.5]] * 63), levels=2)
+    assert integers[:, 0].tolist() == [2] + [1] * 63
+    np.testing.assert_allclose(scales, [0.52])  # squares 0.093; with 0.4875 and 0.5525 0.115 and 0.21
+
+
+def test_a_network_with_rounded_weights_computes_nearly_the_same(tmp_path):
+    rng = np.random.default_rng(0)
+    integers = rng.integers(-127, 128, (64, 8)).astype("int8")
+    scales, x = rng.uniform(0.5, 2.0, 8).astype("float32"), rng.normal(size=(5, 64)).astype("float32")
+    tables = [
+        onnx.numpy_helper.from_array(part, name) for part, name in ((integers, "w"), (scales, "s"))
+    ]
+    graph = onnx.parser.parse_graph(
+        "g (float[n, 64] x) => (float[n, 8] y) "
+        "{ d = DequantizeLinear<axis = 1>(w, s) y = MatMul(x, d) }"
+    )
+    graph.initializer.extend(tables)
+    opset = onnx.helper.make_opsetid("", 20)
+    path = tmp_path / "network.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset]), path)
+    made = onnx.load_from_string(demo.coarse(path))
+    coarse = onnx.numpy_helper.to_array(made.graph.initializer[0])
+    assert coarse.dtype == "int8" and 20 < np.abs(coarse).max() <= demo.LEVELS
+    (found,) = onnx.reference.ReferenceEvaluator(made).run(None, {"x": x})
+    exact = x.astype("float64") @ (integers.astype("float64") * scales)
+    error = np.abs(found - exact).max(axis=0) / np.abs(exact).max(axis=0)
+    assert 1e-4 < error.max() < 0.05
 
 
 def test_the_demo_refuses_what_it_cannot_draw():

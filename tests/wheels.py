@@ -3,8 +3,8 @@
     python tests/wheels.py --pythons python3.11 python3.12 python3.13 --backends jax torch
 
 Every cell is a new virtual environment that holds the wheel and one backend, in which a student is
-distilled and a command runs. `make wheels` does all of it; tests/test_notebooks.py one cell, with more
-in it.
+distilled and a command runs; where that went well its versions are printed. `make wheels` does all of
+it; tests/test_notebooks.py one cell, with more in it.
 """
 
 import argparse
@@ -24,6 +24,8 @@ from packaging.utils import canonicalize_name
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BACKENDS = ("jax", "tensorflow", "torch")
 CODE = """
+from importlib.metadata import version
+
 import keras
 import keras_dmmd as kd
 
@@ -31,7 +33,8 @@ teacher = kd.from_preset("digits_masked_teacher")
 distiller = kd.DMMDDistiller(teacher, steps=2)
 distiller.compile()
 distiller.fit(teacher.generate(16, steps=2, verbose=0), batch_size=8, verbose=0)
-print(distiller.student.generate(4, steps=2, verbose=0).shape)
+assert distiller.student.generate(4, steps=2, verbose=0).shape == (4, 64)
+print("Keras", keras.__version__, keras.backend.backend(), version(keras.backend.backend()))
 """
 WHERE = """
 import importlib.util
