@@ -58,7 +58,7 @@ notebooks: .venv/test
 	$(PIP) --editable '.[torch,jax,docs,export]'
 	@touch $@
 
-runs/demo/demo.html: .venv/docs examples/demo.py examples/demo.html examples/demo_lzma.js
+runs/demo/demo.html: .venv/docs examples/demo.py examples/demo.html
 	KERAS_BACKEND=torch FOLDER=runs/demo $(BIN)/python examples/demo.py
 
 docs: .venv/docs runs/demo/demo.html

@@ -7,9 +7,9 @@ move the slider of calls. Needs `pip install onnx onnxscript`, and `npm`, which 
 onnxruntime-web once, into FOLDER.
 """
 
+import gzip
 import html
 import json
-import lzma
 import os
 import pathlib
 import re
@@ -26,7 +26,6 @@ from keras_dmmd.files import replacing
 FOLDER = pathlib.Path(os.environ.get("FOLDER", "runs/demo"))
 RUNTIME = "onnxruntime-web@1.22.0"  # 1.30 is a quarter larger, and has nothing that these networks need
 TEMPLATE = pathlib.Path(__file__).with_name("demo.html")
-UNPACKER = pathlib.Path(__file__).with_name("demo_lzma.js")
 MOST_CALLS = 64  # of the slider
 LEVELS = 31  # of a weight, on either side of 0: 127 make a larger page (benchmarks/coarse_weights.py)
 SHOWN = {
@@ -149,7 +148,6 @@ def page(shown, title="Few calls or many", files=None, pause=60):
     text = json.dumps(models).replace("<", "\\u003c")
     data.append(f'<script type="application/json" id="models">{text}</script>')
     filled = {"title": html.escape(title), "pause": str(pause), "data": "\n".join(data)}
-    filled["unpacker"] = UNPACKER.read_text(encoding="utf-8").strip()
     return re.sub(r"{{(\w+)}}", lambda found: filled[found[1]], TEMPLATE.read_text(encoding="utf-8"))
 
 
@@ -159,11 +157,7 @@ def packed(content):
     The two characters that a page does not keep, and the one that could end an element, are moved to
     where UTF-8 takes two bytes.
     """
-    options = {"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}
-    content = bytes(content)
-    file = lzma.compress(content, format=lzma.FORMAT_ALONE, filters=[options])
-    file = file[:5] + len(content).to_bytes(8, "little") + file[13:]  # its size, which is left open
-    bits = np.unpackbits(np.frombuffer(file, "uint8"))
+    bits = np.unpackbits(np.frombuffer(gzip.compress(content, mtime=0), "uint8"))
     bits = np.pad(bits, (0, -len(bits) % 7)).reshape(-1, 7)
     values = bits @ (1 << np.arange(7)[::-1])
     values += 128 * np.isin(values, [ord(character) for character in "\0\r<"])
