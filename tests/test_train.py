@@ -320,6 +320,8 @@ def test_a_run_goes_on(command, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(kd.DiffusionModel, "fit", interrupted)
     assert cli.main(command) == 130 and not (out / "config.json").exists()
+    assert cli.main(["generate", str(out)]) == 2
+    assert "was interrupted and has made no model yet" in capsys.readouterr().err
     assert cli.main([*command, "--seed", "1"]) == 2
     assert "a run with other rows, seed" in capsys.readouterr().err
     assert cli.main(command) == 0 and begun == [0, 1, 1]

@@ -31,6 +31,12 @@ def load(path):
                 f"{path!r} is no model: MODEL is a preset, its folder, or a .keras file that "
                 "model.save wrote. A file of weights alone does not say what they are weights of."
             )
+        begun = os.path.isdir(os.path.join(path, "checkpoint"))
+        if begun and not os.path.exists(os.path.join(path, "config.json")):
+            raise ValueError(
+                f"The run in {path!r} was interrupted and has made no model yet: the command that "
+                "began it goes on from its checkpoint."
+            )
         with sources.options_named({"`preset`": "MODEL"}):
             return presets.from_preset(path)
     config = _keras_config(path)
