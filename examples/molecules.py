@@ -126,7 +126,9 @@ def score(molecules):
     shares = kd.metrics.score_molecules(molecules, train, k=min(1000, len(molecules)))
     scores = {name: share for name, (share, _) in shares.items()}
     if chemnet:
-        scores["fcd"] = kd.metrics.frechet_distance(chemnet.statistics(molecules), reference)
+        found = chemnet.statistics(molecules)  # of those that are valid
+        enough = found.count > 1
+        scores["fcd"] = kd.metrics.frechet_distance(found, reference) if enough else float("nan")
     return scores
 
 
