@@ -32,10 +32,6 @@ def dmmd(teacher, steps, rounds, seed):
     return kd.DMMDDistiller(teacher, steps=steps, seed=seed)
 
 
-def dmmd_random(teacher, steps, rounds, seed):
-    return kd.DMMDDistiller(teacher, steps=steps, times="random", seed=seed)
-
-
 def dmmd_grid(teacher, steps, rounds, seed):
     return kd.DMMDDistiller(teacher, steps=steps, times="grid", seed=seed)
 
@@ -71,7 +67,6 @@ def reinforce(teacher, steps, rounds, seed):
 
 METHODS = {
     "D-MMD, default": dmmd,
-    "D-MMD, random times": dmmd_random,
     "D-MMD, times of the grid": dmmd_grid,
     "D-MMD, as published": paper,
     "SDTT": sdtt,

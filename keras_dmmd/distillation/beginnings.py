@@ -78,14 +78,14 @@ def default_renoise(process):
 
 
 def default_times(process, steps):
-    """`"grid"` for one call, and for two where the process is not masked, else `"random"`.
+    """`"grid"` for one call or two where the start is random, else `"random"`.
 
-    There times of the grid are ahead (benchmarks/toy.py, benchmarks/methods.py, docs/results.md); with
-    more calls they gain nothing, and students by random times are better in other numbers of calls
-    than their own.
+    There times of the grid are far ahead (benchmarks/toy.py, docs/results.md). With more calls they
+    gain nothing, under masked diffusion they gain on some data and lose on others, and students by
+    random times are better in other numbers of calls than their own.
     """
-    most = 1 if process.absorbing else 2
-    return "grid" if isinstance(steps, int) and steps <= most else "random"
+    few = isinstance(steps, int) and steps <= 2
+    return "grid" if few and not process.constant_prior else "random"
 
 
 def default_noise(teacher, steps):

@@ -46,8 +46,9 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
             then too sure, and many not sure enough.)
         times: the times `t` at which the student is asked, for `s ~ U(0, 1)`. `"random"`: `t - s` from
             `U(0, 1/k)`, cut at 1. `"grid"`: the k times at which it will be called when it samples, the
-            one before `s`. `"auto"` is the grid where `steps` is 1, and where it is 2 in processes that
-            are not masked (such a student is poor in more calls), and random times elsewhere.
+            one before `s`. `"auto"` is the grid where `steps` is 1 or 2 and the process ends in random
+            tokens, as uniform diffusion does (such a student is poor in more calls), and random times
+            elsewhere.
         renoise: how the student's sample goes to `s`. `"posterior"`: `q(z_s | z_t, x)`, as when
             sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM). `"mixed"`:
             one or the other, by a fair coin for each example. `"auto"` is the posterior for masked
