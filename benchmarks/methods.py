@@ -36,6 +36,10 @@ def dmmd_grid(teacher, steps, rounds, seed):
     return kd.DMMDDistiller(teacher, steps=steps, times="grid", seed=seed)
 
 
+def dmmd_softened(teacher, steps, rounds, seed):
+    return kd.DMMDDistiller(teacher, steps=steps, times="grid", student_temperature=2.0, seed=seed)
+
+
 def paper(teacher, steps, rounds, seed):
     return kd.DMMDDistiller(teacher, steps=steps, recipe="paper", seed=seed)
 
@@ -68,6 +72,7 @@ def reinforce(teacher, steps, rounds, seed):
 METHODS = {
     "D-MMD, default": dmmd,
     "D-MMD, times of the grid": dmmd_grid,
+    "D-MMD, the same and a student at τ = 2": dmmd_softened,
     "D-MMD, as published": paper,
     "SDTT": sdtt,
     "MPDC": mpdc,

@@ -78,6 +78,10 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
             `(batch,)`.
         max_log_ratio: bound on `|log x̂_θ - log x̂_φ|` in the student's loss, in nats, 3 by default, or
             `None`: without it a confident teacher drives the student into a single mode.
+        student_temperature: τ: in the student's loss `p` is `p^(1/τ)`, normalised. With 1, the method's
+            own, a token of which the student is sure has no gradient left by which that could change,
+            and random inputs keep the sample that they first chose; 2 leaves it one. The fixed point,
+            where the log-ratio is 0, is the same.
         noise: the student's random input when it is copied: `"gaussian"`, `"pyramid"`, `"token"`,
             `None`, or `"auto"`: under masked diffusion random tokens for images, and for sequences
             where `steps` is at most 4, else Gaussian noise; none under uniform diffusion, whose start
@@ -131,6 +135,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         guidance_scale=None,
         time_weighting="auto",
         max_log_ratio="auto",
+        student_temperature=1.0,
         noise="auto",
         noise_scale="auto",
         simultaneous=False,
@@ -172,6 +177,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         self.critic_steps, self.simultaneous = critic_steps, simultaneous
         self.teacher_weight, self.max_log_ratio = teacher_weight, max_log_ratio
         self.temperature, self.top_p, self.top_p_penalty = temperature, top_p, top_p_penalty
+        self.student_temperature = checks.number("student_temperature", student_temperature, above=0.0)
         self.guidance_scale = guidance_scale
 
     def get_config(self):
@@ -191,4 +197,5 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
             "guidance_scale": self.guidance_scale,
             "time_weighting": keras.saving.serialize_keras_object(self.time_weighting),
             "max_log_ratio": self.max_log_ratio,
+            "student_temperature": self.student_temperature,
         }

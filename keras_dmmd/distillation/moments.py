@@ -5,6 +5,7 @@ from keras import ops
 from keras_dmmd import backend
 from keras_dmmd.distillation.critics import CriticLosses
 from keras_dmmd.losses.moment_matching import student_token_loss
+from keras_dmmd.sampling import truncation
 from keras_dmmd.tensors import gather, total
 
 
@@ -13,10 +14,12 @@ class MomentLosses(CriticLosses):
 
     Attributes:
         max_log_ratio: bound on the difference of costs, or `None`.
+        student_temperature: τ of the student's prediction in its own loss.
     """
 
     statistics = CriticLosses.measured
     max_log_ratio = None
+    student_temperature = 1.0
 
     def joint_losses(self, inputs, key):
         draw = self.draw(inputs, key)
@@ -39,7 +42,10 @@ class MomentLosses(CriticLosses):
             with backend.no_gradient():
                 costs = [ops.stop_gradient(self.cost(logits, z_s, s)) for logits in (teacher, critic)]
                 ratio = gather(costs[1] - costs[0], x)
-            probs = ops.exp(self.process.log_mean(student, z_t, t))
+            log_probs = self.process.log_mean(student, z_t, t)
+            if self.student_temperature != 1.0:
+                log_probs = truncation.sharpen(log_probs, self.student_temperature)
+            probs = ops.exp(log_probs)
             return student_token_loss(probs, *costs, self.max_log_ratio), ratio
 
         places = (draw.x, draw.z_t, draw.t, draw.z_s, draw.s)

@@ -16,6 +16,7 @@ from tests.builders import (
     distiller,
     key,
     numpy,
+    randomise,
     small_model,
     tokens,
 )
@@ -112,6 +113,28 @@ def test_one_step_student_learns_the_marginals_exactly():
     logits = model.student.logits(np.full((1, 1), 3, "int32"), np.ones(1, "float32"))
     probs = ops.convert_to_numpy(ops.softmax(logits))[0, 0]
     assert 0.5 * np.abs(probs - probabilities).sum() < 0.05
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_the_students_loss_at_a_temperature_of_its_own(temperature):
+    """`Σ q · [log x̂_φ - log x̂_θ]` over masked tokens, q its prediction at τ, in float64."""
+    model = distiller(student_temperature=temperature, max_log_ratio=1.0)
+    randomise(model.student), randomise(model.critic, seed=1)
+    draw = model.draw(tokens(16), key())
+    critic = model.critic_logits(draw)
+    losses, _ = model.student_losses(draw, critic)
+
+    def log_probs(logits, scale=1.0):
+        values = numpy(logits.table()).astype("float64") / scale
+        return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
+
+    advantage = log_probs(critic) - log_probs(model.teacher_logits(draw))
+    q = np.exp(log_probs(draw.logits, temperature))
+    terms = (q * np.clip(advantage, -1.0, 1.0)).sum(axis=-1)
+    terms = np.where(numpy(draw.z_s) == model.process.mask_id, terms, 0.0)
+    np.testing.assert_allclose(numpy(losses), terms.sum(axis=-1) / 5, rtol=1e-4, atol=1e-6)
+    restored = kd.DMMDDistiller.from_config(model.get_config())
+    assert restored.student_temperature == temperature
 
 
 def test_temperature_is_distilled():
