@@ -14,10 +14,10 @@ import numpy as np
 import keras_dmmd as kd
 from benchmarks import common
 from examples import demo
+from keras_dmmd.backend.writers.integers import FEWEST
 
 CALLS = {"digits": {"teacher": 16, "student": 8}, "speeches": {"teacher": 32, "student": 8}}
 SAMPLES = {"digits": (500, 2), "speeches": (200, 1)}  # and seeds
-FEWEST = 1024  # smaller tables stay as they are, as in an ONNX file
 
 
 def parse(argv):

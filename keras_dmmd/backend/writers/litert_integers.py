@@ -4,13 +4,13 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
+from keras_dmmd.backend.writers.integers import FEWEST, rounded
+
 # Where tables stand among the inputs of operations, and the axis of what is one column of a layer's.
 TABLES = {
     (schema.BuiltinOperator.FULLY_CONNECTED, 1): 0,
     (schema.BuiltinOperator.GATHER, 0): 1,
 }
-# Smaller ones stay as they are: little would be spared.
-FEWEST = 1024
 PER_CHANNEL = 5  # the first version of the operation that takes a scale per column
 
 
@@ -59,17 +59,16 @@ def _tables(model, graph):
 def _integers(model, table, axis):
     """The tensor that stands for a table, and its values in the file."""
     values = np.frombuffer(bytes(model.buffers[table.buffer].data), "float32").reshape(table.shape)
-    most = np.abs(values).max(axis=1 - axis, keepdims=True)
-    scale = np.maximum(most, np.float32(1e-12)) / np.float32(127.0)
+    integers, scales = rounded(values, columns=axis)
     buffer = schema.BufferT()
-    buffer.data = np.rint(values / scale).astype("int8").tobytes()
+    buffer.data = integers.tobytes()
     model.buffers[table.buffer].data = None
     model.buffers.append(buffer)
     tensor = schema.TensorT()
     tensor.name, tensor.shape = table.name + b".integers", table.shape
     tensor.type, tensor.buffer = schema.TensorType.INT8, len(model.buffers) - 1
     tensor.quantization = schema.QuantizationParametersT()
-    tensor.quantization.scale = scale.ravel()
-    tensor.quantization.zeroPoint = np.zeros(scale.size, "int64")
+    tensor.quantization.scale = scales
+    tensor.quantization.zeroPoint = np.zeros(scales.size, "int64")
     tensor.quantization.quantizedDimension = axis
     return tensor

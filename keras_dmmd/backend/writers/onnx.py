@@ -7,6 +7,7 @@ from onnxscript import opset18 as op
 
 from keras_dmmd.backend import splitmix
 from keras_dmmd.backend.erfinv import CENTRE, TAILS
+from keras_dmmd.backend.writers.integers import FEWEST, rounded
 
 
 def translations(mix):
@@ -57,8 +58,6 @@ def _word(value, dtype="INT64"):
 
 # Where weights stand among the inputs of operations.
 WEIGHTS_OF = {("MatMul", 1), ("Gemm", 1), ("Gather", 0)}
-# Smaller tables stay as they are: little would be spared.
-FEWEST = 1024
 
 
 def save(model, path, weights):
@@ -87,9 +86,7 @@ def _use_integers(graph):
     ]
     nodes = []
     for table in tables:
-        values = onnx.numpy_helper.to_array(table)
-        scale = np.maximum(np.abs(values).max(axis=0), np.float32(1e-12)) / np.float32(127.0)
-        integers = np.rint(values / scale).astype("int8")
+        integers, scale = rounded(onnx.numpy_helper.to_array(table))
         name = table.name
         graph.initializer.remove(table)
         for suffix, array in (("integers", integers), ("scale", scale)):
