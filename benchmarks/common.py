@@ -9,7 +9,7 @@ import time
 
 import keras
 
-from keras_dmmd import backend
+from keras_dmmd import backend, files
 from keras_dmmd.evaluation.machine import machine
 
 PLACES = ("folder", "results", "path")  # of one machine, which repeat nothing
@@ -64,12 +64,8 @@ def peak_bytes():
 def read_or_make(path, make):
     """What a JSON file holds; where it is not there `make()` is written to it, in one move."""
     if not os.path.exists(path):
-        found = make()
-        with open(path + ".partial", "w") as file:
-            json.dump(found, file, indent=1)
-        os.replace(path + ".partial", path)
-    with open(path) as file:
-        return json.load(file)
+        files.write_json(path, make())
+    return files.read_json(path)
 
 
 def print_table(rows, columns):

@@ -2,6 +2,7 @@
 
     python -m benchmarks.methods --sets coins permutations modes copies --calls 1 2 4 --seeds 3
     python -m benchmarks.methods --sets digits --rounds 3000 --calls 1 2 4 8
+    python -m benchmarks.methods --sets permutations --variant bound_10 '{"max_log_ratio": 10}' …
     python -m benchmarks.methods --page docs/methods.md --picture docs/methods.png  # train nothing
 
 For each set, number of calls, method and training seed one student is trained, by
@@ -12,7 +13,9 @@ goes on where it stopped, one seed of all first, then the next. Each set has a r
 """
 
 import argparse
+import functools
 import itertools
+import json
 import os
 
 import keras
@@ -28,20 +31,8 @@ SIZE = {"hidden_dim": 64, "num_layers": 2, "num_heads": 2, "cond_dim": 16}
 STAGES = 4  # of SDTT, which halves its calls so often
 
 
-def dmmd(teacher, steps, rounds, seed):
-    return kd.DMMDDistiller(teacher, steps=steps, seed=seed)
-
-
-def dmmd_grid(teacher, steps, rounds, seed):
-    return kd.DMMDDistiller(teacher, steps=steps, times="grid", seed=seed)
-
-
-def dmmd_softened(teacher, steps, rounds, seed):
-    return kd.DMMDDistiller(teacher, steps=steps, times="grid", student_temperature=2.0, seed=seed)
-
-
-def paper(teacher, steps, rounds, seed):
-    return kd.DMMDDistiller(teacher, steps=steps, recipe="paper", seed=seed)
+def dmmd(options, teacher, steps, rounds, seed):
+    return kd.DMMDDistiller(teacher, steps=steps, seed=seed, **options)
 
 
 def sdtt(teacher, steps, rounds, seed):
@@ -70,10 +61,12 @@ def reinforce(teacher, steps, rounds, seed):
 
 
 METHODS = {
-    "D-MMD, default": dmmd,
-    "D-MMD, times of the grid": dmmd_grid,
-    "D-MMD, the same and a student at τ = 2": dmmd_softened,
-    "D-MMD, as published": paper,
+    "D-MMD, default": functools.partial(dmmd, {}),
+    "D-MMD, times of the grid": functools.partial(dmmd, {"times": "grid"}),
+    "D-MMD, the same and a student at τ = 2": functools.partial(
+        dmmd, {"times": "grid", "student_temperature": 2.0}
+    ),
+    "D-MMD, as published": functools.partial(dmmd, {"recipe": "paper"}),
     "SDTT": sdtt,
     "MPDC": mpdc,
     "Di[M]O": dimo,
@@ -190,6 +183,9 @@ def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["coins"])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument(
+        "--variant", nargs=2, metavar=("NAME", "JSON"), help="D-MMD with options, in place of --methods"
+    )
     parser.add_argument("--calls", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--pretrain", type=int, default=1000, help="updates of a teacher")
@@ -198,7 +194,7 @@ def parse(argv):
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--folder", default="runs/methods")
-    parser.add_argument("--path", default=None, help="folder of the result files")
+    parser.add_argument("--path", default=RESULTS, help="folder of the result files")
     parser.add_argument("--page", help="put the table of the result files between this page's marks")
     parser.add_argument("--picture", help="draw the result files")
     return parser.parse_args(argv)
@@ -233,13 +229,18 @@ def summary(found):
 def main(argv=None):
     args = parse(argv)
     if args.page or args.picture:
-        return methods_page.show(args.path or RESULTS, args.page, args.picture)
+        return methods_page.show(args.path, args.page, args.picture)
+    if args.variant:
+        name, options = args.variant
+        args.methods = [f"D-MMD, {name}"]
+        METHODS[args.methods[0]] = functools.partial(dmmd, json.loads(options))
     rows = summary(fill(args))
-    kwargs = {} if args.path is None else {"folder": args.path}
     settings = {k: v for k, v in vars(args).items() if k not in ("page", "picture")}
     for name in args.sets:
         own = [row for row in rows if row["set"] == name]
-        write_json(f"methods_{name}", own, settings | {"sets": [name]}, **kwargs)
+        # A variant's beside the table's, which `methods_page` reads by their beginning.
+        about = f"variant_{args.variant[0]}" if args.variant else "methods"
+        write_json(f"{about}_{name}", own, settings | {"sets": [name]}, folder=args.path)
     figures = [
         f for f in ("total_variation", "possible", "frechet_distance") if any(f in r for r in rows)
     ]

@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 
-from benchmarks.common import print_table, read_or_make, write_json
+from benchmarks.common import RESULTS, print_table, read_or_make, write_json
 from keras_dmmd.metrics.statistics import mean_and_error
 
 SCRIPT = pathlib.Path(__file__).resolve().parent.parent / "examples" / "digits.py"
@@ -42,23 +42,23 @@ def run(process, seed, place):
 def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="training seed of the first run")
     parser.add_argument("--process", choices=["masked", "uniform"], default="masked")
     parser.add_argument("--folder", default="runs/quickstart")
-    parser.add_argument("--path", default=None, help="folder of the result file")
+    parser.add_argument("--path", default=RESULTS, help="folder of the result file")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     args = parse(argv)
     rows = []
-    for seed in range(args.runs):
+    for seed in range(args.first, args.first + args.runs):
         place = os.path.join(args.folder, f"{args.process}_{seed}")
         os.makedirs(place, exist_ok=True)
         file = os.path.join(place, "figures.json")
         rows.append(read_or_make(file, lambda: run(args.process, seed, place)))  # noqa: B023
     ahead = sum(row["student_8"] < row["teacher_16"] for row in rows)
-    kwargs = {} if args.path is None else {"folder": args.path}
-    write_json(f"quickstart_{args.process}", rows, vars(args) | {"ahead": ahead}, **kwargs)
+    write_json(f"quickstart_{args.process}", rows, vars(args) | {"ahead": ahead}, folder=args.path)
     columns = ["seed", "student_8", "student_8_error", "teacher_16", "teacher_16_error"]
     print_table(rows, [*columns, "minutes_distilling", "minutes"])
     for name in ("student_8", "teacher_16"):

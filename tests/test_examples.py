@@ -31,12 +31,13 @@ def test_digits_goes_on_from_a_student(tmp_path, monkeypatch):
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    arguments = ["--process", "uniform", "--runs", "1"]
+    arguments = ["--process", "uniform", "--runs", "1", "--first", "1"]
     arguments += ["--folder", str(tmp_path / "runs"), "--path", str(tmp_path)]
     (row,) = quickstart.main(arguments)
-    place = tmp_path / "runs" / "uniform_0"
+    place = tmp_path / "runs" / "uniform_1"
     report = json.loads((place / "digits.json").read_text())
     assert report["options"] == {"renoise": "posterior"}
+    assert report["training_seed"] == 1
     assert row["teacher_16"] == report["frechet"]["teacher"]["16"][0]
     # At a rate of 0 it is still the student that it went on from.
     before = kd.from_preset("digits_uniform_student").generate(32, steps=8, seed=0)

@@ -167,6 +167,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         max_log_ratio = given["max_log_ratio"]
         if max_log_ratio is not None:
             max_log_ratio = checks.number("max_log_ratio", max_log_ratio, above=0.0)
+        student_temperature = checks.number("student_temperature", student_temperature, above=0.0)
         check_teacher(teacher, target, guidance_scale)
         student, critic = begin(
             teacher, student, critic, adapters, steps, given["noise"], noise_scale, seed
@@ -177,7 +178,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         self.critic_steps, self.simultaneous = critic_steps, simultaneous
         self.teacher_weight, self.max_log_ratio = teacher_weight, max_log_ratio
         self.temperature, self.top_p, self.top_p_penalty = temperature, top_p, top_p_penalty
-        self.student_temperature = checks.number("student_temperature", student_temperature, above=0.0)
+        self.student_temperature = student_temperature
         self.guidance_scale = guidance_scale
 
     def get_config(self):

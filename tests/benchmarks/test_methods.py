@@ -1,5 +1,6 @@
 import json
 
+import keras
 import pytest
 
 from benchmarks import methods, methods_page
@@ -22,6 +23,11 @@ def test_tiny_run_and_its_resumption(tmp_path, monkeypatch):
     kept = json.loads(path.read_text())["results"]
     monkeypatch.setattr(methods, "student_of", None)  # nothing is trained again
     assert methods.main(arguments) == rows == kept
+
+    monkeypatch.undo()
+    variant = ["--variant", "bound_10", '{"max_log_ratio": 10}', "--calls", "1", "--seeds", "1"]
+    assert methods.main([*arguments, *variant])[-1]["method"] == "D-MMD, bound_10"
+    assert (tmp_path / f"variant_bound_10_coins_{keras.backend.backend()}.json").exists()
 
     page, picture = tmp_path / "page.md", tmp_path / "picture.png"
     page.write_text(f"before\n{methods_page.BEGIN}\nold\n{methods_page.END}\nafter\n")
