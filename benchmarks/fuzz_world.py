@@ -293,7 +293,7 @@ GOOD = {
     "student": ["None", "fresh()"],
     "student_optimizer": ["None", "'adam'"],
     "student_probs": ["table"],
-    "student_temperature": ["1.0", "2"],
+    "student_temperature": ["'auto'", "2"],
     "support": ["rows"],
     "symbols": ["['C', 'O']", "'CO'"],
     "target": ["'hard'", "'soft'"],

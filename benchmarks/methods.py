@@ -63,9 +63,7 @@ def reinforce(teacher, steps, rounds, seed):
 METHODS = {
     "D-MMD, default": functools.partial(dmmd, {}),
     "D-MMD, times of the grid": functools.partial(dmmd, {"times": "grid"}),
-    "D-MMD, the same and a student at τ = 2": functools.partial(
-        dmmd, {"times": "grid", "student_temperature": 2.0}
-    ),
+    "D-MMD, τ = 1": functools.partial(dmmd, {"student_temperature": 1.0}),
     "D-MMD, as published": functools.partial(dmmd, {"recipe": "paper"}),
     "SDTT": sdtt,
     "MPDC": mpdc,

@@ -35,6 +35,7 @@ REFERENCE = os.environ.get("REFERENCE")  # judge texts: examples/smollm2_preset.
 LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "5e-4"))
 TEACHER = os.environ.get("TEACHER", "sotu_chars_teacher")  # or a folder: of blocks, for instance
 STUDENT = os.environ.get("STUDENT")  # a student to go on from: a preset or a folder of this script
+OPTIONS = json.loads(os.environ.get("OPTIONS", "{}"))  # of DMMDDistiller: {"noise": "token", …}
 SEED = int(os.environ.get("SEED", "0"))
 FOLDER = os.environ.get("FOLDER", "runs/characters")
 BATCH_SIZE = int(os.environ.get("BATCH_SIZE", "32"))
@@ -81,7 +82,7 @@ rounds = 20 * epochs
 student = kd.from_preset(STUDENT) if STUDENT else None
 start = time.time()
 if rounds:
-    distiller = kd.DMMDDistiller(teacher, student, steps=STEPS, seed=SEED)
+    distiller = kd.DMMDDistiller(teacher, student, steps=STEPS, seed=SEED, **OPTIONS)
     distiller.compile(
         # A student that is trained already waits for its critic, which starts as the teacher.
         **kd.annealed_optimizers(rounds, LEARNING_RATE, warmup=rounds // 10 if STUDENT else 0),
@@ -158,6 +159,7 @@ with open(os.path.join(FOLDER, "characters.json"), "w") as file:
             "batch_size": BATCH_SIZE,
             "teacher": TEACHER,
             "went_on_from": STUDENT,
+            "options": OPTIONS,
             "seed": SEED,
             "policy": POLICY,
             "minutes": round(minutes, 2),

@@ -38,7 +38,7 @@ CALLS = [int(k) for k in os.environ.get("CALLS", "8,16,64").split(",")]  # that 
 LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "1e-3"))
 BATCH_SIZE = int(os.environ.get("BATCH_SIZE", "64"))
 TEACHER = os.environ.get("TEACHER", "moses_teacher")
-TEMPERATURE = float(os.environ.get("TEMPERATURE", "1"))  # of the teacher while it is distilled
+OPTIONS = json.loads(os.environ.get("OPTIONS", "{}"))  # of DMMDDistiller: {"temperature": 0.8, …}
 STUDENT = os.environ.get("STUDENT")  # a student to go on from: a preset or a folder of this script
 TRAINING_SEED = int(os.environ.get("TRAINING_SEED", "0"))
 POLICY = os.environ.get("POLICY", "float32")  # mixed_bfloat16 is faster where the processor has it
@@ -87,9 +87,7 @@ rounds = 50 * epochs
 student = kd.from_preset(STUDENT) if STUDENT else None
 start = time.time()
 if rounds:
-    distiller = kd.DMMDDistiller(
-        teacher, student, steps=STEPS, temperature=TEMPERATURE, seed=TRAINING_SEED
-    )
+    distiller = kd.DMMDDistiller(teacher, student, steps=STEPS, seed=TRAINING_SEED, **OPTIONS)
     distiller.compile(
         # A student that is trained already waits for its critic, which starts as the teacher.
         **kd.annealed_optimizers(rounds, LEARNING_RATE, warmup=rounds // 10 if STUDENT else 0),
@@ -197,7 +195,7 @@ with open(os.path.join(FOLDER, "molecules.json"), "w") as file:
             "learning_rate": LEARNING_RATE,
             "batch_size": BATCH_SIZE,
             "teacher": TEACHER,
-            "temperature": TEMPERATURE,
+            "options": OPTIONS,
             "went_on_from": STUDENT,
             "training_seed": TRAINING_SEED,
             "policy": POLICY,
@@ -218,7 +216,7 @@ with open(os.path.join(FOLDER, "molecules.json"), "w") as file:
 # 1. Which scores would a model win that writes `CCO` again and again?
 # 2. Why are valid strings rarer with few calls, although every single prediction of the teacher is
 #    good?
-# 3. Set `TEMPERATURE` to 0.8 and distil again. Which scores rise, and which fall?
+# 3. Set `OPTIONS` to `{"temperature": 0.8}` and distil again. Which scores rise, and which fall?
 #
 # <details><summary>Answers</summary>
 #

@@ -58,10 +58,10 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
             the `z_t` that they were made from.
         recipe: what the arguments that are left at `"auto"` become. `"default"`: what did best in our
             runs. `"paper"`: what the paper states, `times="random"`, `renoise="posterior"`,
-            `teacher_weight=1`, `max_log_ratio=None`, `time_weighting="nelbo"`, for which other values
-            are errors then; and,
-            of the random inputs that it compares, `noise="pyramid"` for images and Gaussian noise for
-            texts. Optimizers and rates, which it does not give, stay ours.
+            `teacher_weight=1`, `max_log_ratio=None`, `time_weighting="nelbo"`,
+            `student_temperature=1`, for which other values are errors then; and, of the random inputs
+            that it compares, `noise="pyramid"` for images and Gaussian noise for texts. Optimizers
+            and rates, which it does not give, stay ours.
         target: what the critic fits. `"hard"`: the student's sample. `"soft"`: its probabilities, of
             less variance, for masked diffusion only.
         critic_steps: critic updates per student update.
@@ -78,10 +78,11 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
             `(batch,)`.
         max_log_ratio: bound on `|log x̂_θ - log x̂_φ|` in the student's loss, in nats, 3 by default, or
             `None`: without it a confident teacher drives the student into a single mode.
-        student_temperature: τ: in the student's loss `p` is `p^(1/τ)`, normalised. With 1, the method's
-            own, a token of which the student is sure has no gradient left by which that could change,
-            and random inputs keep the sample that they first chose; 2 leaves it one. The fixed point,
-            where the log-ratio is 0, is the same.
+        student_temperature: τ: in the student's loss `p` is `p^(1/τ)`, normalised. With 1, the paper's,
+            a token of which the student is sure has no gradient left by which that could change, and
+            random inputs keep the sample that they first chose; with 2 it has. The fixed point, where
+            the log-ratio is 0, is the same. `"auto"` is 2 for masked diffusion of at most 256 words
+            and 1 elsewhere.
         noise: the student's random input when it is copied: `"gaussian"`, `"pyramid"`, `"token"`,
             `None`, or `"auto"`: under masked diffusion random tokens for images, and for sequences
             where `steps` is at most 4, else Gaussian noise; none under uniform diffusion, whose start
@@ -135,7 +136,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         guidance_scale=None,
         time_weighting="auto",
         max_log_ratio="auto",
-        student_temperature=1.0,
+        student_temperature="auto",
         noise="auto",
         noise_scale="auto",
         simultaneous=False,
@@ -146,6 +147,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         check_models(teacher, student, critic=critic)
         given = {"times": times, "renoise": renoise, "teacher_weight": teacher_weight}
         given |= {"time_weighting": time_weighting, "max_log_ratio": max_log_ratio, "noise": noise}
+        given |= {"student_temperature": student_temperature}
         steps = read_steps(steps)
         given = recipes.resolved(recipe, given, teacher, steps, copies=student is None)
         checks.choice("times", given["times"], TIMES)
@@ -167,7 +169,9 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         max_log_ratio = given["max_log_ratio"]
         if max_log_ratio is not None:
             max_log_ratio = checks.number("max_log_ratio", max_log_ratio, above=0.0)
-        student_temperature = checks.number("student_temperature", student_temperature, above=0.0)
+        student_temperature = checks.number(
+            "student_temperature", given["student_temperature"], above=0.0
+        )
         check_teacher(teacher, target, guidance_scale)
         student, critic = begin(
             teacher, student, critic, adapters, steps, given["noise"], noise_scale, seed

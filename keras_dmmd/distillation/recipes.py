@@ -1,7 +1,11 @@
 """What the arguments of D-MMD are where nobody says: by what did best here, or by the paper."""
 
 from keras_dmmd import checks
-from keras_dmmd.distillation.beginnings import default_renoise, default_times
+from keras_dmmd.distillation.beginnings import (
+    default_renoise,
+    default_student_temperature,
+    default_times,
+)
 
 RECIPES = ("default", "paper")
 # Of arXiv 2603.20155; its random input is chosen apart, since it compares several.
@@ -11,6 +15,7 @@ PAPER = {
     "teacher_weight": 1.0,
     "time_weighting": "nelbo",
     "max_log_ratio": None,
+    "student_temperature": 1.0,
 }
 
 
@@ -40,6 +45,7 @@ def resolved(recipe, given, teacher, steps, copies):
         wanted = {"teacher_weight": 0.0, "time_weighting": "constant", "max_log_ratio": 3.0}
         wanted["renoise"] = default_renoise(teacher.process)
         wanted["times"] = default_times(teacher.process, steps)
+        wanted["student_temperature"] = default_student_temperature(teacher.process)
     found = {**given, **{k: v for k, v in wanted.items() if _is_auto(given[k])}}
     if recipe == "paper" and copies and _is_auto(given["noise"]):
         found["noise"] = _paper_noise(teacher)

@@ -72,7 +72,8 @@ def test_it_is_d_mmd_of_one_call():
     for model in (student, critic):
         model.denoiser.table.assign(table)
     dimo = kd.DiMODistiller(teacher, student, critic, beta=1.0)
-    dmmd = FromMasks(teacher, student, critic, steps=1, renoise="forward", max_log_ratio=None)
+    published = {"max_log_ratio": None, "student_temperature": 1}
+    dmmd = FromMasks(teacher, student, critic, steps=1, renoise="forward", **published)
     variables = student.trainable_variables
 
     def slope(model):

@@ -8,9 +8,9 @@ import keras_dmmd as kd
 from tests.builders import ON_TORCH, QUICKLY, distiller, small_model, tokens
 
 OURS = {"times": "random", "renoise": "posterior", "teacher_weight": 0.0, "time_weighting": "constant"}
-OURS |= {"max_log_ratio": 3.0}
+OURS |= {"max_log_ratio": 3.0, "student_temperature": 2.0}
 PAPERS = {"times": "random", "renoise": "posterior", "teacher_weight": 1.0, "time_weighting": "nelbo"}
-PAPERS |= {"max_log_ratio": None}
+PAPERS |= {"max_log_ratio": None, "student_temperature": 1.0}
 
 
 def settings(model):
@@ -41,6 +41,13 @@ def test_a_uniform_student_of_few_calls_is_asked_where_it_is_called():
         assert times(**{"steps": 1, **other}) == "random"
     assert times(kd.MaskedDiffusion(3), steps=1) == "random"
     assert kd.ReinforceDistiller(small_model(kd.UniformDiffusion(3)), steps=2).times == "grid"
+
+
+def test_a_masked_student_of_few_words_has_a_temperature():
+    assert distiller(steps=(1, 8)).student_temperature == 2.0
+    others = small_model(kd.MaskedDiffusion(257)), small_model(kd.UniformDiffusion(3))
+    assert [kd.DMMDDistiller(teacher).student_temperature for teacher in others] == [1.0] * 2
+    assert distiller(kd.UniformDiffusion(3), student_temperature=2).student_temperature == 2.0
 
 
 def test_the_papers_random_inputs():
