@@ -27,7 +27,7 @@ import numpy as np
 import keras_dmmd as kd
 
 PROCESS = os.environ.get("PROCESS", "masked")  # or "uniform"
-ROUNDS = int(os.environ.get("ROUNDS", "500"))  # rounds of critic and student
+ROUNDS = int(os.environ.get("ROUNDS", "400"))  # rounds of critic and student
 SAMPLES = int(os.environ.get("SAMPLES", "1000"))  # for each Fréchet distance
 SEEDS = range(int(os.environ.get("SEEDS", "3")))
 LEARNING_RATE = float(os.environ.get("LEARNING_RATE", "1e-3"))

@@ -162,6 +162,7 @@ def permutation_rounds(found, axis):
         ORANGE,
         "Gaussian noise, a projection of zeros",
     )
+    curve(axis, students["a temperature"], "score", BLUE, "random tokens, a temperature of 2")
     axis.set(xlabel="rounds", ylabel="share of valid permutations, one call", ylim=(0, 1))
     axis.set_title("Noise has to break the symmetry")
     axis.legend(loc="upper left")
