@@ -92,8 +92,8 @@ def default_times(process, steps):
 def default_student_temperature(process):
     """2 for masked diffusion of few words, else 1 (docs/results.md).
 
-    Permutations, proteins and texts gained by it, masked images were level, and uniform ones lost. Of
-    many words the square roots are mostly those of words that nobody would write.
+    Permutations, proteins and texts gained by it, masked images were level, and uniform ones lost or
+    were level. Of many words the square roots are mostly those of words that nobody would write.
     """
     return 2.0 if process.absorbing and process.vocabulary_size <= FEW_WORDS else 1.0
 
