@@ -1,4 +1,4 @@
-"""Distil a teacher of text, molecules or proteins, as the students that ship were made.
+"""Distil a teacher of text, molecules or proteins for one number of calls.
 
     python examples/train_sequence_student.py --teacher moses_teacher --data moses --steps 8 \\
         --rounds 4000 --out runs/moses_student

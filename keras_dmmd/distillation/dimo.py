@@ -25,7 +25,8 @@ class DiMODistiller(CriticLosses, Proposals, Distiller):
     which is the gradient of `(1 - β) KL(x̂_θ ‖ x̂_φ) + β KL(x̂_φ ‖ x̂_θ)` by the logits of the critic
     φ: of the teacher θ it is pulled to the tokens that it makes too seldom. The critic is trained by
     cross-entropy on the student's samples. With β = 1, no random input and a critic that has come to
-    its optimum this is D-MMD of one call from `t = 1`.
+    its optimum this is D-MMD of one call from `t = 1`, with `max_log_ratio=None` and
+    `student_temperature=1`.
 
     For masked diffusion only.
 

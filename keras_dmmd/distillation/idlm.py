@@ -27,8 +27,8 @@ class IDLMDistiller(MomentLosses, Proposals, Distiller):
 
     Since the critic's bound is the least, the student's loss is at least 0, and 0 where its samples are
     the teacher's. For masked diffusion this is nearly `DMMDDistiller` with `renoise="forward"`,
-    `time_weighting="nelbo"` and `max_log_ratio=None`. Under other processes every token of `z_s` shows
-    what the student drew, and the gradient passes through it, too.
+    `time_weighting="nelbo"`, `max_log_ratio=None` and `student_temperature=1`. Under other processes
+    every token of `z_s` shows what the student drew, and the gradient passes through it, too.
 
     Args:
         teacher: a built `keras_dmmd.DiffusionModel`, which stays what it is.
