@@ -14,6 +14,7 @@ from keras_dmmd.diffusion import DiffusionProcess as DiffusionProcess
 from keras_dmmd.diffusion import HybridDiffusion as HybridDiffusion
 from keras_dmmd.diffusion import MaskedDiffusion as MaskedDiffusion
 from keras_dmmd.diffusion import UniformDiffusion as UniformDiffusion
+from keras_dmmd.diffusion import check_process as check_process
 from keras_dmmd.distillation import Di4CDistiller as Di4CDistiller
 from keras_dmmd.distillation import DiMODistiller as DiMODistiller
 from keras_dmmd.distillation import Distiller as Distiller

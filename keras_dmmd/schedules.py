@@ -12,6 +12,12 @@ from keras import ops
 
 from keras_dmmd import checks
 
+# Halvings of [0, 1] that find a time: all that float32 can tell apart there.
+TIME_BITS = 24
+STEP = 1e-3  # of the finite difference by which a derivative is checked
+# The signal that may be left at the end: `log_linear` leaves 0.001. A bound leaves it out.
+MOST_LEFT = 0.05
+
 
 class SignalLevel(NamedTuple):
     """What a schedule says of a time.
@@ -171,6 +177,28 @@ NAMES = {
 }
 
 
+def time_of(signal, alpha):
+    """The time at which a signal has come down to `alpha`, `(batch,)`, by bisection.
+
+    Args:
+        signal: a schedule, or another function of times to `SignalLevel`.
+        alpha: signals, `(batch,)`; one that is never come down to has the time 1.
+
+    Example:
+
+    ```python
+    schedule = kd.schedules.get("linear")
+    kd.schedules.time_of(schedule, keras.ops.convert_to_tensor([0.75]))  # [0.25]
+    ```
+    """
+    low, high = ops.zeros_like(alpha), ops.ones_like(alpha)
+    for _ in range(TIME_BITS):
+        middle = 0.5 * (low + high)
+        later = signal(middle).alpha > alpha
+        low, high = ops.where(later, middle, low), ops.where(later, high, middle)
+    return high
+
+
 def name_of(schedule):
     """The name of a schedule's class, or of a function.
 
@@ -217,18 +245,32 @@ def get(schedule):
 
 def _check(schedule):
     """Ask a function that is not of this library for the signal of some times."""
+    times = np.linspace(0.0, 1.0, 5, dtype="float32")
     try:
-        level = schedule(ops.convert_to_tensor(np.linspace(0.0, 1.0, 5, dtype="float32")))
-        alpha, slope = (ops.convert_to_numpy(part) for part in (level.alpha, level.derivative))
+        alpha, slope = _values(schedule, times)
+        later, earlier = (_values(schedule, times[1:-1] + step)[0] for step in (STEP, -STEP))
     except Exception as error:
         raise ValueError(
             "`schedule` must map times (batch,) to a keras_dmmd.schedules.SignalLevel. Received: "
             f"schedule={checks.shown(schedule)}, which raised {type(error).__name__}: {error}"
         ) from error
     near = alpha.shape == slope.shape == (5,) and (alpha > -1e-3).all() and (alpha < 1.001).all()
+    near = near and alpha[0] > 0.99 and alpha[-1] < MOST_LEFT
     if not near or not (np.diff(alpha) < 1e-3).all() or not (slope[1:] < 1e-3).all():
         raise ValueError(
             "`schedule` must fall from 1 to 0, α and its derivative of the shape of its times. "
             f"Received: schedule={checks.shown(schedule)}, which gives alpha={alpha} and "
             f"derivative={slope} at t=0, 1/4, … 1"
         )
+    found = (later - earlier) / (2 * STEP)
+    if (np.abs(slope[1:-1] - found) > 0.02 * np.maximum(1.0, np.abs(found))).any():
+        raise ValueError(
+            "`schedule` must give the derivative of its α: bounds are weighed by it. Received: "
+            f"schedule={checks.shown(schedule)}, which gives derivative={slope[1:-1]} at t=1/4, 1/2, "
+            f"3/4, where that is {found}"
+        )
+
+
+def _values(schedule, times):
+    level = schedule(ops.convert_to_tensor(times))
+    return tuple(ops.convert_to_numpy(part) for part in (level.alpha, level.derivative))

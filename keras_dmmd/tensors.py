@@ -31,7 +31,7 @@ def per_state(values):
 
 def gather(table, tokens):
     """`table[..., tokens]`: `(batch, length, K)` and `(batch, length)` to `(batch, length)`."""
-    picked = ops.take_along_axis(table, ops.expand_dims(ops.cast(tokens, "int32"), -1), axis=-1)
+    picked = backend.gather_last(table, ops.expand_dims(ops.cast(tokens, "int32"), -1))
     return ops.squeeze(picked, axis=-1)
 
 

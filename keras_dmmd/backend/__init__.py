@@ -16,6 +16,7 @@ defines all of them:
 | `uniform(key, shape)`, `normal(key, shape)` | float32 draws |
 | `exponential(coarse, fine)` | `-log(1 - v)`, fine near 0, of two uniform draws |
 | `argmin(x)` | the place of the least in the last axis, of floats that are not -0.0, int32 |
+| `gather_last(x, places)` | `x` at these places of its last axis, the axes before being the same |
 | `wait_for(x, norm)` | `x`, held back until the number is known, so that two computations take turns |
 | `keep_unfused(x, z)` | `x`, computed by kernels of its own, ids `z` at hand |
 | `value_and_grad(fn, variables)` | `(loss, aux), gradients` of `fn() -> (loss, aux)` |

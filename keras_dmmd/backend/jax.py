@@ -50,7 +50,7 @@ from keras_dmmd.backend.jax_processes import (
     whole,
     whole_if_uneven,
 )
-from keras_dmmd.backend.xla import exponential, keep_unfused, made_later, wait_for
+from keras_dmmd.backend.xla import exponential, gather_last, keep_unfused, made_later, wait_for
 
 __all__ = [
     "COMPILES",
@@ -70,6 +70,7 @@ __all__ = [
     "exponential",
     "from_first",
     "gather_integers",
+    "gather_last",
     "gather_objects",
     "gather_rows",
     "gathered",

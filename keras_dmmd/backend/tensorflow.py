@@ -46,7 +46,7 @@ from keras_dmmd.backend.tensorflow_replicas import (
     share,
     sum_over_replicas,
 )
-from keras_dmmd.backend.xla import exponential, keep_unfused, wait_for
+from keras_dmmd.backend.xla import exponential, gather_last, keep_unfused, wait_for
 
 __all__ = [
     "COMPILES",
@@ -66,6 +66,7 @@ __all__ = [
     "exponential",
     "from_first",
     "gather_integers",
+    "gather_last",
     "gather_objects",
     "gather_rows",
     "gathered",

@@ -65,6 +65,7 @@ __all__ = [
     "exponential",
     "from_first",
     "gather_integers",
+    "gather_last",
     "gather_objects",
     "gather_rows",
     "gathered",
@@ -217,6 +218,12 @@ def value_and_grad(fn, variables):
     return (loss.detach(), aux), [
         torch.zeros_like(v) if g is None else g for g, v in zip(gradients, values, strict=True)
     ]
+
+
+def gather_last(x, places):
+    # Keras's `take_along_axis` broadcasts, by which `torch.export` makes a free batch a constant.
+    x, places = map(keras.ops.convert_to_tensor, (x, places))
+    return torch.gather(x, -1, places.long())
 
 
 def wait_for(x, norm):

@@ -60,10 +60,6 @@ class HybridDiffusion(DiffusionProcess):
         return self.vocabulary_size + 1
 
     @property
-    def mask_id(self):
-        return self.vocabulary_size
-
-    @property
     def constant_prior(self):
         return self.final_uniform_share == 0.0
 

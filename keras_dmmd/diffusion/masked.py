@@ -33,22 +33,10 @@ class MaskedDiffusion(DiffusionProcess):
     """
 
     absorbing = True
-    constant_prior = True
+    constant_prior = True  # which need not be asked of the noise
 
     def __init__(self, vocabulary_size, schedule="linear"):
         super().__init__(vocabulary_size, schedule)
-
-    @property
-    def num_states(self):
-        return self.vocabulary_size + 1
-
-    @property
-    def mask_id(self):
-        return self.vocabulary_size
-
-    def is_open(self, z_t):
-        """The masked tokens."""
-        return ops.equal(z_t, self.mask_id)
 
     def noise(self, t):
         """All mass on the mask."""

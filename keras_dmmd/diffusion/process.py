@@ -5,7 +5,7 @@ import abc
 import keras
 from keras import ops
 
-from keras_dmmd import checks, random, schedules
+from keras_dmmd import backend, checks, random, schedules
 from keras_dmmd.tensors import (
     PROBABILITY_FLOOR,
     SIGNAL_FLOOR,
@@ -22,8 +22,6 @@ TIME_EPSILON = 1e-4
 # The least noise `1 - α` that costs count with, a hundredth of the earliest training time, so that
 # nothing divides by 0 at `t = 0`.
 NOISE_FLOOR = 1e-2 * TIME_EPSILON
-# Halvings of [0, 1] that find a time: all that float32 can tell apart there.
-TIME_BITS = 24
 
 
 class DiffusionProcess(abc.ABC):
@@ -45,10 +43,12 @@ class DiffusionProcess(abc.ABC):
         predictions: the accepted meanings of a network's output.
         prediction: the one in use, `"mean"` (`E[x^l | z_t]`) or `"loo"`
             (`E[x^l | z_t without position l]`).
-        absorbing: whether noise is one state that no clean token has and that is never left again. A
-            token that has it is open, a token that has not is known for certain; samplers and
-            distillers ask for nothing else.
-        constant_prior: whether `z_1` is the same in every sample.
+        mask_id: K, the state that is no token, or `None` where there is no such state.
+        absorbing: whether all noise is the mask, which is never left again. A token that is masked is
+            open, a token that is not is known for certain; samplers and distillers ask for nothing
+            else.
+        constant_prior: whether `z_1` is the same in every sample: by default whether all noise is one
+            state at `t = 1`.
 
     Example:
 
@@ -68,7 +68,6 @@ class DiffusionProcess(abc.ABC):
     predictions = ("mean",)
     prediction = "mean"
     absorbing = False
-    constant_prior = False
     time_epsilon = TIME_EPSILON
 
     def __init__(self, vocabulary_size, schedule="linear", prediction="mean"):
@@ -78,7 +77,15 @@ class DiffusionProcess(abc.ABC):
 
     @property
     def num_states(self):
-        return self.vocabulary_size
+        return self.vocabulary_size + int(self.absorbing)
+
+    @property
+    def mask_id(self):
+        return self.vocabulary_size if self.num_states > self.vocabulary_size else None
+
+    @property
+    def constant_prior(self):
+        return float(ops.max(self.noise(ops.ones((1,))))) > 1.0 - 1e-6
 
     # The forward process --------------------------------------------------------------------------
 
@@ -141,7 +148,7 @@ class DiffusionProcess(abc.ABC):
         alpha_ts = alpha_t / ops.maximum(alpha_s, SIGNAL_FLOOR)
         added = per_token(1.0 - alpha_t) * self.noise(t)
         added = added - per_token(alpha_ts * (1.0 - alpha_s)) * self.noise(s)
-        added = ops.expand_dims(ops.take_along_axis(ops.maximum(added, 0.0), z_t, axis=-1), -1)
+        added = ops.expand_dims(backend.gather_last(ops.maximum(added, 0.0), z_t), -1)
         from_z = per_state(alpha_ts) * ops.one_hot(z_t, self.num_states, dtype="float32") + added
         product = from_z * self.marginal(x, s)
         mass = ops.sum(product, axis=-1, keepdims=True)
@@ -164,19 +171,13 @@ class DiffusionProcess(abc.ABC):
         return None
 
     def time_of(self, alpha):
-        """The time at which the signal has come down to `alpha`, `(batch,)`, by bisection.
-
-        Of a schedule that never comes down to it, 1.
-        """
-        low, high = ops.zeros_like(alpha), ops.ones_like(alpha)
-        for _ in range(TIME_BITS):
-            middle = 0.5 * (low + high)
-            later = self.signal(middle).alpha > alpha
-            low, high = ops.where(later, middle, low), ops.where(later, high, middle)
-        return high
+        """The time at which the signal has come down to `alpha`, `(batch,)`; 1 where it never does."""
+        return schedules.time_of(self.signal, alpha)
 
     def is_open(self, z_t):
         """Which tokens are to be predicted, and so carry loss: bool `(batch, length)`."""
+        if self.absorbing:
+            return ops.equal(z_t, self.mask_id)
         return ops.ones_like(z_t, dtype="bool")
 
     def _as_states(self, x):
@@ -193,7 +194,7 @@ class DiffusionProcess(abc.ABC):
         """`log q(z_t | x = k)` for every clean token k, `(batch, length, K)`."""
         alpha = self.signal(t).alpha
         noise = per_token(ops.maximum(1.0 - alpha, NOISE_FLOOR)) * self.noise(t)
-        noise = ops.expand_dims(ops.take_along_axis(noise, z_t, axis=-1), -1)
+        noise = ops.expand_dims(backend.gather_last(noise, z_t), -1)
         same = ops.one_hot(z_t, self.num_states, dtype="float32")[..., : self.vocabulary_size]
         return ops.log(ops.maximum(per_state(alpha) * same + noise, PROBABILITY_FLOOR))
 
@@ -262,11 +263,9 @@ class DiffusionProcess(abc.ABC):
         cross = ops.sum(ops.expand_dims(noise, 1) * log_q_hat, axis=-1, keepdims=True)
         cross = cross + ops.expand_dims(alpha, -1) * log_q_hat[..., : self.vocabulary_size]
         same = ops.one_hot(z_t, self.num_states, dtype="float32")[..., : self.vocabulary_size]
-        q_i = ops.expand_dims(alpha, -1) * same + ops.expand_dims(
-            ops.take_along_axis(noise, z_t, axis=-1), -1
-        )
+        q_i = ops.expand_dims(alpha, -1) * same + ops.expand_dims(backend.gather_last(noise, z_t), -1)
         divergence = ops.expand_dims(own, 1) - cross - ops.log(q_i) + log_q_hat_i
-        rate_i = ops.expand_dims(ops.take_along_axis(rate, z_t, axis=-1), -1)
+        rate_i = ops.expand_dims(backend.gather_last(rate, z_t), -1)
         return rate_i * (ops.exp(-log_q_hat_i) + (divergence - 1.0) / q_i)
 
     def loss_weight(self, t):

@@ -42,6 +42,7 @@ class UniformDiffusion(DiffusionProcess):
     """
 
     predictions = ("mean", "loo")
+    constant_prior = False
 
     def noise(self, t):
         """The same for every token."""

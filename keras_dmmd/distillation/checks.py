@@ -29,6 +29,57 @@ def check_models(teacher, student=None, **others):
             )
 
 
+def check_made(teacher, student, critic):
+    """`check_models` of what a method has come to: copies are made, and only a critic may be `None`."""
+    if student is None:
+        raise ValueError("`student` must be a DiffusionModel, `teacher.copy()` for one. Received: None")
+    check_models(teacher, student, **({} if critic is None else {"critic": critic}))
+
+
+def check_roles(distiller):
+    """Raise a `ValueError` where a role's model came too late to be trained."""
+    for role in type(distiller).roles:
+        if role not in distiller.roles and getattr(distiller, role, None) is not None:
+            raise ValueError(
+                f"The {role} of {type(distiller).__name__} would not be trained: give it to "
+                f"`super().__init__(teacher, student, {role}={role})`."
+            )
+
+
+def check_losses(distiller, found):
+    """Raise a `ValueError` where what a method returns for its roles cannot be trained by."""
+    name = type(distiller).__name__
+    for role, pair in found.items():
+        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], dict)):
+            raise ValueError(
+                f"`role_losses` of {name} must return losses (batch,) and a dict of statistics. "
+                f"Received, for {role!r}: {checks.shown(pair)}"
+            )
+        if len(pair[0].shape) != 1:
+            raise ValueError(
+                f"`role_losses` of {name} must return a loss of each example, (batch,), the mean over "
+                f"its tokens. Received, for {role!r}: shape {tuple(pair[0].shape)}"
+            )
+
+
+def check_named(distiller, reported):
+    """Raise a `ValueError` where a method reports what is not among its statistics."""
+    for name in sorted(reported - {*distiller.statistics}):
+        raise ValueError(
+            f"`role_losses` of {type(distiller).__name__} reports {name!r}: name it in `statistics`, "
+            f"which has {distiller.statistics}."
+        )
+
+
+def check_reported(distiller, reported):
+    """Raise a `ValueError` where no role of a round reports a statistic, which would be logged as 0."""
+    for name in sorted({*distiller.statistics} - reported):
+        raise ValueError(
+            f"No `role_losses` of {type(distiller).__name__} reports {name!r}, which its `statistics` "
+            "name: report it, or leave it out."
+        )
+
+
 def check_absorbing(method, process):
     """Raise a `ValueError` where a method is for masked diffusion, and the process is another one."""
     if not process.absorbing:

@@ -4,6 +4,14 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend, random
+from keras_dmmd.configs import check_config
+from keras_dmmd.distillation.checks import (
+    check_losses,
+    check_made,
+    check_named,
+    check_reported,
+    check_roles,
+)
 from keras_dmmd.distillation.optimizer import AlternatingOptimizer, unending_adam
 from keras_dmmd.training.arguments import check_optimizer
 from keras_dmmd.training.copying import is_shared, share_weights
@@ -71,6 +79,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
     statistics = ()
 
     def __init__(self, teacher, student, critic=None, seed=0, **kwargs):
+        check_made(teacher, student, critic)
         kwargs.setdefault("dtype", student.dtype_policy)
         models = {"student": student, "critic": critic}
         models |= {role: kwargs.pop(role) for role in self.roles if role in kwargs}
@@ -105,7 +114,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         Returns:
             `(batch,)` losses in nats per token, and a dict of scalars, of those in `statistics`.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must write `role_losses`.")
 
     def joint_losses(self, inputs, key):
         """What all roles are trained by at once, of one draw, where `simultaneous` is true.
@@ -114,7 +123,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
             A dict from each role to what `role_losses` returns. No gradient of a loss may reach the
             model of another role.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} is not made for `simultaneous` updates.")
 
     def updates(self, role):
         """How often a role is updated in a round."""
@@ -181,6 +190,8 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
                 f"A {type(self).__name__} is compiled with {', '.join([*names, *COMPILE_OPTIONS])}. "
                 f"Received: {unknown}"
             )
+        check_roles(self)
+        check_config("distiller", self, Distiller)
         options = {name: kwargs[name] for name in COMPILE_OPTIONS if name in kwargs}
         optimizers = {role: self._resolve(kwargs.get(f"{role}_optimizer"), role) for role in self.roles}
         if len({id(optimizer) for optimizer in optimizers.values()}) < len(optimizers):
@@ -213,18 +224,20 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
     def update(self, data):
         """One round on a batch; returns the logs."""
         inputs, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        norm = ops.zeros(())
+        norm, reported = ops.zeros(()), set()
         turns = [(role,) for role in self.roles for _ in range(self.updates(role))]
         with random.batch_rows(batch_size_of(inputs)):
             for roles in [self.roles] if self.simultaneous else turns:
-                norm = self._train(roles, inputs, sample_weight, norm)
+                norm, names = self._train(roles, inputs, sample_weight, norm)
+                reported |= names
+        check_reported(self, reported)
         self.optimizer.advance()
         self.end_round()
         with self.phase(training=True):
             return self.get_metrics_result()
 
     def _train(self, roles, inputs, sample_weight, previous_norm):
-        """Update networks at once, after the update before has its gradients; returns the last norm."""
+        """Update networks at once, after the update before has its gradients: a norm, statistics."""
         key = backend.wait_for(random.as_key(self.seed_generator), previous_norm)
 
         def losses_and_logs(inputs, sample_weight):
@@ -232,23 +245,21 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
                 found = self.joint_losses(inputs, key)
             else:
                 found = {role: self.role_losses(role, inputs, key) for role in roles}
+            check_losses(self, found)
             return [(weighted_mean(found[r][0], sample_weight), found[r][1]) for r in roles]
 
         optimizers = dict(zip(self.roles, self.optimizer.optimizers, strict=True))
         parts = [(optimizers[role], self.model_of(role).trainable_variables) for role in roles]
         updates = update(parts, losses_and_logs, (inputs, sample_weight), self.micro_batches)
+        names = {name for made in updates for name in made.logs}
+        check_named(self, names)
         for role, made in zip(roles, updates, strict=True):
             logs = {f"{role}_loss": made.loss, **made.logs, f"{role}_grad_norm": made.norm}
             self._track(logs, made.finite)
-        return updates[-1].norm
+        return updates[-1].norm, names
 
     def _track(self, logs, finite):
         for name, value in logs.items():
-            if name not in self.trackers:
-                raise ValueError(
-                    f"`role_losses` of {type(self).__name__} reports {name!r}: name it in "
-                    f"`statistics`, which has {self.statistics}."
-                )
             self.trackers[name].update_state(ops.stop_gradient(value), sample_weight=finite)
         if "student_loss" in logs:
             loss = ops.stop_gradient(logs["student_loss"])

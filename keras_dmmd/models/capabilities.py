@@ -78,11 +78,16 @@ class Capabilities:
                 process.
         """
         try:
-            inspect.signature(denoiser.call).bind("z_t", "t")
+            names = [*inspect.signature(denoiser.call).bind("z_t", "t").arguments]
         except TypeError as error:
             raise ValueError(
                 f"`denoiser` must be called as denoiser(z_t, t). Received: {denoiser!r}, with {error}"
             ) from None
+        if names[1:] in (["training"], ["mask"]):  # of a functional model, which takes all as one
+            raise ValueError(
+                f"`denoiser` must be called as denoiser(z_t, t), but {denoiser!r} takes {names[1]!r} "
+                "second. Wrap it in a layer whose `call(z_t, t)` gives it [z_t, t]."
+            )
         found = {name: getattr(denoiser, name, default) for name, default in DEFAULTS.items()}
         found["prompts"] = bool(found["prompts"])
         found["self_conditioning"] = bool(found["self_conditioning"])

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_dmmd import checks, random
+from keras_dmmd import backend, checks, random
 from keras_dmmd.samplers.stepper import MaskStepper, count_open, ranks
 from keras_dmmd.sampling.truncation import sharpen
 from keras_dmmd.tensors import entropies
@@ -83,10 +83,10 @@ class EntropyBound(MaskStepper):
     def _within_bound(self, entropy, is_open):
         """Which tokens are taken: those before them, in the order of entropy, sum to the bound."""
         rank = ranks(-entropy, is_open)
-        ordered = ops.take_along_axis(entropy, ops.argsort(rank, axis=-1), axis=-1)
+        ordered = backend.gather_last(entropy, ops.argsort(rank, axis=-1))
         # The running sum less the largest, which in this order is the last: exactly 0 for the first.
         before = ops.cumsum(ops.pad(ordered[:, :-1], ((0, 0), (1, 0))), axis=-1)
-        return ops.take_along_axis(before <= self.entropy_bound, rank, axis=-1)
+        return backend.gather_last(before <= self.entropy_bound, rank)
 
     def get_config(self):
         return {

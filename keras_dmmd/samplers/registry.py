@@ -1,6 +1,7 @@
 """Samplers by their names."""
 
 from keras_dmmd import checks
+from keras_dmmd.configs import check_config
 from keras_dmmd.samplers.ancestral import Ancestral
 from keras_dmmd.samplers.confidence import Confidence
 from keras_dmmd.samplers.entropy_bound import EntropyBound
@@ -42,7 +43,10 @@ def get(sampler):
     if isinstance(sampler, str) and sampler in BY_NAME:
         return BY_NAME[sampler]()
     if isinstance(sampler, Stepper):
+        check_config("sampler", sampler, Stepper)
         return sampler
+    if isinstance(sampler, type) and issubclass(sampler, Stepper):
+        raise ValueError(f"`sampler` must be an object, {sampler.__name__}(). Received: the class")
     raise ValueError(
         f"`sampler` must be one of {names()} or a keras_dmmd.samplers.Stepper. "
         f"Received: {checks.shown(sampler)}"

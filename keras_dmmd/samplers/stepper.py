@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any, NamedTuple
 
+import keras
 from keras import ops
 
 from keras_dmmd import random
@@ -17,7 +18,8 @@ class Step(NamedTuple):
 
     Attributes:
         z: the ids at the next time, `(batch, length)`.
-        state: what the stepper remembers, of the same structure and shapes as before.
+        state: what the stepper remembers, of the same structure and shapes as before; `None` where it
+            is what it was.
         done: which rows need no more network calls, bool `(batch,)`, or `None` where none ever is
             before the last one.
 
@@ -30,8 +32,34 @@ class Step(NamedTuple):
     """
 
     z: Any
-    state: Any = ()
+    state: Any = None
     done: Any = None
+
+    @classmethod
+    def checked(cls, found, z_t, state, stepper):
+        """What a stepper returned, as it goes into the next call.
+
+        Args:
+            found: a `Step`.
+            z_t, state: those before it.
+            stepper: whose it is, for errors.
+
+        Raises:
+            ValueError: it is no `Step` of ids of the shape of `z_t`.
+        """
+        name = type(stepper).__name__
+        if not isinstance(found, cls):
+            raise ValueError(f"`step` of {name} must return a Step(z, state). Received: {type(found)}")
+        shape, kind = tuple(found.z.shape), keras.backend.standardize_dtype(found.z.dtype)
+        pairs = zip(shape, z_t.shape, strict=False)
+        differ = any(one != other for one, other in pairs if None not in (one, other))
+        if len(shape) != 2 or differ or "int" not in kind:
+            raise ValueError(
+                f"`step` of {name} must return ids of shape {tuple(z_t.shape)}. Received: {kind} of "
+                f"shape {shape}"
+            )
+        state = state if found.state is None else found.state
+        return cls(ops.cast(found.z, z_t.dtype), state, found.done)
 
 
 class Stepper:

@@ -79,6 +79,12 @@ class Batch:
             frames = np.stack([backend.to_numpy(z) for z in [*self.frames[:-1], tokens]])
             frames = frames[:, : self.num_real]
         tokens, calls = backend.to_numpy(tokens)[: self.num_real], self.calls[: self.num_real]
+        words = self.model.process.vocabulary_size
+        if tokens.size and not 0 <= tokens.min() <= tokens.max() < words:
+            raise ValueError(
+                f"{request.stepper!r} leaves tokens from {tokens.min()} to {tokens.max()} after the "
+                f"last call, where all must be ids from 0 to {words - 1}: nothing may be masked there."
+            )
         return Samples(tokens, calls, frames, self._entropies() if request.record_entropies else None)
 
     def _room(self):

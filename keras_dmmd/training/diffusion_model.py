@@ -5,7 +5,9 @@ from keras import ops
 
 from keras_dmmd import backend, checks, presets, random, samplers, tokenizers
 from keras_dmmd.conditions import open_tokens
+from keras_dmmd.configs import check_config
 from keras_dmmd.diffusion import DiffusionProcess
+from keras_dmmd.diffusion.probing import probe
 from keras_dmmd.models.capabilities import Capabilities
 from keras_dmmd.sampling.grids import MOST_CALLS
 from keras_dmmd.training.adapting import Adapting
@@ -95,6 +97,8 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
                 "`denoiser` must be a Keras layer or model called as denoiser(z_t, t). "
                 f"Received: denoiser={denoiser!r}"
             )
+        check_config("denoiser", denoiser, keras.layers.Layer, keras.Model)
+        probe(process)
         capabilities = Capabilities.of(denoiser, process)
         kwargs.setdefault("dtype", capabilities.dtype_policy)
         super().__init__(seed=seed, **kwargs)
@@ -125,9 +129,15 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
         if self.length is None and shape is not None and shape[-1] is not None:
             self.length = checks.count("length", shape[-1])
         self.check_length(self.length)
-        if not self.denoiser.built:
+        has_build = type(self.denoiser).build not in (keras.layers.Layer.build, keras.Model.build)
+        if has_build and not self.denoiser.built:
             self.denoiser.build((None, self.length))
             self.denoiser.built = True
+        # What has no `build` of its own, a call builds: weights are then there to be copied and loaded.
+        if any(not layer.built for layer in self.denoiser._flatten_layers()):
+            with backend.no_gradient():
+                z_t = ops.zeros((1, self.length or self.capabilities.block_size or 1), "int32")
+                self.logits(z_t, ops.ones((1,)), seed=random.as_key(0))
         self.built = True
 
     @property

@@ -50,7 +50,14 @@ class Network:
         if self.tiling:
             features = self.denoiser.features(z_t, t, **inputs)
             return Logits((features,), self.denoiser.logits, self.tiling)
-        return Logits.of(ops.cast(self.denoiser(z_t, t, **inputs), "float32"))
+        logits = self.denoiser(z_t, t, **inputs)
+        words = self.process.vocabulary_size
+        if len(logits.shape) != 3 or logits.shape[-1] != words:
+            raise ValueError(
+                f"{type(self.denoiser).__name__} must return logits (batch, length, {words}) of clean "
+                f"tokens, without a mask among them. Received: shape {tuple(logits.shape)}"
+            )
+        return Logits.of(ops.cast(logits, "float32"))
 
     def _network_inputs(self, conditions):
         """What of the conditions the network takes, as keyword arguments."""

@@ -119,6 +119,7 @@ class Twins(Imitation):
     """A second student in a role of its own."""
 
     roles = ("twin", "student")
+    statistics = ()
 
     def role_losses(self, role, inputs, key):
         t = self.process.training_times(batch_size_of(inputs), key)

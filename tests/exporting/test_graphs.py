@@ -134,3 +134,16 @@ def test_every_kind_says_what_it_takes():
     for kind in KINDS.values():
         names = [i.name for i in graph(kind, model).inputs]
         assert names[-5:] == ["seeds", "rows", "known", "given", "labels"]
+
+
+@ON_TORCH
+@pytest.mark.parametrize("sampler", ["confidence", "entropy_bound"])
+def test_what_compares_tokens_is_written_for_any_number_of_rows(sampler, tmp_path):
+    """Gathering must not make the number of rows by which a graph is traced its own."""
+    torch = pytest.importorskip("torch")
+    model = shown_its_prediction()
+    path = str(tmp_path / "sampler.pt2")
+    kd.export(model, path, steps=1, sampler=sampler)
+    made = graph(Sampler, model, steps=1, sampler=sampler)
+    run_file = torch.export.load(path).module()
+    np.testing.assert_array_equal(run_file(*inputs(made)).numpy(), run(made))

@@ -21,6 +21,9 @@ class Breaking(kd.MaskedDiffusion):
         values = super().loss(logits, x, z_t, t, where)
         return values * ops.where(ops.equal(x[:, 0], 2), self.value, 1.0)
 
+    def get_config(self):
+        return {**super().get_config(), "value": self.value}
+
 
 def state(model):
     return [ops.convert_to_numpy(v) for v in (*model.trainable_variables, *model.optimizer.variables)]
