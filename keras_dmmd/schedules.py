@@ -12,8 +12,6 @@ from keras import ops
 
 from keras_dmmd import checks
 
-# Halvings of [0, 1] that find a time: all that float32 can tell apart there.
-TIME_BITS = 24
 STEP = 1e-3  # of the finite difference by which a derivative is checked
 # The signal that may be left at the end: `log_linear` leaves 0.001. A bound leaves it out.
 MOST_LEFT = 0.05
@@ -175,28 +173,6 @@ NAMES = {
     "polynomial": PolynomialSchedule,
     "log_linear": LogLinearSchedule,
 }
-
-
-def time_of(signal, alpha):
-    """The time at which a signal has come down to `alpha`, `(batch,)`, by bisection.
-
-    Args:
-        signal: a schedule, or another function of times to `SignalLevel`.
-        alpha: signals, `(batch,)`; one that is never come down to has the time 1.
-
-    Example:
-
-    ```python
-    schedule = kd.schedules.get("linear")
-    kd.schedules.time_of(schedule, keras.ops.convert_to_tensor([0.75]))  # [0.25]
-    ```
-    """
-    low, high = ops.zeros_like(alpha), ops.ones_like(alpha)
-    for _ in range(TIME_BITS):
-        middle = 0.5 * (low + high)
-        later = signal(middle).alpha > alpha
-        low, high = ops.where(later, middle, low), ops.where(later, high, middle)
-    return high
 
 
 def name_of(schedule):

@@ -15,6 +15,8 @@ WEIGHT_FLOOR = 1e-3
 # gives.
 PROBABILITY_FLOOR = 1e-30
 LIKELIHOOD_FLOOR = 1e-20
+# Halvings of [0, 1]: all that float32 can tell apart there.
+BITS = 24
 # A log-probability below this contributes nothing to an entropy, and -inf would make it NaN.
 LOG_FLOOR = -1e4
 
@@ -70,6 +72,21 @@ def mean_where(mask, values):
     sums = [ops.stop_gradient(ops.sum(x)) for x in (mask * values, mask)]
     found, number = sums if random.is_part_of_rows() else backend.sum_over_replicas(sums)
     return found / ops.maximum(number, 1.0)
+
+
+def where_reached(falling, value):
+    """The number in [0, 1] at which a falling function has come down to a value; 1 where it never does.
+
+    Args:
+        falling: of numbers, `(batch,)` to `(batch,)`.
+        value: `(batch,)`.
+    """
+    low, high = ops.zeros_like(value), ops.ones_like(value)
+    for _ in range(BITS):
+        middle = 0.5 * (low + high)
+        later = falling(middle) > value
+        low, high = ops.where(later, middle, low), ops.where(later, high, middle)
+    return high
 
 
 def entropies(log_probs):

@@ -14,6 +14,7 @@ from keras_dmmd.tensors import (
     per_state,
     per_token,
     total,
+    where_reached,
 )
 from keras_dmmd.vocabulary import Logits
 
@@ -172,7 +173,7 @@ class DiffusionProcess(abc.ABC):
 
     def time_of(self, alpha):
         """The time at which the signal has come down to `alpha`, `(batch,)`; 1 where it never does."""
-        return schedules.time_of(self.signal, alpha)
+        return where_reached(lambda t: self.signal(t).alpha, alpha)
 
     def is_open(self, z_t):
         """Which tokens are to be predicted, and so carry loss: bool `(batch, length)`."""

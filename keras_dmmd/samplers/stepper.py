@@ -35,32 +35,6 @@ class Step(NamedTuple):
     state: Any = None
     done: Any = None
 
-    @classmethod
-    def checked(cls, found, z_t, state, stepper):
-        """What a stepper returned, as it goes into the next call.
-
-        Args:
-            found: a `Step`.
-            z_t, state: those before it.
-            stepper: whose it is, for errors.
-
-        Raises:
-            ValueError: it is no `Step` of ids of the shape of `z_t`.
-        """
-        name = type(stepper).__name__
-        if not isinstance(found, cls):
-            raise ValueError(f"`step` of {name} must return a Step(z, state). Received: {type(found)}")
-        shape, kind = tuple(found.z.shape), keras.backend.standardize_dtype(found.z.dtype)
-        pairs = zip(shape, z_t.shape, strict=False)
-        differ = any(one != other for one, other in pairs if None not in (one, other))
-        if len(shape) != 2 or differ or "int" not in kind:
-            raise ValueError(
-                f"`step` of {name} must return ids of shape {tuple(z_t.shape)}. Received: {kind} of "
-                f"shape {shape}"
-            )
-        state = state if found.state is None else found.state
-        return cls(ops.cast(found.z, z_t.dtype), state, found.done)
-
 
 class Stepper:
     """Base class: how samples move from one time to the next.
@@ -164,7 +138,27 @@ class Stepper:
         Returns:
             A `Step`.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must write `step`.")
+
+    def advance(self, process, prediction, z_t, s, t, state, keys):
+        """What `step` returns, as the next call takes it: ids of the canvas's dtype, and a state.
+
+        Raises:
+            ValueError: it returned no `Step` of ids of the shape of `z_t`.
+        """
+        found, name = self.step(process, prediction, z_t, s, t, state, keys), type(self).__name__
+        if not isinstance(found, Step):
+            raise ValueError(f"`step` of {name} must return a Step(z, state). Received: {type(found)}")
+        shape, kind = tuple(found.z.shape), keras.backend.standardize_dtype(found.z.dtype)
+        pairs = zip(shape, z_t.shape, strict=False)
+        differ = any(one != other for one, other in pairs if None not in (one, other))
+        if len(shape) != 2 or differ or "int" not in kind:
+            raise ValueError(
+                f"`step` of {name} must return ids of shape {tuple(z_t.shape)}. Received: {kind} of "
+                f"shape {shape}"
+            )
+        state = state if found.state is None else found.state
+        return Step(ops.cast(found.z, z_t.dtype), state, found.done)
 
     # Serialisation --------------------------------------------------------------------------------
 

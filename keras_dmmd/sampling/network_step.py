@@ -6,7 +6,6 @@ import numpy as np
 from keras import ops
 
 from keras_dmmd import backend, random
-from keras_dmmd.samplers.stepper import Step
 from keras_dmmd.sampling import truncation
 from keras_dmmd.sampling.prediction import Prediction
 from keras_dmmd.tensors import certain, entropies
@@ -138,8 +137,7 @@ def network_step(model, stepper, record_entropies, on_trace):
         seen = Seen(None)
         if record_entropies:
             seen = _entropies(logits, process, z_t, told_time, conditions)
-        found = own.step(process, prediction, z_t, s, t, state.stepper, keys)
-        found = Step.checked(found, z_t, state.stepper, stepper)
+        found = own.advance(process, prediction, z_t, s, t, state.stepper, keys)
         z_s = conditions.place(found.z) if model.shows_known else found.z
         done = found.done
         if state.done is not None:  # such a row stays as it is, whatever the stepper does

@@ -101,6 +101,9 @@ class Breaking(kd.samplers.Stepper):
             raise ArithmeticError("mine")
         return kd.samplers.Step(prediction.draw(keys[0]), state, None)
 
+    def get_config(self):
+        return {"number": self.number}
+
 
 def broken(number):
     with pytest.raises(Exception) as caught:
