@@ -224,7 +224,7 @@ def test_a_step_without_a_state_keeps_it():
 
         def step(self, process, prediction, z_t, s, t, state, keys):
             (count,) = state
-            return kd.samplers.Step(ops.cast(count[:, None] + 0.0 * z_t, "int64"))
+            return kd.samplers.Step(ops.zeros_like(z_t, "int64") + ops.cast(count[:, None], "int64"))
 
     drawn = tiny_model().generate(2, steps=2, sampler=Counting(), jit_compile=False, verbose=0)
     assert drawn.dtype == np.int32 and (drawn == 0).all()
