@@ -74,6 +74,13 @@ class Forgetful(Own):
         return self.marginal(x, s)
 
 
+class Lopsided(Own):
+    """Its posterior is the prior."""
+
+    def posterior(self, x, z_t, s, t):
+        return self.marginal(x, ops.ones_like(t))
+
+
 class Cheap(Own):
     def nelbo_weight(self, t):
         return 0.5 * super().nelbo_weight(t)
@@ -124,10 +131,10 @@ def test_a_sound_process_is_accepted(process):
         (Heavy(K), "no distribution"),
         (Short(K), r"must give `noise` as \(batch, 4\): of 2 times it gives \(2, 3\)"),
         (Still(K), "`noise_derivative` says"),
-        (Jumping(K), "no Markov process: from s=0.1 to t=0.6"),
-        (Forgetful(K), "contradicts itself"),
+        (Jumping(K), "no Markov process: from s=0.107 to t=0.611"),
+        (Lopsided(K), "contradicts itself: Σ q"),
         (Unmasked(K), "is absorbing, so"),
-        (Told(K), "`get_config` of Told leaves out share"),
+        (Told(K, 0.2), "`get_config` of Told leaves out share"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -137,7 +144,10 @@ def test_a_process_that_cannot_be_makes_no_model(process, message):
 
 
 def test_a_bound_below_the_entropy_is_found():
-    probe(Cheap(K))  # which a model does not look at
+    for process in (Cheap(K), Forgetful(K)):
+        probe(process)  # which a model does not look at
+    with pytest.raises(ValueError, match="contradicts itself: q.* differs between clean tokens"):
+        kd.check_process(Forgetful(K))
     with pytest.raises(ValueError, match="has a bound of 0.6396 nats where the data have 1.2799"):
         kd.check_process(Cheap(K))
     with pytest.raises(ValueError, match="at most 12"):
@@ -204,7 +214,7 @@ class Silent(Fill):
 @pytest.mark.parametrize(
     "sampler, message",
     [
-        (Silent(2), "`get_config` of Silent leaves out token, change"),
+        (Silent(2), "`get_config` of Silent leaves out token"),
         (Fill, r"must be an object, Fill\(\)"),
         (Fill(3), "leaves tokens from 3 to 3 after the last"),
         (Fill(1, lambda z: z), r"must return a Step\(z, state\)"),
@@ -285,7 +295,7 @@ def functional():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: LeftOut(3), "`get_config` of LeftOut leaves out scale"),
+        (lambda: LeftOut(3, 2.0), "`get_config` of LeftOut leaves out scale"),
         (functional, r"takes 'training' second. Wrap it in a layer"),
         (lambda: WithMask(3), r"must return logits \(batch, length, 3\) of clean tokens"),
     ],
@@ -327,7 +337,7 @@ def method(how="right", **kwargs):
     ],
 )
 def test_a_method_that_cannot_be(how, message):
-    distiller = method(how)
+    distiller = method(how, referee=tiny_model(seed=1))
     distiller.compile(**QUICKLY)
     with pytest.raises(ValueError, match=message):
         distiller.fit(tokens(8), batch_size=8, verbose=0)
@@ -351,8 +361,100 @@ def test_the_models_of_a_method_are_checked():
     teacher = tiny_model()
     for student, message in [
         (teacher, "must be different models"),
-        (None, "`student` must be a DiffusionModel"),
-        (tiny_model(words=4), "vocabulary has 4 tokens"),
+        (None, "`student` must be a model"),
     ]:
         with pytest.raises(ValueError, match=message):
             Method(teacher, student)
+
+
+class Critical(kd.Distiller):
+    """A critic that is any network, and a statistic that it alone reports."""
+
+    statistics = ("gap",)
+
+    def role_losses(self, role, inputs, key):
+        loss = self.student(inputs, training=True, key=key)
+        if role == "student":
+            return [loss, {}]
+        score = self.critic(ops.one_hot(inputs, 3))[:, 0]
+        return score, {"gap": ops.mean(score)}
+
+
+def test_what_a_method_may_have():
+    """A critic that is no diffusion model, or none; a student of another process."""
+    teacher, other = tiny_model(), small_model(kd.UniformDiffusion(3))
+    critic = keras.Sequential([keras.Input((5, 3)), keras.layers.Flatten(), keras.layers.Dense(1)])
+    for each in (critic, None):
+        distiller = Critical(teacher, other, each)
+        distiller.compile(**QUICKLY)
+        distiller.fit(tokens(8), batch_size=8, verbose=0)
+
+
+class Repeated(Own):
+    """The signature of its base, whose config leaves out what is not chosen."""
+
+    def __init__(self, vocabulary_size, schedule="linear", prediction="mean"):
+        super().__init__(vocabulary_size, schedule, prediction)
+        self.constant_prior = False
+
+
+class Pieces(kd.schedules.Schedule):
+    """Two straight lines, and clean at the end of the second."""
+
+    def __call__(self, t):
+        alpha = ops.where(t < 0.5, 1.0 - 1.6 * t, ops.maximum(0.6 - 0.8 * t, 0.0))
+        slope = ops.where(t < 0.5, -1.6, ops.where(t < 0.75, -0.8, 0.0))
+        return kd.schedules.SignalLevel(alpha, slope)
+
+
+class Remembering(kd.UniformDiffusion):
+    """Marginals as they were, of a posterior that keeps what it can: no Markov process."""
+
+    def posterior(self, x, z_t, s, t):
+        if len(x.shape) == 3:
+            return super().posterior(x, z_t, s, t)
+        alpha_s, alpha_t = (self.signal(each).alpha[:, None, None] for each in (s, t))
+        kept = (1.0 - alpha_s) / (1.0 - alpha_t)
+        x, z_t = (ops.one_hot(ids, K) for ids in (x, z_t))
+        return kept * z_t + (alpha_s - kept * alpha_t) * x
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Repeated(K), lambda: Repeated(K, Pieces()), lambda: Remembering(K)],
+    ids=["signature", "pieces", "no chain"],
+)
+def test_an_unusual_process_makes_a_model(make):
+    process = make()
+    small_model(process)
+    assert process.constant_prior is False
+
+
+def test_gathering_broadcasts_on_every_backend():
+    process, z_t = Own(K), np.array([[0, 1], [2, 3]])
+    one = numpy(process.log_likelihood(z_t, np.array([0.5], "float32")))
+    np.testing.assert_allclose(one, numpy(process.log_likelihood(z_t, np.full(2, 0.5, "float32"))))
+
+
+class Wide(keras.layers.Layer):
+    """No `build`, weights that depend on the length, and a layer for labels, which it always reads."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.num_classes = 2
+        self.classes = keras.layers.Embedding(3, 3)
+        self.head = keras.layers.Dense(15)
+
+    def call(self, z_t, t, labels=None):
+        x = self.head(ops.reshape(ops.one_hot(z_t, 4), (-1, z_t.shape[1] * 4)))
+        return ops.reshape(x, (-1, z_t.shape[1], 3)) + self.classes(labels)[:, None]
+
+
+def test_a_network_is_built_at_the_length_of_the_data_with_all_it_can_be_told():
+    model = kd.DiffusionModel(Wide(), kd.MaskedDiffusion(3))
+    model.build()  # of no length: nothing yet
+    assert not model.denoiser.head.built
+    model.build((None, 5))
+    model.compile("adam", **QUICKLY)
+    model.fit({"tokens": tokens(8), "labels": np.zeros(8, int)}, batch_size=8, verbose=0)
+    assert model.copy().denoiser.classes.built

@@ -223,6 +223,9 @@ def value_and_grad(fn, variables):
 def gather_last(x, places):
     # Keras's `take_along_axis` broadcasts, by which `torch.export` makes a free batch a constant.
     x, places = map(keras.ops.convert_to_tensor, (x, places))
+    if x.shape[:-1] != places.shape[:-1]:
+        rows = torch.broadcast_shapes(x.shape[:-1], places.shape[:-1])
+        x, places = x.expand(*rows, x.shape[-1]), places.expand(*rows, places.shape[-1])
     return torch.gather(x, -1, places.long())
 
 

@@ -1,6 +1,7 @@
 """The contract of a forward process; the mathematics that every process shares."""
 
 import abc
+import functools
 
 import keras
 from keras import ops
@@ -80,11 +81,11 @@ class DiffusionProcess(abc.ABC):
     def num_states(self):
         return self.vocabulary_size + int(self.absorbing)
 
-    @property
+    @functools.cached_property
     def mask_id(self):
         return self.vocabulary_size if self.num_states > self.vocabulary_size else None
 
-    @property
+    @functools.cached_property
     def constant_prior(self):
         return float(ops.max(self.noise(ops.ones((1,))))) > 1.0 - 1e-6
 

@@ -29,17 +29,26 @@ def check_models(teacher, student=None, **others):
             )
 
 
-def check_made(teacher, student, critic):
-    """`check_models` of what a method has come to: copies are made, and only a critic may be `None`."""
-    if student is None:
-        raise ValueError("`student` must be a DiffusionModel, `teacher.copy()` for one. Received: None")
-    check_models(teacher, student, **({} if critic is None else {"critic": critic}))
+def check_made(teacher, **models):
+    """Raise a `ValueError` where there is no student, or two of a method's models are one.
+
+    What else they must be is the method's affair: a critic need not predict tokens.
+    """
+    if models["student"] is None:
+        raise ValueError("`student` must be a model, `teacher.copy()` for one. Received: None")
+    given = {"teacher": teacher, **{k: v for k, v in models.items() if v is not None}}
+    if len({id(model) for model in given.values()}) < len(given):
+        raise ValueError(
+            f"{', '.join(given)} must be different models, or training one changes another; copy "
+            "with `.copy()`."
+        )
 
 
 def check_roles(distiller):
     """Raise a `ValueError` where a role's model came too late to be trained."""
     for role in type(distiller).roles:
-        if role not in distiller.roles and getattr(distiller, role, None) is not None:
+        late = role not in distiller.made_with and getattr(distiller, role, None) is not None
+        if late and role not in distiller.roles:
             raise ValueError(
                 f"The {role} of {type(distiller).__name__} would not be trained: give it to "
                 f"`super().__init__(teacher, student, {role}={role})`."
@@ -48,16 +57,17 @@ def check_roles(distiller):
 
 def check_losses(distiller, found):
     """Raise a `ValueError` where what a method returns for its roles cannot be trained by."""
-    name = type(distiller).__name__
+    method = "joint_losses" if distiller.simultaneous else "role_losses"
+    name = f"`{method}` of {type(distiller).__name__}"
     for role, pair in found.items():
-        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], dict)):
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and isinstance(pair[1], dict)):
             raise ValueError(
-                f"`role_losses` of {name} must return losses (batch,) and a dict of statistics. "
+                f"{name} must return losses (batch,) and a dict of statistics. "
                 f"Received, for {role!r}: {checks.shown(pair)}"
             )
         if len(pair[0].shape) != 1:
             raise ValueError(
-                f"`role_losses` of {name} must return a loss of each example, (batch,), the mean over "
+                f"{name} must return a loss of each example, (batch,), the mean over "
                 f"its tokens. Received, for {role!r}: shape {tuple(pair[0].shape)}"
             )
 
@@ -72,7 +82,10 @@ def check_named(distiller, reported):
 
 
 def check_reported(distiller, reported):
-    """Raise a `ValueError` where no role of a round reports a statistic, which would be logged as 0."""
+    """Raise a `ValueError` where no role reports a statistic, which would be logged as 0."""
+    updated = [role for role in distiller.roles if distiller.updates(role)]
+    if len(updated) < len(type(distiller).roles):
+        return  # it may be that of a role without a model, or without updates
     for name in sorted({*distiller.statistics} - reported):
         raise ValueError(
             f"No `role_losses` of {type(distiller).__name__} reports {name!r}, which its `statistics` "

@@ -79,15 +79,15 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
     statistics = ()
 
     def __init__(self, teacher, student, critic=None, seed=0, **kwargs):
-        check_made(teacher, student, critic)
-        kwargs.setdefault("dtype", student.dtype_policy)
         models = {"student": student, "critic": critic}
         models |= {role: kwargs.pop(role) for role in self.roles if role in kwargs}
+        check_made(teacher, **models)
+        kwargs.setdefault("dtype", student.dtype_policy)
         super().__init__(seed=seed, **kwargs)
         self.teacher = teacher
         for role, model in models.items():
             setattr(self, role, model)
-        self.roles = tuple(role for role in self.roles if models.get(role) is not None)
+        self.roles = self.made_with = tuple(r for r in self.roles if models.get(r) is not None)
         self.process = teacher.process
         self.trackers = {name: keras.metrics.Mean(name=name) for name in self._log_names()}
         self.built = True
@@ -273,10 +273,9 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         roles = tuple(reversed(self.roles))
         keys = random.split(self.evaluation_seed, len(roles))
         with backend.no_gradient(), random.batch_rows(batch_size_of(inputs)):
-            return {
-                f"{role}_loss": self.role_losses(role, inputs, key)[0]
-                for role, key in zip(roles, keys, strict=True)
-            }
+            found = {r: self.role_losses(r, inputs, key) for r, key in zip(roles, keys, strict=True)}
+            check_losses(self, found)
+            return {f"{role}_loss": losses for role, (losses, _) in found.items()}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The student's loss; for `evaluate`, whose metrics it also feeds."""

@@ -143,13 +143,16 @@ class Stepper:
     def advance(self, process, prediction, z_t, s, t, state, keys):
         """What `step` returns, as the next call takes it: ids of the canvas's dtype, and a state.
 
+        What is called from outside, also by a stepper around this one.
+
         Raises:
             ValueError: it returned no `Step` of ids of the shape of `z_t`.
         """
         found, name = self.step(process, prediction, z_t, s, t, state, keys), type(self).__name__
         if not isinstance(found, Step):
             raise ValueError(f"`step` of {name} must return a Step(z, state). Received: {type(found)}")
-        shape, kind = tuple(found.z.shape), keras.backend.standardize_dtype(found.z.dtype)
+        z = ops.convert_to_tensor(found.z)
+        shape, kind = tuple(z.shape), keras.backend.standardize_dtype(z.dtype)
         pairs = zip(shape, z_t.shape, strict=False)
         differ = any(one != other for one, other in pairs if None not in (one, other))
         if len(shape) != 2 or differ or "int" not in kind:
@@ -158,7 +161,7 @@ class Stepper:
                 f"shape {shape}"
             )
         state = state if found.state is None else found.state
-        return Step(ops.cast(found.z, z_t.dtype), state, found.done)
+        return Step(ops.cast(z, z_t.dtype), state, found.done)
 
     # Serialisation --------------------------------------------------------------------------------
 

@@ -134,10 +134,10 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
             self.denoiser.build((None, self.length))
             self.denoiser.built = True
         # What has no `build` of its own, a call builds: weights are then there to be copied and loaded.
-        if any(not layer.built for layer in self.denoiser._flatten_layers()):
+        if self.length and any(not layer.built for layer in self.denoiser._flatten_layers()):
             with backend.no_gradient():
-                z_t = ops.zeros((1, self.length or self.capabilities.block_size or 1), "int32")
-                self.logits(z_t, ops.ones((1,)), seed=random.as_key(0))
+                z_t, t = ops.zeros((1, self.length), "int32"), ops.ones((1,))
+                self.logits(z_t, t, self.every_condition(self.length), seed=random.as_key(0))
         self.built = True
 
     @property

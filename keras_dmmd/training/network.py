@@ -52,7 +52,7 @@ class Network:
             return Logits((features,), self.denoiser.logits, self.tiling)
         logits = self.denoiser(z_t, t, **inputs)
         words = self.process.vocabulary_size
-        if len(logits.shape) != 3 or logits.shape[-1] != words:
+        if len(logits.shape) != 3 or logits.shape[-1] not in (None, words):
             raise ValueError(
                 f"{type(self.denoiser).__name__} must return logits (batch, length, {words}) of clean "
                 f"tokens, without a mask among them. Received: shape {tuple(logits.shape)}"
@@ -70,6 +70,20 @@ class Network:
             names.append("valid")
         inputs = {name: getattr(conditions, name) for name in names}
         return {name: value for name, value in inputs.items() if value is not None}
+
+    def every_condition(self, length):
+        """`Conditions` of one row in which there is all that the network can be told."""
+        can, words = self.capabilities, self.process.vocabulary_size
+        found = {"labels": ops.zeros((1,), "int32")} if can.num_classes else {}
+        if can.prompts:
+            found["known"] = ops.zeros((1, length), "bool")
+        if can.padding:
+            found["valid"] = ops.ones((1, length), "bool")
+        if can.self_conditioning:
+            found["prediction"] = ops.zeros((1, length, words))
+        if can.step_conditioning:
+            found["step_size"] = ops.ones((1,))
+        return NOTHING._replace(**found)
 
     @property
     def shows_known(self):
