@@ -6,7 +6,7 @@ def curve(axis, rows, figure, **style):
     axis.errorbar(
         [row["calls"] for row in rows],
         [row[figure] for row in rows],
-        [row[f"{figure}_error"] for row in rows],
+        [row[f"{figure}_error"] or 0.0 for row in rows],  # none of a single value
         marker="o",
         markersize=3,
         capsize=2,

@@ -219,7 +219,8 @@ def summary(found):
         row = {"set": name, "calls": steps, "method": method, "seeds": len(cells)}
         for figure in Law.figures if name in LAWS else Digits.figures:
             values = np.array([each[figure] for each in cells])
-            row[figure], row[f"{figure}_error"] = kd.metrics.statistics.mean_and_error(values)
+            mean, error = kd.metrics.statistics.mean_and_error(values)
+            row[figure], row[f"{figure}_error"] = mean, error if len(cells) > 1 else None
         rows.append(row)
     return rows
 

@@ -52,24 +52,36 @@ def table(sets):
 
 
 def draw(sets, path):
-    """A panel for each set, a curve for each method."""
+    """A panel for each set: a curve for each method, or a bar where there is one number of calls."""
     size = (4 * len(sets) + 2.2, 3.6)
     figure, axes = plt.subplots(1, len(sets), figsize=size, squeeze=False, layout="constrained")
+    every = list(dict.fromkeys(row["method"] for rows in sets.values() for row in rows))
     for axis, (name, rows) in zip(axes[0], sets.items(), strict=True):
         title, judge, label = SETS[name]
-        for i, method in enumerate(dict.fromkeys(row["method"] for row in rows)):
+        calls = sorted({row["calls"] for row in rows})
+        for method in dict.fromkeys(row["method"] for row in rows):
             own = [row for row in rows if row["method"] == method]
             first = method.startswith("D-MMD, default")
+            color = "black" if method == "teacher" or first else f"C{every.index(method) % 10}"
+            if len(calls) == 1:
+                error = own[0][f"{judge}_error"] or 0.0
+                hollow = {"fill": False, "linestyle": "--"} if method == "teacher" else {"color": color}
+                axis.bar(len(axis.containers), own[0][judge], yerr=error, **hollow)
+                continue
             curve(
                 axis,
                 own,
                 judge,
                 linewidth=3 if first else 1.2,
-                color="black" if method == "teacher" or first else f"C{i % 10}",
+                color=color,
                 linestyle="--" if method == "teacher" else "-",
                 label=method,
             )
-        axis_of_calls(axis, sorted({row["calls"] for row in rows}))
+        if len(calls) == 1:
+            axis.set_xticks([])
+            axis.set_xlabel(f"{calls[0]} network calls")
+        else:
+            axis_of_calls(axis, calls)
         axis.set_ylim(bottom=0)
         axis.set(title=title, ylabel=label)
     handles, labels = axes[0][0].get_legend_handles_labels()
