@@ -115,9 +115,8 @@ def _check_transitions(process, noise):
     alpha = dict(zip(TIMES, alpha, strict=True))
     for s in TIMES:
         for t in (later for later in TIMES if later > s):
-            added = (1.0 - alpha[t]) * noise[t] - alpha[t] / max(alpha[s], SIGNAL_FLOOR) * (
-                1.0 - alpha[s]
-            ) * noise[s]
+            kept = alpha[t] / max(alpha[s], SIGNAL_FLOOR)
+            added = (1.0 - alpha[t]) * noise[t] - kept * (1.0 - alpha[s]) * noise[s]
             _require(
                 added.min() > -NEAR,
                 process,
