@@ -59,28 +59,10 @@ def draw(sets, path):
     for axis, (name, rows) in zip(axes[0], sets.items(), strict=True):
         title, judge, label = SETS[name]
         calls = sorted({row["calls"] for row in rows})
-        for method in dict.fromkeys(row["method"] for row in rows):
-            own = [row for row in rows if row["method"] == method]
-            first = method.startswith("D-MMD, default")
-            color = "black" if method == "teacher" or first else f"C{every.index(method) % 10}"
-            if len(calls) == 1:
-                error = own[0][f"{judge}_error"] or 0.0
-                hollow = {"fill": False, "linestyle": "--"} if method == "teacher" else {"color": color}
-                axis.bar(len(axis.containers), own[0][judge], yerr=error, **hollow)
-                continue
-            curve(
-                axis,
-                own,
-                judge,
-                linewidth=3 if first else 1.2,
-                color=color,
-                linestyle="--" if method == "teacher" else "-",
-                label=method,
-            )
         if len(calls) == 1:
-            axis.set_xticks([])
-            axis.set_xlabel(f"{calls[0]} network calls")
+            bars(axis, rows, judge, every)
         else:
+            curves(axis, rows, judge, every)
             axis_of_calls(axis, calls)
         axis.set_ylim(bottom=0)
         axis.set(title=title, ylabel=label)
@@ -88,6 +70,39 @@ def draw(sets, path):
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def bars(axis, rows, judge, every):
+    """One for each method, of rows of one number of calls."""
+    for place, row in enumerate(rows):
+        is_teacher = row["method"] == "teacher"
+        fill = {"fill": False, "linestyle": "--"} if is_teacher else {}
+        color = color_of(row["method"], every)
+        axis.bar(place, row[judge], yerr=row[f"{judge}_error"], color=color, **fill)
+    axis.set_xticks([])
+    axis.set_xlabel(f"{rows[0]['calls']} network calls")
+
+
+def curves(axis, rows, judge, every):
+    for method in dict.fromkeys(row["method"] for row in rows):
+        curve(
+            axis,
+            [row for row in rows if row["method"] == method],
+            judge,
+            linewidth=3 if is_default(method) else 1.2,
+            color=color_of(method, every),
+            linestyle="--" if method == "teacher" else "-",
+            label=method,
+        )
+
+
+def is_default(method):
+    return method.startswith("D-MMD, default")
+
+
+def color_of(method, every):
+    """The same in all panels."""
+    return "black" if method == "teacher" or is_default(method) else f"C{every.index(method) % 10}"
 
 
 def show(folder, page=None, picture=None):

@@ -16,12 +16,7 @@ def check_models(teacher, student=None, **others):
     for name, model in {"student": student, **others}.items():
         if model is not None:
             check_model(name, model, teacher)
-    given = [model for model in (teacher, student, *others.values()) if model is not None]
-    if len({id(model) for model in given}) < len(given):
-        names = ["Teacher", "student", *others]
-        raise ValueError(
-            f"{', '.join(names[:-1])} and {names[-1]} must be different models; copy with `.copy()`."
-        )
+    check_different(teacher=teacher, student=student, **others)
     for name, model in {"student": student, **others}.items():
         if model is None and not teacher.denoiser.weights:
             raise ValueError(
@@ -36,11 +31,16 @@ def check_made(teacher, **models):
     """
     if models["student"] is None:
         raise ValueError("`student` must be a model, `teacher.copy()` for one. Received: None")
-    given = {"teacher": teacher, **{k: v for k, v in models.items() if v is not None}}
-    if len({id(model) for model in given.values()}) < len(given):
+    check_different(teacher=teacher, **models)
+
+
+def check_different(**models):
+    """Raise a `ValueError` where two models, of those that are not `None`, are one."""
+    given = [model for model in models.values() if model is not None]
+    if len({id(model) for model in given}) < len(given):
+        *names, last = models
         raise ValueError(
-            f"{', '.join(given)} must be different models, or training one changes another; copy "
-            "with `.copy()`."
+            f"{', '.join(names).capitalize()} and {last} must be different models; copy with `.copy()`."
         )
 
 

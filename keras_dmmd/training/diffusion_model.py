@@ -137,7 +137,7 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
         if self.length and any(not layer.built for layer in self.denoiser._flatten_layers()):
             with backend.no_gradient():
                 z_t, t = ops.zeros((1, self.length), "int32"), ops.ones((1,))
-                self.logits(z_t, t, self.every_condition(self.length), seed=random.as_key(0))
+                self.logits(z_t, t, self._every_condition(self.length), seed=random.as_key(0))
         self.built = True
 
     @property

@@ -71,7 +71,7 @@ class Network:
         inputs = {name: getattr(conditions, name) for name in names}
         return {name: value for name, value in inputs.items() if value is not None}
 
-    def every_condition(self, length):
+    def _every_condition(self, length):
         """`Conditions` of one row in which there is all that the network can be told."""
         can, words = self.capabilities, self.process.vocabulary_size
         found = {"labels": ops.zeros((1,), "int32")} if can.num_classes else {}
