@@ -272,6 +272,14 @@ def test_layers_without_a_build_are_copied_and_loaded(tmp_path):
     np.testing.assert_allclose(again, wanted, rtol=1e-2, atol=1e-2)
 
 
+def test_a_network_without_a_build_trains_where_the_length_is_known():
+    """Compiled, as nobody built it before: TensorFlow makes no variables where it traces."""
+    model = kd.DiffusionModel(Lazy(3), kd.MaskedDiffusion(3), length=5)
+    model.compile("adam", jit_compile=False)
+    model.fit(tokens(8), batch_size=8, verbose=0)
+    assert model.denoiser.head.built and int(model.optimizer.iterations) == 1
+
+
 class LeftOut(Lazy):
     def get_config(self):
         config = super().get_config()

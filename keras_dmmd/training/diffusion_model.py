@@ -144,6 +144,11 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
     def reader(self):
         return Reader(self)
 
+    def _begin_together(self):
+        if self.length and not self.built:  # by Keras it would be built where TensorFlow traces
+            self.build()
+        super()._begin_together()
+
     def _check_conditions(self):
         if self.tokenizer and self.tokenizer.vocabulary_size != self.process.vocabulary_size:
             raise ValueError(
