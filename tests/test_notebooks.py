@@ -47,7 +47,7 @@ def test_notebook_teaches(path):
     assert badges.count("colab.research.google.com/github/") == badges.count("kaggle.com/kernels/") == 1
     pictures = rf"!\[[^]]+\]\({make_notebooks.REPOSITORY}/raw/main/(docs/[\w/]+\.png)\)"
     found = re.findall(pictures, title)  # which are seen before anything has run
-    assert len(found) == (path.stem != "hub_teacher")  # whose backbone a hub has to give
+    assert len(found) == 1
     assert all(10_000 < (ROOT / picture).stat().st_size < 200_000 for picture in found)
     assert title.startswith("# ") and "**Where it runs.**" in title and "**Data.**" in title
     assert "T4" in title and "minutes" in title and "KERAS_BACKEND" in title
