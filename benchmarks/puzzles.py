@@ -3,9 +3,9 @@
     python -m benchmarks.puzzles --tasks permutations latin_4 --calls 1 4 --folder runs/puzzles
 
 For each task and training seed a teacher learns, and students for each number of calls are distilled
-from it (`--ranges 1-8` makes one for all). Share of valid samples; total variation to the truth where
-samples can fill its table; and what a factorised call, and an exact teacher, come to. What is done lies
-in the folder: the same command goes on where it stopped.
+from it (`--ranges 1-8` makes one for all), and sampled with each. Share of valid samples; total
+variation to the truth where samples can fill its table; and what a factorised call, and an exact
+teacher, come to. What is done lies in the folder: the same command goes on where it stopped.
 """
 
 import argparse
@@ -133,9 +133,8 @@ def run(name, args, seed):
         label = trained if isinstance(trained, int) else "-".join(map(str, trained))
         path = os.path.join(place, f"{args.name}_{label}.keras")
         student = kept(lambda own=trained: student_of(teacher, task, own, args, seed), path)
-        for calls in [trained] if isinstance(trained, int) else args.calls:
-            title = "student" if isinstance(trained, int) else f"student for {label}"
-            add(title, student, calls)
+        for calls in args.calls:
+            add(f"student for {label}", student, calls)
     return found
 
 

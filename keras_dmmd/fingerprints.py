@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+from keras import ops
 
 from keras_dmmd import backend
 
@@ -19,6 +20,17 @@ def array_hash(*arrays):
 def text_hash(text):
     """A short hash of a string."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def value_text(value):
+    """An argument as text that no other one has: of arrays, whose `repr` is cut, a hash."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {value_text(own)}' for key, own in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"{type(value).__name__}({', '.join(map(value_text, value))})"
+    if isinstance(value, np.ndarray) or ops.is_tensor(value):
+        return array_hash(backend.to_numpy(value))
+    return repr(value)
 
 
 def weights_hash(model):

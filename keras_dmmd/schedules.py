@@ -15,7 +15,7 @@ from keras_dmmd import checks
 STEP = 1e-3  # of the finite difference by which a derivative is checked
 # Between the times at which a piece may end.
 CHECKED = np.array([0.237, 0.491, 0.763], "float32")
-LEAST_AT_FIRST = 0.95
+LEAST_AT_FIRST = 0.999  # what is lost at t = 0 no sampler brings back, and no bound counts
 # The signal that may be left at the end: `log_linear` leaves 0.001. A bound leaves it out.
 MOST_LEFT = 0.1
 
@@ -148,7 +148,7 @@ class LogLinearSchedule(Schedule):
     """α = 1 - (1 - ε)t: linear, with a trace of signal left at t = 1 (MDLM, arXiv 2406.07524).
 
     Args:
-        epsilon: ε in [0, 1).
+        epsilon: ε in [0, 0.1].
 
     Example:
 
@@ -159,7 +159,7 @@ class LogLinearSchedule(Schedule):
     """
 
     def __init__(self, epsilon=1e-3):
-        self.epsilon = checks.number("epsilon", epsilon, below=1.0)
+        self.epsilon = checks.number("epsilon", epsilon, high=MOST_LEFT)
 
     def __call__(self, t):
         slope = 1.0 - self.epsilon
@@ -179,15 +179,18 @@ NAMES = {
 
 
 def name_of(schedule):
-    """The name of a schedule's class, or of a function.
+    """The name of a schedule's class with its arguments, or of a function.
 
     Example:
 
     ```python
-    kd.schedules.name_of(kd.schedules.get("cosine"))  # "CosineSchedule"
+    kd.schedules.name_of(kd.schedules.get("polynomial"))  # "PolynomialSchedule(power=2.0)"
     ```
     """
-    return getattr(schedule, "__name__", type(schedule).__name__)
+    config = schedule.get_config() if isinstance(schedule, Schedule) else {}
+    arguments = ", ".join(f"{name}={value!r}" for name, value in config.items())
+    name = getattr(schedule, "__name__", type(schedule).__name__)
+    return f"{name}({arguments})" if arguments else name
 
 
 def get(schedule):

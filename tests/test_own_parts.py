@@ -240,6 +240,17 @@ def test_a_step_without_a_state_keeps_it():
     assert drawn.dtype == np.int32 and (drawn == 0).all()
 
 
+def test_an_adaptive_step_need_not_say_that_rows_are_done():
+    class Asking(Fill):
+        adaptive = True
+
+        def step(self, process, prediction, z_t, s, t, state, keys):
+            return super().step(process, prediction, z_t, s, t, state, keys)._replace(done=None)
+
+    drawn, calls = tiny_model().generate(2, steps=2, sampler=Asking(), return_calls=True, verbose=0)
+    assert (drawn < 3).all() and (calls == 2).all()
+
+
 @keras.saving.register_keras_serializable("tests")
 class Lazy(keras.layers.Layer):
     """Ordinary Keras: layers in the constructor, built by the first call."""

@@ -101,6 +101,7 @@ def squared(t):
         lambda t: schedules.SignalLevel(t, ops.ones_like(t)),  # it rises
         lambda t: schedules.SignalLevel(ops.sum(1.0 - t), -1.0),  # of another shape
         lambda t: schedules.SignalLevel(1.0 - t / 0.0, -t),
+        lambda t: schedules.SignalLevel(0.97 * (1.0 - t), -0.97 * ops.ones_like(t)),  # begins too late
     ],
 )
 def test_a_function_that_is_no_schedule_is_refused(function):
@@ -127,7 +128,7 @@ def test_power_must_be_positive(power):
         schedules.PolynomialSchedule(power)
 
 
-@pytest.mark.parametrize("epsilon", [-0.1, 1.0, float("nan")])
+@pytest.mark.parametrize("epsilon", [-0.1, 0.2, float("nan")])
 def test_epsilon_must_lie_in_its_range(epsilon):
     with pytest.raises(ValueError, match="`epsilon`"):
         schedules.LogLinearSchedule(epsilon)

@@ -341,7 +341,5 @@ class DiffusionProcess(abc.ABC):
         return cls(**config)
 
     def __repr__(self):
-        return (
-            f"{type(self).__name__}(vocabulary_size={self.vocabulary_size}, "
-            f"schedule={schedules.name_of(self.schedule)}, prediction={self.prediction!r})"
-        )
+        told = {**self.get_config(), "schedule": schedules.name_of(self.schedule)}
+        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in told.items())})"

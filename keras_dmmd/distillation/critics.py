@@ -21,10 +21,10 @@ class CriticLosses:
         critic_steps: critic updates per student update.
         label_smoothing: the share of the critic's target that all tokens have alike.
         samples: how many samples of each prediction a student's update draws.
-        measured: names of what `statistics_of` returns.
+        statistics: names of what `statistics_of` returns.
     """
 
-    measured = ("student_entropy", "log_ratio_mean", "log_ratio_std")
+    statistics = ("student_entropy", "log_ratio_mean", "log_ratio_std")
     target = "hard"
     teacher_weight = 0.0
     time_weighting = "constant"

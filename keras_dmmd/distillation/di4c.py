@@ -7,7 +7,6 @@ from keras_dmmd import backend, checks, random
 from keras_dmmd.distillation.beginnings import begin
 from keras_dmmd.distillation.checks import check_models
 from keras_dmmd.distillation.distiller import Distiller
-from keras_dmmd.distillation.optimizer import unending_adam
 from keras_dmmd.losses.divergences import divergence_token_loss
 from keras_dmmd.losses.mixtures import correlation_loss, log_mean_exp, marginal_loss
 from keras_dmmd.sampling.grids import MOST_CALLS
@@ -123,10 +122,6 @@ class Di4CDistiller(Distiller):
         self.teacher_steps = teacher.steps if teacher_steps is None else teacher_steps
         self.delta, self.delta_rate, self.data_weight = delta, delta_rate, data_weight
 
-    def default_optimizer(self, role):
-        """That of `Distiller`, with a β1 of 0.9: there is no game."""
-        return unending_adam(role, beta_1=0.9)
-
     def role_losses(self, role, inputs, key):
         time_key, coin_key, corrupt_key, student_key, target_key = random.split(key, 5)
         batch_size = batch_size_of(inputs)
@@ -135,8 +130,9 @@ class Di4CDistiller(Distiller):
         t = ops.where(is_small, t * self.delta, self.delta + (1.0 - self.delta) * t)
         x, z_t, _, conditions = corrupt_batch(self.teacher, inputs, t, corrupt_key)
         where = self.process.where_open(z_t, conditions.unknown)
+        shown, student_key = self.student.self_condition(z_t, t, conditions, student_key)
         parts = [
-            self._log_probs(self.student, z_t, t, conditions, key)
+            self._log_probs(self.student, z_t, t, shown, key)
             for key in random.split(student_key, self.mixture)
         ]
         student = ops.stack(parts)

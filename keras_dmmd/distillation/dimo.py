@@ -75,7 +75,6 @@ class DiMODistiller(CriticLosses, Proposals, Distiller):
           https://arxiv.org/abs/2503.15457)
     """
 
-    statistics = CriticLosses.measured
     renoise = "forward"
 
     def __init__(

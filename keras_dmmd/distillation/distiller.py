@@ -17,7 +17,7 @@ from keras_dmmd.training.arguments import check_optimizer
 from keras_dmmd.training.copying import is_shared, share_weights
 from keras_dmmd.training.corruption import batch_size_of
 from keras_dmmd.training.inputs import example_weights, weighted_mean
-from keras_dmmd.training.optimizers import public_config
+from keras_dmmd.training.optimizers import check_average, public_config
 from keras_dmmd.training.seeded import SeededModel
 from keras_dmmd.training.updates import update
 
@@ -135,7 +135,8 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
     def default_optimizer(self, role):
         """The optimizer of a role where none is given: see `optimizer.unending_adam`."""
-        return unending_adam(role)
+        is_game = len(self.roles) > 1
+        return unending_adam(role, beta_1=0.0 if is_game else 0.9)
 
     # What is trained ------------------------------------------------------------------------------
 
@@ -198,6 +199,8 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
             raise ValueError(
                 f"{' and '.join(optimizers)} need an optimizer each: the same object was given twice."
             )
+        for role, optimizer in optimizers.items():
+            check_average(optimizer, self.model_of(role).trainable_variables)
         self._optimizer_configs = {
             f"{role}_optimizer": public_config(keras.optimizers.serialize(optimizer))
             for role, optimizer in optimizers.items()

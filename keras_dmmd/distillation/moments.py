@@ -17,7 +17,6 @@ class MomentLosses(CriticLosses):
         student_temperature: τ of the student's prediction in its own loss.
     """
 
-    statistics = CriticLosses.measured
     max_log_ratio = None
     student_temperature = 1.0
 

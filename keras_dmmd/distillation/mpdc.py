@@ -7,11 +7,11 @@ from keras_dmmd import backend, checks, random
 from keras_dmmd.distillation.beginnings import begin
 from keras_dmmd.distillation.checks import check_models, check_no_noise, check_same_network
 from keras_dmmd.distillation.distiller import Distiller
-from keras_dmmd.distillation.optimizer import unending_adam
 from keras_dmmd.losses.divergences import divergence_token_loss
 from keras_dmmd.sampling.grids import MOST_CALLS
 from keras_dmmd.tensors import certain, per_state, total
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
+from keras_dmmd.training.optimizers import check_precision
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -86,13 +86,10 @@ class MPDCDistiller(Distiller):
         check_no_noise(type(self).__name__, student)
         average = average or student.copy(seed=seed + 4, name="average")
         check_same_network(student, average=average)
+        check_precision("A moving average", average.weights)
         super().__init__(teacher, student, seed=seed, **kwargs)
         self.average = average
         self.steps, self.momentum = steps, momentum
-
-    def default_optimizer(self, role):
-        """That of `Distiller`, with a β1 of 0.9: there is no game."""
-        return unending_adam(role, beta_1=0.9)
 
     def role_losses(self, role, inputs, key):
         time_key, gap_key, corrupt_key, student_key, step_key = random.split(key, 5)
@@ -120,7 +117,9 @@ class MPDCDistiller(Distiller):
     def end_round(self):
         """The average moves on."""
         for own, other in zip(self.average.weights, self.student.weights, strict=True):
-            own.assign(self.momentum * own + (1.0 - self.momentum) * other)
+            # Integers, as of what is quantised, have no mean; the student's do not change.
+            if keras.backend.is_float_dtype(own.dtype):
+                own.assign_add((1.0 - self.momentum) * (other - own))
 
     def get_config(self):
         return {

@@ -71,8 +71,6 @@ class ReinforceDistiller(CriticLosses, Proposals, Distiller):
         - [Reinforce-DMD](https://arxiv.org/abs/2609.40235)
     """
 
-    statistics = CriticLosses.measured
-
     def __init__(
         self,
         teacher,

@@ -12,7 +12,6 @@ from keras_dmmd.distillation.checks import (
     check_same_network,
 )
 from keras_dmmd.distillation.distiller import Distiller
-from keras_dmmd.distillation.optimizer import unending_adam
 from keras_dmmd.distillation.proposals import drawn_tokens
 from keras_dmmd.losses.divergences import DIRECTIONS, divergence_token_loss
 from keras_dmmd.sampling.grids import MOST_CALLS
@@ -119,10 +118,6 @@ class SDTTDistiller(Distiller):
             name="rounds", shape=(), initializer="zeros", dtype="int32", trainable=False
         )
 
-    def default_optimizer(self, role):
-        """That of `Distiller`, with a β1 of 0.9: there is no game."""
-        return unending_adam(role, beta_1=0.9)
-
     def role_losses(self, role, inputs, key):
         time_key, corrupt_key, student_key, tutor_key = random.split(key, 4)
         t = self.process.training_times(batch_size_of(inputs), time_key)
@@ -135,7 +130,7 @@ class SDTTDistiller(Distiller):
         with backend.no_gradient():
             calls = self._tutor_calls(z_t, t, t - 0.5 * reach, conditions, tutor_key)
 
-        def values(student, first, second, z_t, z_s):
+        def values(student, first, second, z_s):
             with backend.no_gradient():
                 first, second = (ops.log_softmax(x, axis=-1) for x in (first, second))
                 is_open = ops.expand_dims(self.process.is_open(z_s), -1)
@@ -144,7 +139,7 @@ class SDTTDistiller(Distiller):
             return divergence_token_loss(student, target, self.divergence)
 
         where = self.process.where_open(z_t, conditions.unknown)
-        losses = total(student.each(values, *calls[:2], z_t, calls[2], where=where))
+        losses = total(student.each(values, *calls, where=where))
         return losses / z_t.shape[1], {"stage": stage}
 
     def _tutor_calls(self, z_t, t, s, conditions, key):

@@ -7,6 +7,7 @@ import numpy as np
 from keras_dmmd import checks
 from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.metrics.streaming import StreamingMetric
+from keras_dmmd.sampling.prompts import has_text
 from keras_dmmd.training.diffusion_model import DiffusionModel
 
 
@@ -85,8 +86,7 @@ def check_data(models, metrics, reference_data, samples, generate):
         )
     prompts = generate.get("prompts")
     prompts = prompts if isinstance(prompts, (list, tuple)) else ()
-    parts = [part for prompt in prompts for part in (prompt if isinstance(prompt, list) else [prompt])]
-    if any(isinstance(part, str) for part in parts):
+    if any(has_text(prompt) for prompt in prompts):
         raise ValueError("`prompts` must be ids here: encode texts with the model's tokenizer.")
 
 

@@ -11,17 +11,21 @@ GROWING = ("steps", "temperatures", "seeds", "samplers")
 
 
 class FinishedCells:
-    """Finished cells, as files of a folder, which the first of several processes reads and writes."""
+    """Finished cells, as files of a folder, which the first of several processes reads and writes.
+
+    Attributes:
+        seeds: all that the folder has had, in the order in which they came: their places stay.
+    """
 
     def __init__(self, folder, settings):
-        self.folder = folder and os.path.join(folder, "cells")
+        self.folder, self.seeds = folder and os.path.join(folder, "cells"), settings["seeds"]
         if folder is not None:
-            backend.from_first(lambda: self._begin(folder, settings))
+            self.seeds = backend.from_first(lambda: self._begin(folder, settings))
 
     def _begin(self, folder, settings):
         os.makedirs(self.folder, exist_ok=True)
         path = os.path.join(self.folder, "settings.json")
-        fixed = {k: v for k, v in settings.items() if k not in GROWING}
+        fixed, seeds = {k: v for k, v in settings.items() if k not in GROWING}, settings["seeds"]
         if os.path.exists(path):
             known = read_json(path)
             known_models = known.get("models", {})
@@ -37,7 +41,9 @@ class FinishedCells:
                     "another folder."
                 )
             fixed["models"] = {**known_models, **fixed["models"]}
-        write_json(path, fixed)
+            seeds = list(dict.fromkeys([*known.get("seeds", []), *seeds]))
+        write_json(path, fixed | {"seeds": seeds})
+        return seeds
 
     def get(self, key, work):
         """What a cell holds, by `work()` where it is not done yet: in all processes the same."""

@@ -17,7 +17,7 @@ from keras_dmmd.evaluation.entropies import step_entropies
 from keras_dmmd.evaluation.finished_cells import FinishedCells
 from keras_dmmd.evaluation.machine import machine
 from keras_dmmd.evaluation.report import DATA, Report
-from keras_dmmd.fingerprints import array_hash, text_hash, weights_hash
+from keras_dmmd.fingerprints import array_hash, text_hash, value_text, weights_hash
 from keras_dmmd.metrics.distances import FeatureMetric
 from keras_dmmd.metrics.statistics import mean_and_error
 from keras_dmmd.metrics.streaming import measure_by
@@ -131,7 +131,7 @@ def evaluate(
         "shown": int(shown),
         "seeds": list(map(int, seeds)),
         "data": None if reference_data is None else array_hash(reference_data),
-        "generate": {name: _as_text(value) for name, value in generate.items()},
+        "generate": {name: value_text(value) for name, value in generate.items()},
         "machine": machine(),
     }
     settings = json.loads(json.dumps(settings))  # as a file will give it back
@@ -140,7 +140,9 @@ def evaluate(
     order = itertools.product(seeds, temperatures, samplers, steps, models)
     plan = [Cell(name, int(k), float(tau), int(seed), sampler) for seed, tau, sampler, k, name in order]
     bar = keras.utils.Progbar(len(plan), unit_name="cell") if verbose else None
-    measurement = _Measurement(models, samplers, metrics, reference_data, settings, generate)
+    measurement = _Measurement(
+        models, samplers, metrics, reference_data, settings, generate, cells.seeds
+    )
     found = {}
     if reference_data is not None:
         for seed in seeds:
@@ -190,15 +192,16 @@ def _read_samplers(samplers, models):
 
 
 class _Measurement:
-    """What is done for a cell; the arguments are those of `evaluate`."""
+    """What is done for a cell; the arguments are those of `evaluate`, and all seeds of its folder."""
 
-    def __init__(self, models, samplers, metrics, data, settings, generate):
+    def __init__(self, models, samplers, metrics, data, settings, generate, seeds):
         self.models, self.samplers, self.metrics = models, samplers, metrics
-        self.n, self.shown, self.seeds = (settings[name] for name in ("samples", "shown", "seeds"))
+        self.n, self.shown = settings["samples"], settings["shown"]
+        self.seeds = seeds
         self.data = None if data is None else np.asarray(data)
         self.order = None if data is None else np.random.default_rng(0).permutation(len(data))
-        temperatures = settings["temperatures"]
-        self.base = Cell(None, None, 1.0 if 1.0 in temperatures else temperatures[0], self.seeds[0])
+        temperature = 1.0 if 1.0 in settings["temperatures"] else settings["temperatures"][0]
+        self.base = Cell(None, None, temperature, settings["seeds"][0])
         self.generate = generate
 
     def of_model(self, cell):
@@ -208,8 +211,9 @@ class _Measurement:
         options |= {"seed": cell.seed, "steps": cell.steps, "sampler": self.samplers[cell.sampler]}
         stepper = options["sampler"] or model.sampler
         fixed = calls_of(self.generate.get("times")) is not None
-        fewest = 1 if stepper.one_call_is_enough and not fixed else cell.steps
-        model.generate(n, **{**options, "steps": fewest})  # compiled, before the clock starts
+        # Compiled before the clock starts: of rows that end early there are batches of several sizes.
+        whole = stepper.adaptive or fixed or not stepper.one_call_is_enough
+        model.generate(n, **{**options, "steps": cell.steps if whole else 1})
         start = time.perf_counter()
         tokens, calls = model.generate(n, return_calls=True, **options)
         seconds = time.perf_counter() - start
@@ -240,8 +244,12 @@ class _Measurement:
 def _first(options, n, few):
     """Arguments of `generate` for the first few of n samples, of what has an entry per sample."""
     per_sample = ("labels", "prompts", "known")
+
+    def size(value):  # prompts may differ in their lengths: no array can be made of such
+        return len(value) if isinstance(value, (list, tuple)) else (np.shape(value) or (1,))[0]
+
     return {
-        name: value[:few] if name in per_sample and np.ndim(value) and len(value) == n else value
+        name: value[:few] if name in per_sample and size(value) == n else value
         for name, value in options.items()
     }
 
@@ -305,17 +313,12 @@ def _describe(metric):
     return metric.name
 
 
-def _as_text(value):
-    """An argument as text, arrays by their hash."""
-    return array_hash(value) if isinstance(value, np.ndarray) else repr(value)
-
-
 def _model_fingerprint(model):
     """What tells one model from another: weights, process, sampler, length, tokens."""
     parts = (model.process, model.tokenizer, model.sampler)
     kept = [part and keras.saving.serialize_keras_object(part) for part in parts]
     text = json.dumps(
-        [*kept, model.length, type(model.denoiser).__name__], sort_keys=True, default=repr
+        [*kept, model.length, type(model.denoiser).__name__], sort_keys=True, default=value_text
     )
     return text_hash(text + weights_hash(model))
 

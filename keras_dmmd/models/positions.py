@@ -3,8 +3,10 @@
 import numpy as np
 from keras import ops
 
+MAX_WAVELENGTH = 10_000.0  # of the slowest pair, in positions
 
-def rotary_angles(length, head_dim, grid=None, start=None, max_wavelength=10_000.0):
+
+def rotary_angles(length, head_dim, grid=None, start=None):
     """Angles of rotary embeddings, `(length, head_dim // 2)`, float32.
 
     Args:
@@ -13,7 +15,6 @@ def rotary_angles(length, head_dim, grid=None, start=None, max_wavelength=10_000
         grid: `(rows, columns)` of an image read row by row; half of the pairs then turn with the row,
             half with the column. `None` for a sequence.
         start: the first position of a part of a sequence, an integer tensor; `None` is 0.
-        max_wavelength: the slowest pair's wavelength, in positions.
 
     Reference:
         - [RoFormer](https://arxiv.org/abs/2104.09864)
@@ -23,7 +24,7 @@ def rotary_angles(length, head_dim, grid=None, start=None, max_wavelength=10_000
     else:
         axes = np.unravel_index(np.arange(length), grid)
     pairs = head_dim // 2 // len(axes)
-    frequencies = (max_wavelength ** -(np.arange(pairs) / pairs)).astype("float32")
+    frequencies = (MAX_WAVELENGTH ** -(np.arange(pairs) / pairs)).astype("float32")
     if start is not None:
         positions = ops.cast(start + ops.arange(length), "float32")
         return ops.expand_dims(positions, -1) * frequencies

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import random
+from keras_dmmd.fingerprints import value_text
 from keras_dmmd.sampling.grids import time_grid
 from keras_dmmd.tensors import gather
 
@@ -191,7 +192,7 @@ class Stepper:
     def compile_key(self):
         """What tells one compiled step from another: class and arguments, but the floats' values."""
         fixed = {k: "float" if isinstance(v, float) else v for k, v in self.get_config().items()}
-        return type(self), json.dumps(fixed, sort_keys=True, default=repr)
+        return type(self), json.dumps(fixed, sort_keys=True, default=value_text)
 
     def __repr__(self):
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.get_config().items())

@@ -142,7 +142,7 @@ def network_step(model, stepper, record_entropies, on_trace):
         done = found.done
         if state.done is not None:  # such a row stays as it is, whatever the stepper does
             z_s = ops.where(ops.expand_dims(state.done, -1), z_t, z_s)
-            done = ops.logical_or(state.done, done)
+            done = state.done if done is None else ops.logical_or(state.done, done)
         seen = seen._replace(broken=prediction.is_broken())
         # As they came in, so that the next call is the same program.
         return backend.split_rows(State(z_s, found.state, done, shown_next)), seen

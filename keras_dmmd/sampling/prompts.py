@@ -114,7 +114,7 @@ def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
                     given[i, start : start + len(piece)] = piece
                     known[i, start : start + len(piece)] = True
                 start += _tokens_of(piece)
-        texts = any(_has_text(prompt) for prompt in prompts)
+        texts = any(has_text(prompt) for prompt in prompts)
     given = checks.ids("prompts", given, vocabulary_size)  # before a cast makes ids of what is none
     given, known = (np.broadcast_to(a, (n, length)) for a in (given.astype("int32"), known))
     no_end = None
@@ -125,7 +125,8 @@ def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
     return Conditions(known=known, given=given, no_end=no_end), texts
 
 
-def _has_text(prompt):
+def has_text(prompt):
+    """Whether a prompt, or a piece of it, is a string."""
     parts = prompt if isinstance(prompt, (list, tuple)) else [prompt]
     return any(isinstance(part, str) for part in parts)
 

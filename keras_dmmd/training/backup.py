@@ -110,6 +110,12 @@ class BackupAndResume(keras.callbacks.Callback):
                 f"The checkpoint in {self.folder!r} is of the middle of an epoch of {facts['steps']} "
                 f"batches. Received: data of {self.params['steps']} batches"
             )
+        if step % self.model.steps_per_execution:
+            raise ValueError(
+                f"The checkpoint in {self.folder!r} was written after {step} batches of an epoch; "
+                "`steps_per_execution` must divide that. Received: steps_per_execution="
+                f"{self.model.steps_per_execution}"
+            )
         self.model._initial_epoch = self.params["epochs"] if facts["stopped"] else self.epoch
         self.batches.seed = facts["seed"]
         self.batches.begin(*facts["position"])

@@ -73,12 +73,17 @@ class Evaluation:
         """
         self.corruptions = checks.count("corruptions", corruptions)
         backend.check_copies(self, corruptions)
-        if self._traced_corruptions != corruptions:
-            self.test_function, self._traced_corruptions = None, corruptions
+        self._renew()
         try:
             return super().evaluate(*args, **kwargs)
         finally:
             self.corruptions = 1
+
+    def _renew(self):
+        """Forget what was compiled for another number of corruptions, too: there it is a constant."""
+        super()._renew()
+        if self._traced_corruptions != self.corruptions:
+            self.test_function, self._traced_corruptions = None, self.corruptions
 
     def _evaluation_draws(self, n):
         """Times, and two keys per row, of the next `n` rows: of a row the same, whatever its batch."""

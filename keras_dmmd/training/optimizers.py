@@ -1,5 +1,7 @@
 """Whether an optimizer belongs to what is trained, and by what name a file knows it."""
 
+HALF = {"bfloat16", "float16"}
+
 
 def check_trained(model):
     """Raise a `ValueError` where a compiled model trains no weights, or other ones since."""
@@ -18,6 +20,26 @@ def check_trained(model):
             f"This {type(model).__name__} trains {len(trained)} weights now, which are not the "
             f"{len(optimizer._trainable_variables)} that it was compiled for: layers were frozen or "
             "freed since, given adapters or quantised. Compile it again."
+        )
+    check_average(optimizer, model.trainable_variables)
+
+
+def check_average(optimizer, variables):
+    """Raise a `ValueError` where an optimizer's moving average could not follow what it trains.
+
+    At its end `fit` writes that average over the weights.
+    """
+    if optimizer.use_ema:
+        check_precision("The optimizer has `use_ema`, whose average", variables)
+
+
+def check_precision(average, variables):
+    """Raise a `ValueError` where an average, named at a sentence's beginning, is of half precision."""
+    half = sorted({v.dtype for v in variables} & HALF)
+    if half:
+        raise ValueError(
+            f"{average} moves by less than {half[0]} can tell, so it would stay where it began. Give "
+            f"weights that are trained float32, as the policy 'mixed_{half[0]}' does, or train without."
         )
 
 

@@ -42,7 +42,9 @@ def reads(model):
         RuntimeError: another thread trains some of them.
     """
     with _entered(model, changes=False) as use:
-        for other in [o for o in _running if o.changes and o.thread == use.thread]:
+        with _lock:
+            trained = [other for other in _running if other.changes and other.thread == use.thread]
+        for other in trained:
             if other.shares_with(use):
                 backend.return_state(other.model)
         yield

@@ -119,7 +119,7 @@ class Guard(keras.callbacks.Callback):
         self.lock = threading.Lock()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.epoch, self.skipped = epoch, 0
+        self.epoch, self.skipped, self.counted = epoch, 0, -1
         self.begun, self.ended = collections.deque(), []
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -144,9 +144,10 @@ class Guard(keras.callbacks.Callback):
                 self._count(*heapq.heappop(self.ended))
 
     def _count(self, batch, skipped):
-        new = int(skipped - self.skipped)
-        self.in_a_row = self.in_a_row + new if new > 0 else 0
-        self.skipped = skipped
+        new, batches = int(skipped - self.skipped), batch - self.counted
+        # Of several batches in one execution, fewer than one each were not all in a row.
+        self.in_a_row = self.in_a_row + new if new >= batches else 0
+        self.skipped, self.counted = skipped, batch
         if self.in_a_row >= PATIENCE and self.where is None:
             self.where = f"{self.in_a_row} updates up to epoch {self.epoch + 1}, batch {batch + 1}"
 

@@ -140,6 +140,13 @@ def test_a_function_is_a_schedule(tmp_path):
         kd.DMMDDistiller(teacher, student=small_model(kd.MaskedDiffusion(3)))
 
 
+def test_a_process_shows_what_tells_it_from_another():
+    one, other = (repr(kd.HybridDiffusion(5, uniform_share=share)) for share in (0.2, 0.9))
+    assert "0.2" in one and "0.9" in other
+    schedule = kd.schedules.PolynomialSchedule(power=3.0)
+    assert "PolynomialSchedule(power=3.0)" in repr(kd.MaskedDiffusion(5, schedule=schedule))
+
+
 def test_processes_are_equal_in_every_parameter():
     teacher = small_model(kd.HybridDiffusion(3, uniform_share=0.5))
     other = small_model(kd.HybridDiffusion(3, uniform_share=0.25))

@@ -67,6 +67,34 @@ def test_the_average_follows():
         np.testing.assert_allclose(own, 0.75 * first + 0.25 * last, rtol=1e-5, atol=1e-6)
 
 
+def test_integers_are_not_averaged():
+    """Of what is quantised the average keeps all bits; only what is beside it is trained."""
+    teacher = randomise(small_model())
+    teacher.quantize("int8")
+    model = kd.MPDCDistiller(teacher, adapters=2, steps=2, momentum=0.5)
+    model.compile(keras.optimizers.SGD(0.5), **QUICKLY)
+    before = {v.path: numpy(v) for v in model.average.weights if "int" in v.dtype}
+    model.fit(tokens(8), batch_size=8, epochs=3, verbose=0)
+    assert before
+    for variable in model.average.weights:
+        if variable.path in before:
+            np.testing.assert_array_equal(numpy(variable), before[variable.path])
+
+
+def test_an_average_in_half_precision_is_refused():
+    """It would stay where it began: its steps are less than half of what bfloat16 can tell."""
+    teacher = small_model(dtype="bfloat16")
+    with pytest.raises(ValueError, match="average moves by less.*mixed_bfloat16"):
+        kd.MPDCDistiller(teacher, steps=2)
+    distiller = kd.DMMDDistiller(teacher, steps=2)
+    with pytest.raises(ValueError, match="`use_ema`.*bfloat16"):
+        distiller.compile()
+    distiller.compile("adam", "adam")
+    teacher.compile(keras.optimizers.Adam(use_ema=True))
+    with pytest.raises(ValueError, match="`use_ema`.*bfloat16"):
+        teacher.fit(tokens(8), verbose=0)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -245,6 +245,51 @@ def test_prompts_as_an_array_and_a_batch_size():
     assert len(report.rows[0]["step_entropies"]) == 2
 
 
+def test_prompts_of_several_lengths():
+    """With gaps too; they are cut with the samples whose entropies are measured."""
+    ids = [int(i) for i in SUPPORT[0]]
+    prompts = [[ids[:1], kd.Gap(2), ids[3:4]], (ids[:2],)] * 40
+    report = sweep(steps=[2], samples=80, seeds=(0,), prompts=prompts)
+    assert len(report.rows[0]["step_entropies"]) == 2
+    with pytest.raises(ValueError, match="`prompts` must be ids"):
+        sweep(steps=[2], samples=2, seeds=(0,), prompts=[("ab", kd.Gap(2)), ("a",)])
+
+
+def test_other_prompts_are_another_sweep(tmp_path):
+    """Also where they are many: what numpy prints of them is cut."""
+    one = np.zeros((1500, 5), "int64")
+    other = one.copy()
+    other[700, 2] = 1
+    options = {
+        "steps": [1],
+        "samples": 1500,
+        "seeds": (0,),
+        "folder": tmp_path,
+        "metrics": [distance()],
+    }
+    known = np.tile(np.arange(5) == 2, (1500, 1))
+    sweep(prompts=list(one), known=list(known), **options)
+    with pytest.raises(ValueError, match="a sweep with other generate"):
+        sweep(prompts=list(other), known=list(known), **options)
+
+
+def test_a_seed_has_its_data_whatever_is_beside_it(tmp_path):
+    first = []
+
+    class Look(metrics.StreamingMetric):
+        def update_state(self, samples, data=None):
+            first.append(int(samples[0, 0]))
+            self.gather(look=[0.0])
+
+    model = small_model(kd.MaskedDiffusion(400))
+    data = np.arange(400)[:, None] * np.ones((1, 5), "int64")
+    options = {"steps": [1], "samples": 50, "reference_data": data, "folder": tmp_path}
+    for seeds in ((0,), (7, 0)):  # what is done is not asked again: one set of rows each
+        sweep({"small": model}, seeds=seeds, metrics=[Look(name="look")], **options)
+    of_data = [first[0], first[2]]
+    assert len(first) == 4 and of_data[0] != of_data[1]
+
+
 def test_seeds_have_data_of_their_own():
     """As far as there are enough: a standard error over seeds is one of data too."""
     seen = []

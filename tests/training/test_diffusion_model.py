@@ -211,3 +211,14 @@ def test_a_network_alone_is_exported(tmp_path):
     ids, times = tokens(3).astype("int32"), np.array([0.1, 0.5, 1.0], "float32")
     expected = numpy(teacher.logits(ids, times))
     np.testing.assert_allclose(loaded.serve([ids, times]).numpy(), expected, atol=1e-5)
+
+
+def test_corruptions_of_an_evaluation_are_its_own():
+    """Their number is a constant of the compiled step: a batch tested later has one again."""
+    model = randomise(small_model())
+    model.compile()
+    x, weights = tokens(8), np.linspace(0.5, 2.0, 8)
+    options = {"sample_weight": weights, "return_dict": True}
+    first = model.test_on_batch(x, **options)
+    model.evaluate(x, corruptions=4, sample_weight=weights, verbose=0)
+    assert model.test_on_batch(x, **options) == first

@@ -159,6 +159,17 @@ def test_several_steps_per_execution(tmp_path):
     assert_resumes(make, tmp_path, 2, 2, save_freq=2)
 
 
+def test_another_number_of_steps_per_execution_loses_no_batches(tmp_path):
+    if keras.backend.backend() == "torch":
+        pytest.skip("Torch has a step per execution")
+    model = teacher()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, tmp_path, Break(1, 3), save_freq=1)
+    model.compile("adam", steps_per_execution=4)
+    with pytest.raises(ValueError, match="after 3 batches.*steps_per_execution=4"):
+        fit(model, tmp_path)
+
+
 def test_other_callbacks_go_on(tmp_path):
     """Two that would act in the third and fourth epoch, by what they saw in the ones before."""
     callbacks = [
