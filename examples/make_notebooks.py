@@ -27,6 +27,13 @@ BADGES = (
     "[![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)]"
     "(https://kaggle.com/kernels/welcome?src=https://github.com/{place})"
 )
+# Colab gives a notebook that asks for it a T4, where one is free.
+METADATA = {
+    "accelerator": "GPU",
+    "colab": {"gpuType": "T4", "provenance": []},
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 INSTALL = """
 # On Colab and Kaggle this installs the library; where it is there already it does nothing.
 # `KERAS_DMMD` may be the address of a wheel.
@@ -55,7 +62,7 @@ def head(name):
 
 def notebook(name, script):
     """The notebook of a percent script, as a string that depends on the two alone."""
-    book = nbformat.v4.new_notebook(metadata={"language_info": {"name": "python"}})
+    book = nbformat.v4.new_notebook(metadata=METADATA)
     book.cells = head(name)
     for part in script.split("# %%")[1:]:
         first, _, body = part.partition("\n")

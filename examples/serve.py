@@ -392,6 +392,23 @@ def make_app(engine):
     return app
 
 
+def make_server(engine, **options):
+    """A uvicorn server of an engine, with the options of `uvicorn.Config`.
+
+    Told to end, it answers those who wait at once, and those whose samples are drawn when they are.
+    (uvicorn ends an application only after every request has been answered.)
+    """
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets=None):
+            closed = asyncio.ensure_future(asyncio.to_thread(engine.close))
+            await super().shutdown(sockets)
+            await closed
+
+    return Server(uvicorn.Config(make_app(engine), **options))
+
+
 def read(model, prompt, label):
     """The ids of a prompt, and a class, as the model takes them.
 
@@ -412,8 +429,6 @@ def read(model, prompt, label):
 
 
 def main():
-    import uvicorn
-
     parser = argparse.ArgumentParser(description="Serve a model's samples over HTTP.")
     parser.add_argument("model", help="a preset, its folder, or a handle")
     parser.add_argument("--host", default="127.0.0.1")
@@ -423,7 +438,7 @@ def main():
     args = parser.parse_args()
     model = kd.from_preset(args.model)
     engine = Engine(model, Limits(rows=args.rows), temperature=args.temperature)
-    uvicorn.run(make_app(engine), host=args.host, port=args.port)
+    make_server(engine, host=args.host, port=args.port).run()
 
 
 if __name__ == "__main__":

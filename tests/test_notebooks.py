@@ -48,6 +48,9 @@ def test_notebook_teaches(path):
     pictures = rf"!\[[^]]+\]\({make_notebooks.REPOSITORY}/raw/main/(docs/[\w/]+\.png)\)"
     found = re.findall(pictures, title)  # which are seen before anything has run
     assert len(found) == 1
+    metadata = nbformat.read(path.with_suffix(".ipynb"), as_version=4).metadata
+    assert (metadata.accelerator, metadata.colab.gpuType) == ("GPU", "T4")
+    assert metadata.kernelspec.name == "python3"
     assert all(10_000 < (ROOT / picture).stat().st_size < 200_000 for picture in found)
     assert title.startswith("# ") and "**Where it runs.**" in title and "**Data.**" in title
     assert "T4" in title and "minutes" in title and "KERAS_BACKEND" in title

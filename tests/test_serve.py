@@ -146,20 +146,32 @@ def test_over_http(model, engine):
 
 
 @pytest.fixture
-def port(engine):
-    """Of a real server, whose clients may leave."""
+def server(engine):
+    """A real one, whose clients may leave."""
     for name in ("fastapi", "uvicorn"):
         pytest.importorskip(name)
-    import uvicorn
-
-    server = uvicorn.Server(uvicorn.Config(serve.make_app(engine), port=0, log_level="error"))
+    server = serve.make_server(engine, port=0, log_level="error")
     thread = threading.Thread(target=server.run)
     thread.start()
     until(lambda: server.started)
-    yield server.servers[0].sockets[0].getsockname()[1]
+    yield server
     server.should_exit = True
     thread.join(100)
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def port(server):
+    return server.servers[0].sockets[0].getsockname()[1]
+
+
+def answer_of(connection):
+    """The head and the content of a response that is JSON."""
+    answer = b""
+    while not answer.endswith(b"}"):
+        answer += connection.recv(2**16)
+    head, _, content = answer.partition(b"\r\n\r\n")
+    return head, json.loads(content)
 
 
 def until(holds):
@@ -200,10 +212,7 @@ def test_clients_that_leave_are_noticed(model, engine, port, monkeypatch):
     until(lambda: engine.counts["left"] == 1)
     assert engine.waiting == 0
     allowed.release(1 + STEPS)
-    answer = b""
-    while not answer.endswith(b"}"):
-        answer += stays.recv(2**16)
-    tokens = json.loads(answer.partition(b"\r\n\r\n")[2])["tokens"]
+    tokens = answer_of(stays)[1]["tokens"]
     assert tokens == Ask(seed=5).expected(model).tolist() and len(calls) == 1 + STEPS
     stream, seen = connect(port, "/stream", steps=4), b""
     allowed.release(2)
@@ -219,3 +228,28 @@ def test_clients_that_leave_are_noticed(model, engine, port, monkeypatch):
         client.close()
     shown = serve.metrics(engine)
     assert "dmmd_left_total 2\n" in shown and "dmmd_given_up_total 0\n" in shown
+
+
+@ON_TORCH
+def test_a_server_that_ends_answers_those_who_wait(model, engine, server, port, monkeypatch):
+    """At once; what has begun is finished first."""
+    run, allowed = engine._run, threading.Semaphore(0)
+
+    def held(*args):
+        assert allowed.acquire(timeout=100)
+        return run(*args)
+
+    monkeypatch.setattr(engine, "_run", held)
+    begun = connect(port, "/generate", seed=5)
+    until(lambda: engine.counts["requests"] and not engine.waiting)
+    waiting = [connect(port, "/generate", seed=seed) for seed in range(3)]
+    until(lambda: engine.waiting == 3)
+    server.should_exit = True
+    for connection in waiting:
+        head, content = answer_of(connection)
+        assert b" 503 " in head and "closing" in content["detail"]
+        connection.close()
+    allowed.release(1 + STEPS)
+    head, content = answer_of(begun)
+    assert b" 200 " in head and content["tokens"] == Ask(seed=5).expected(model).tolist()
+    begun.close()

@@ -6,9 +6,11 @@ import shutil
 from keras_dmmd import checks
 from keras_dmmd.files import replacing
 from keras_dmmd.optional import package
-from keras_dmmd.presets.model_card import MADE, model_card
+from keras_dmmd.presets.model_card import MADE, license_of, model_card
 
 PAGE = "README.md"
+# Names that Kaggle has for licenses; others stand on the page alone.
+KAGGLE_LICENSES = {"apache-2.0": "Apache 2.0", "mit": "MIT"}
 SCHEMES = ("hf://", "kaggle://", "file://")
 
 
@@ -64,7 +66,8 @@ def upload_to_hub(handle, folder, license=None):
         api.create_repo(name, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder)
     elif scheme == "kaggle://":
-        _package("kagglehub").model_upload(name, folder)
+        known = KAGGLE_LICENSES.get(license_of(folder, license))
+        _package("kagglehub").model_upload(name, folder, license_name=known)
     else:
         shutil.copytree(folder, name, dirs_exist_ok=True)
 

@@ -28,14 +28,8 @@ def model_card(folder, name, license=None):
     Raises:
         ValueError: `license` is no identifier, or a file of the preset is none of JSON.
     """
-    model = read_json(os.path.join(folder, "config.json"))
-    path = os.path.join(folder, "card.json")
-    card = read_json(path) if os.path.exists(path) else {}
-    license = card.get("license") if license is None else license
-    if license is not None and not (isinstance(license, str) and LICENSE.fullmatch(license)):
-        raise ValueError(
-            f"`license` must be an identifier such as 'apache-2.0'. Received: {checks.shown(license)}"
-        )
+    model, card = read_json(os.path.join(folder, "config.json")), _card(folder)
+    license = license_of(folder, license)
     config = model.get("config", {})
     kind = str(model.get("class_name"))
     samples = kind == "DiffusionModel"
@@ -57,6 +51,25 @@ def model_card(folder, name, license=None):
         f"## Card\n\n```json\n{json.dumps(card, indent=1)}\n```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def license_of(folder, license=None):
+    """The identifier of a preset's license: what is given, or what its card says, or `None`.
+
+    Raises:
+        ValueError: it is no identifier.
+    """
+    license = _card(folder).get("license") if license is None else license
+    if license is not None and not (isinstance(license, str) and LICENSE.fullmatch(license)):
+        raise ValueError(
+            f"`license` must be an identifier such as 'apache-2.0'. Received: {checks.shown(license)}"
+        )
+    return license
+
+
+def _card(folder):
+    path = os.path.join(folder, "card.json")
+    return read_json(path) if os.path.exists(path) else {}
 
 
 def _header(license, config):

@@ -1,3 +1,5 @@
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -58,37 +60,35 @@ def test_a_preset_is_published_in_a_folder(tmp_path):
     assert (draws == kd.from_preset(str(tmp_path / "own")).generate(4, steps=2, seed=1)).all()
 
 
-class Recorder:
-    """Stands for `huggingface_hub` and `kagglehub`: there is no network in a test."""
-
-    def __init__(self, folder):
-        self.folder, self.calls = folder, []
-
-    def HfApi(self):
-        return self
-
-    def __getattr__(self, name):
-        def call(*args, **kwargs):
-            self.calls.append((name, args, kwargs))
-            return self.folder
-
-        return call
+@pytest.fixture
+def hubs(monkeypatch):
+    """The packages of hubs, with all that they have, whose functions say what they were called with."""
+    names = ("huggingface_hub", "kagglehub")
+    found = {name: mock.create_autospec(pytest.importorskip(name)) for name in names}
+    monkeypatch.setattr(kd.presets.handles, "_package", found.get)
+    return found
 
 
-def test_handles_of_hugging_face_and_kaggle(tmp_path, monkeypatch):
-    folder = str(tmp_path / "own")
+def test_handles_of_hugging_face(tmp_path, hubs):
+    folder, hub = str(tmp_path / "own"), hubs["huggingface_hub"]
     kd.presets.save_to_preset(small_model(), folder)
-    for handle, name, upload in (
-        ("hf://user/model", "user/model", "upload_folder"),
-        ("kaggle://user/model/keras/tiny", "user/model/keras/tiny", "model_upload"),
-    ):
-        recorder = Recorder(folder)
-        monkeypatch.setattr(kd.presets.handles, "_package", lambda package, recorder=recorder: recorder)
-        kd.presets.upload_to_hub(handle, folder)
-        last, args, kwargs = recorder.calls[-1]
-        assert last == upload and {*args, *kwargs.values()} == {name, folder}
-        assert kd.from_preset(handle).length == 5
-        assert recorder.calls[-1][1] == (name,)
+    hub.snapshot_download.return_value = folder
+    kd.presets.upload_to_hub("hf://user/model", folder)
+    hub.HfApi().create_repo.assert_called_once_with("user/model", exist_ok=True)
+    hub.HfApi().upload_folder.assert_called_once_with(repo_id="user/model", folder_path=folder)
+    assert kd.from_preset("hf://user/model").length == 5
+    hub.snapshot_download.assert_called_once_with("user/model")
+
+
+def test_handles_of_kaggle(tmp_path, hubs):
+    folder, hub, name = str(tmp_path / "own"), hubs["kagglehub"], "user/model/keras/tiny"
+    kd.presets.save_to_preset(small_model(), folder, card={"license": "apache-2.0"})
+    hub.model_download.return_value = folder
+    for license, shown in ((None, "Apache 2.0"), ("cc-by-4.0", None)):
+        kd.presets.upload_to_hub(f"kaggle://{name}", folder, license=license)
+        hub.model_upload.assert_called_with(name, folder, license_name=shown)
+    assert kd.from_preset(f"kaggle://{name}").length == 5
+    hub.model_download.assert_called_once_with(name)
 
 
 def test_wrong_handles(tmp_path):
