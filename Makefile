@@ -58,7 +58,8 @@ notebooks: .venv/test
 	$(PIP) --editable '.[torch,jax,docs,export]'
 	@touch $@
 
-runs/demo/demo.html: .venv/docs examples/demo.py examples/demo.html
+EXPORTED := $(wildcard keras_dmmd/exporting/*.py keras_dmmd/presets/*/weights.npz)
+runs/demo/demo.html: .venv/docs examples/demo.py examples/demo.html $(EXPORTED)
 	KERAS_BACKEND=torch FOLDER=runs/demo $(BIN)/python examples/demo.py
 
 docs: .venv/docs runs/demo/demo.html

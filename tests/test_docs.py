@@ -12,6 +12,7 @@ import keras_dmmd as kd
 from tests.builders import ON_TORCH, small_model
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
+README = DOCS.parent / "README.md"
 
 
 def run_blocks(page, heading=None, **scope):
@@ -25,6 +26,22 @@ def run_blocks(page, heading=None, **scope):
     for block in blocks:
         exec(compile(block, f"docs/{page}", "exec"), scope)
     return scope
+
+
+@ON_TORCH
+def test_the_readmes_twenty_lines(tmp_path, monkeypatch):
+    """As they stand, but for 48 digits and one epoch."""
+    monkeypatch.chdir(tmp_path)
+    (train, classes), held_out = kd.datasets.load_digits()
+    few = (train[:48], classes[:48]), tuple(part[:16] for part in held_out)
+    monkeypatch.setattr(kd.datasets, "load_digits", lambda: few)
+    (code,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), flags=re.S | re.M)
+    code, number = re.subn(r"epochs=\d+", "epochs=1", code)
+    scope = {}
+    exec(compile(code, "README.md", "exec"), scope)
+    assert number == 2 and scope["images"].shape == (16, 64)
+    student = keras.saving.load_model("student.keras")
+    np.testing.assert_array_equal(student.generate(16, steps=8, seed=0), scope["images"])
 
 
 @ON_TORCH

@@ -84,14 +84,12 @@ class MaskedDiffusion(DiffusionProcess):
         return ops.where(ops.expand_dims(self.is_open(z_t), -1), log_probs, known)
 
     def log_loo(self, logits, z_t, t):
-        """The prediction as it stands."""
-        del z_t, t
-        return ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        """The prediction as it stands: what is masked says nothing of itself."""
+        return self.log_mean_open(logits, z_t, t)
 
     def cost(self, logits, z_t, t):
         """`-log x̂_k` where `z_t` is masked, 0 elsewhere (MDLM, eq. 10)."""
-        del t
-        log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        log_probs = self.log_mean_open(logits, z_t, t)
         return -log_probs * ops.cast(ops.expand_dims(self.is_open(z_t), -1), "float32")
 
     def nelbo_cost(self, logits, z_t, t):

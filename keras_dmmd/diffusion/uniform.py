@@ -48,13 +48,8 @@ class UniformDiffusion(DiffusionProcess):
         """The same for every token."""
         return ops.full((*ops.shape(t), self.vocabulary_size), 1.0 / self.vocabulary_size)
 
-    def corrupt(self, x, t, seed):
-        keep_seed, noise_seed = random.split(seed, 2)
-        alpha, _ = self.signal(t)
-        keep = random.uniform(ops.shape(x), keep_seed) < per_token(alpha)
-        return ops.where(keep, ops.cast(x, "int32"), self.prior(ops.shape(x), noise_seed))
-
-    def prior(self, shape, seed):
+    def _draw_noise(self, shape, t, seed):
+        del t
         return random.randint(shape, self.vocabulary_size, seed)
 
     def log_likelihood(self, z_t, t):
