@@ -17,7 +17,7 @@ import numpy as np
 
 import keras_dmmd as kd
 from benchmarks.common import RESULTS, write_json
-from keras_dmmd.distillation import beginnings
+from keras_dmmd.distillation.beginnings import Beginning
 from keras_dmmd.metrics.statistics import mean_and_error
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
@@ -61,11 +61,11 @@ def distil(name, steps, seed, coins=False, updates=3000, batch_size=256, samples
         ExactDenoiser(support, probabilities, process), process, length=support.shape[1]
     )
     noise, scale = options.pop("noise", "auto"), options.pop("noise_scale", "auto")
-    noise = beginnings.default_noise(learned, steps) if noise == "auto" else noise
+    start = Beginning(learned, steps, noise, scale, seed=seed)
     distiller = kd.DMMDDistiller(
         teacher,
-        student=beginnings.begin_student(learned, steps, noise, scale, None, seed),
-        critic=beginnings.begin_critic(learned, steps, None, seed),
+        student=start.new_student(),
+        critic=start.new_critic(),
         steps=steps,
         seed=seed,
         **options,

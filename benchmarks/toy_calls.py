@@ -16,7 +16,7 @@ import numpy as np
 import keras_dmmd as kd
 from benchmarks.common import print_table, write_json
 from benchmarks.toy import PROCESSES, cosine
-from keras_dmmd.distillation import beginnings
+from keras_dmmd.distillation.beginnings import Beginning
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -51,11 +51,8 @@ def pretrain(process, support, probabilities, updates, seed):
 def distil(way, learned, teacher, rows, rounds, learning_rate, seed):
     """The student of one way."""
     steps, is_told = WAYS[way]
-    several = isinstance(steps, tuple)
-    options = {"step_conditioning": True} if several else {}
-    noise = beginnings.default_noise(learned, steps)
-    student = beginnings.begin_student(learned, steps, noise, "auto", None, seed)
-    critic = learned.copy(seed=seed + 4, name="critic", **options)
+    start = Beginning(learned, steps, seed=seed)
+    student, critic = start.new_student(), start.new_critic()
     if not is_told:
         critic = Untold(critic.denoiser, critic.process, length=5, seed=seed + 4, name="critic")
     times = "grid" if "grid" in way else "random"

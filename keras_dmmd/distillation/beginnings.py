@@ -3,74 +3,102 @@
 import math
 
 from keras_dmmd import checks
-from keras_dmmd.distillation.checks import check_told
+from keras_dmmd.distillation.checks import check_no_noise, check_told
 from keras_dmmd.models import NoiseConditioning
 
 FEW_CALLS = 4
 FEW_WORDS = 256
 
 
-def begin(teacher, student, critic, adapters, steps, noise, noise_scale, seed, has_critic=True):
-    """Student and critic: those that are given, or copies of the teacher.
+class Beginning:
+    """How the student and the critic that nobody gives are copied from a teacher.
 
     Args:
-        teacher, student, critic: models that `check_models` has seen; the last two may be `None`.
-        adapters: a rank, or `None`.
+        teacher: a model that `check_models` has seen.
         steps: what `read_steps` returned.
-        noise: the random input of a student that is copied; `"auto"` is `default_noise`.
+        noise: the student's random input; `"auto"` is `default_noise`.
         noise_scale: how strongly it acts at first; `"auto"` is by its kind.
+        adapters: a rank, or `None`.
         seed: of the distiller.
-        has_critic: whether the method has one.
-
-    Raises:
-        ValueError: they do not fit each other.
     """
-    noise_scale = checks.number("noise_scale", noise_scale, auto=True)
-    if adapters is not None:
-        adapters = checks.count("adapters", adapters)
-    is_default = isinstance(noise, str) and noise == "auto"
-    if student is not None and not (is_default and noise_scale == "auto"):
-        raise ValueError(
-            "`noise` and `noise_scale` describe the random input of a student that is copied from "
-            "the teacher; a given `student` brings its own. Received: "
-            f"noise={checks.shown(noise)}, noise_scale={noise_scale} and a student"
-        )
-    if adapters is not None and student is not None and (critic is not None or not has_critic):
-        own = (
-            "a given student and critic have their own" if has_critic else "a given student has its own"
-        )
-        raise ValueError(f"`adapters` are those of copies: {own}.")
-    if student is None:
-        noise = default_noise(teacher, steps) if is_default else noise
-        student = begin_student(teacher, steps, noise, noise_scale, adapters, seed)
-    check_told(steps, student=student)
-    if has_critic:
-        critic = critic or begin_critic(teacher, steps, adapters, seed)
-        check_told(steps, critic=critic)
-    return student, critic
+
+    def __init__(self, teacher, steps, noise="auto", noise_scale="auto", adapters=None, seed=0):
+        self.teacher, self.steps, self.noise, self.seed = teacher, steps, noise, seed
+        self.noise_scale = checks.number("noise_scale", noise_scale, auto=True)
+        self.adapters = None if adapters is None else checks.count("adapters", adapters)
+
+    def pair(self, student, critic):
+        """A student and a critic: those that are given, or copies.
+
+        Raises:
+            ValueError: they do not fit what is asked of them.
+        """
+        if student is not None and critic is not None:
+            self._refuse_adapters("a given student and critic have their own")
+        student, critic = self._student(student), critic or self.new_critic()
+        check_told(self.steps, critic=critic)
+        return student, critic
+
+    def student(self, given):
+        """The student of a method without a critic: the one that is given, or a copy."""
+        if given is not None:
+            self._refuse_adapters("a given student has its own")
+        return self._student(given)
+
+    def plain_student(self, given, method):
+        """That of a method, which is named, to which a random input would say nothing."""
+        if given is None:
+            return self._new_student(None)
+        self._refuse_adapters("a given student has its own")
+        check_no_noise(method, given)
+        return given
+
+    def new_student(self):
+        """A copy with a random input, which is told how far a step goes where `steps` are several."""
+        noise = default_noise(self.teacher, self.steps) if is_auto(self.noise) else self.noise
+        student = self._new_student(noise)
+        layer = student.capabilities.noise_layer
+        if isinstance(layer, NoiseConditioning):
+            scale = layer.default_scale if self.noise_scale == "auto" else self.noise_scale
+            layer.perturb(scale, self.seed + 6)
+        return student
+
+    def new_critic(self):
+        """A copy without a random input, which is told what the student is told."""
+        return self._copy(seed=self.seed + 4, name="critic")
+
+    def _new_student(self, noise):
+        student = self._copy(noise=noise, seed=self.seed + 2, name="student")
+        several = isinstance(self.steps, tuple)
+        student.steps = round(math.sqrt(math.prod(self.steps))) if several else self.steps
+        return student
+
+    def _student(self, given):
+        if given is not None and not (is_auto(self.noise) and self.noise_scale == "auto"):
+            raise ValueError(
+                "`noise` and `noise_scale` describe the random input of a student that is copied from "
+                "the teacher; a given `student` brings its own. Received: "
+                f"noise={checks.shown(self.noise)}, noise_scale={self.noise_scale} and a student"
+            )
+        student = given or self.new_student()
+        check_told(self.steps, student=student)
+        return student
+
+    def _refuse_adapters(self, reason):
+        if self.adapters is not None:
+            raise ValueError(f"`adapters` are those of copies: {reason}.")
+
+    def _copy(self, **kwargs):
+        """A copy that can be trained: adapters beside shared weights, or floats of its own."""
+        merges = self.teacher.is_quantized and self.adapters is None
+        origin = self.teacher.merged() if merges else self.teacher
+        told = {"step_conditioning": True} if isinstance(self.steps, tuple) else {}
+        return origin.copy(adapters=self.adapters, **told, **kwargs)
 
 
-def begin_student(teacher, steps, noise, noise_scale, adapters, seed):
-    """A copy with a random input, which is told how far a step goes where it is for several `steps`."""
-    several = isinstance(steps, tuple)
-    student = _copy(teacher, steps, adapters, noise=noise, seed=seed + 2, name="student")
-    student.steps = round(math.sqrt(math.prod(steps))) if several else steps
-    layer = student.capabilities.noise_layer
-    if isinstance(layer, NoiseConditioning):
-        layer.perturb(layer.default_scale if noise_scale == "auto" else noise_scale, seed + 6)
-    return student
-
-
-def begin_critic(teacher, steps, adapters, seed):
-    """A copy without a random input, which is told what the student is told."""
-    return _copy(teacher, steps, adapters, seed=seed + 4, name="critic")
-
-
-def _copy(teacher, steps, adapters, **kwargs):
-    """A copy that can be trained: with adapters beside shared weights, or with floats of its own."""
-    origin = teacher.merged() if teacher.is_quantized and adapters is None else teacher
-    told = {"step_conditioning": True} if isinstance(steps, tuple) else {}
-    return origin.copy(adapters=adapters, **told, **kwargs)
+def is_auto(value):
+    """Whether an argument is left to its default: a value may be an array, which equals no string."""
+    return isinstance(value, str) and value == "auto"
 
 
 def default_renoise(process):

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend, checks, random
-from keras_dmmd.distillation.beginnings import begin
+from keras_dmmd.distillation.beginnings import Beginning, is_auto
 from keras_dmmd.distillation.checks import check_models
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.losses.divergences import divergence_token_loss
@@ -107,11 +107,9 @@ class Di4CDistiller(Distiller):
         delta_rate = checks.number("delta_rate", delta_rate, high=1.0)
         data_weight = checks.number("data_weight", data_weight)
         seed = checks.integer("seed", seed)
-        if student is None and isinstance(noise, str) and noise == "auto":
+        if student is None and is_auto(noise):
             noise = "scalar"
-        student, _ = begin(
-            teacher, student, None, adapters, steps, noise, noise_scale, seed, has_critic=False
-        )
+        student = Beginning(teacher, steps, noise, noise_scale, adapters, seed).student(student)
         if not student.capabilities.noise:
             raise ValueError(
                 "Di4CDistiller needs a student with a random input, which tells it the part of the "

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend, checks
-from keras_dmmd.distillation.beginnings import begin
+from keras_dmmd.distillation.beginnings import Beginning, is_auto
 from keras_dmmd.distillation.checks import check_absorbing, check_models, check_time_weighting
 from keras_dmmd.distillation.critics import TIME_WEIGHTING, CriticLosses
 from keras_dmmd.distillation.distiller import Distiller
@@ -102,9 +102,11 @@ class DiMODistiller(CriticLosses, Proposals, Distiller):
         label_smoothing = checks.number("label_smoothing", label_smoothing, below=1.0)
         check_time_weighting(time_weighting, TIME_WEIGHTING)
         seed = checks.integer("seed", seed)
-        if student is None and isinstance(noise, str) and noise == "auto":
+        if student is None and is_auto(noise):
             noise = "token" if teacher.capabilities.takes_noise else None
-        student, critic = begin(teacher, student, critic, adapters, 1, noise, noise_scale, seed)
+        student, critic = Beginning(teacher, 1, noise, noise_scale, adapters, seed).pair(
+            student, critic
+        )
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
         self.steps, self.beta, self.critic_steps = 1, beta, critic_steps
         self.label_smoothing, self.time_weighting = label_smoothing, time_weighting

@@ -4,7 +4,7 @@ import keras
 
 from keras_dmmd import checks
 from keras_dmmd.distillation import recipes
-from keras_dmmd.distillation.beginnings import begin
+from keras_dmmd.distillation.beginnings import Beginning
 from keras_dmmd.distillation.checks import (
     check_models,
     check_teacher,
@@ -173,9 +173,8 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
             "student_temperature", given["student_temperature"], above=0.0
         )
         check_teacher(teacher, target, guidance_scale)
-        student, critic = begin(
-            teacher, student, critic, adapters, steps, given["noise"], noise_scale, seed
-        )
+        start = Beginning(teacher, steps, given["noise"], noise_scale, adapters, seed)
+        student, critic = start.pair(student, critic)
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
         self.recipe, self.steps, self.times, self.target = recipe, steps, given["times"], target
         self.renoise, self.time_weighting = given["renoise"], given["time_weighting"]

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import checks, random
-from keras_dmmd.distillation.beginnings import begin
+from keras_dmmd.distillation.beginnings import Beginning
 from keras_dmmd.distillation.checks import check_models
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.distillation.moments import MomentLosses
@@ -91,7 +91,8 @@ class IDLMDistiller(MomentLosses, Proposals, Distiller):
         critic_steps = checks.count("critic_steps", critic_steps)
         samples = checks.count("samples", samples, least=2)
         seed = checks.integer("seed", seed)
-        student, critic = begin(teacher, student, critic, adapters, steps, noise, noise_scale, seed)
+        start = Beginning(teacher, steps, noise, noise_scale, adapters, seed)
+        student, critic = start.pair(student, critic)
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
         self.steps, self.critic_steps = steps, critic_steps
         self.target = "soft" if self.process.absorbing else "hard"

@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend, checks, random
-from keras_dmmd.distillation.beginnings import begin
-from keras_dmmd.distillation.checks import check_models, check_no_noise, check_same_network
+from keras_dmmd.distillation.beginnings import Beginning
+from keras_dmmd.distillation.checks import check_models, check_same_network
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.losses.divergences import divergence_token_loss
 from keras_dmmd.sampling.grids import MOST_CALLS
@@ -79,11 +79,8 @@ class MPDCDistiller(Distiller):
         steps = checks.count("steps", steps, most=MOST_CALLS)
         momentum = checks.number("momentum", momentum, below=1.0)
         seed = checks.integer("seed", seed)
-        noise = None if student is None else "auto"
-        student, _ = begin(
-            teacher, student, None, adapters, steps, noise, "auto", seed, has_critic=False
-        )
-        check_no_noise(type(self).__name__, student)
+        start = Beginning(teacher, steps, adapters=adapters, seed=seed)
+        student = start.plain_student(student, type(self).__name__)
         average = average or student.copy(seed=seed + 4, name="average")
         check_same_network(student, average=average)
         check_precision("A moving average", average.weights)

@@ -5,6 +5,7 @@ from keras_dmmd.distillation.beginnings import (
     default_renoise,
     default_student_temperature,
     default_times,
+    is_auto,
 )
 
 RECIPES = ("default", "paper")
@@ -36,7 +37,7 @@ def resolved(recipe, given, teacher, steps, copies):
     if recipe == "paper":
         wanted = PAPER
         for name, value in PAPER.items():
-            if not _is_auto(given[name]) and not _same(given[name], value):
+            if not is_auto(given[name]) and not _same(given[name], value):
                 raise ValueError(
                     f'`recipe="paper"` has {name}={value!r}: leave `{name}` out, or leave out the '
                     f"recipe. Received: {name}={checks.shown(given[name])}"
@@ -46,8 +47,8 @@ def resolved(recipe, given, teacher, steps, copies):
         wanted["renoise"] = default_renoise(teacher.process)
         wanted["times"] = default_times(teacher.process, steps)
         wanted["student_temperature"] = default_student_temperature(teacher.process)
-    found = {**given, **{k: v for k, v in wanted.items() if _is_auto(given[k])}}
-    if recipe == "paper" and copies and _is_auto(given["noise"]):
+    found = {**given, **{k: v for k, v in wanted.items() if is_auto(given[k])}}
+    if recipe == "paper" and copies and is_auto(given["noise"]):
         found["noise"] = _paper_noise(teacher)
     return found
 
@@ -57,10 +58,6 @@ def _paper_noise(teacher):
     if not teacher.process.constant_prior:
         return None
     return "gaussian" if teacher.capabilities.grid is None else "pyramid"
-
-
-def _is_auto(value):
-    return isinstance(value, str) and value == "auto"
 
 
 def _same(value, wanted):

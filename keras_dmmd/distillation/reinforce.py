@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend, checks
-from keras_dmmd.distillation.beginnings import begin, default_renoise, default_times
+from keras_dmmd.distillation.beginnings import Beginning, default_renoise, default_times
 from keras_dmmd.distillation.checks import check_models, check_time_weighting, read_steps
 from keras_dmmd.distillation.critics import TIME_WEIGHTING, CriticLosses
 from keras_dmmd.distillation.distiller import Distiller
@@ -98,7 +98,8 @@ class ReinforceDistiller(CriticLosses, Proposals, Distiller):
         renoise = checks.choice("renoise", renoise, ("auto", *RENOISE))
         check_time_weighting(time_weighting, TIME_WEIGHTING)
         seed = checks.integer("seed", seed)
-        student, critic = begin(teacher, student, critic, adapters, steps, noise, noise_scale, seed)
+        start = Beginning(teacher, steps, noise, noise_scale, adapters, seed)
+        student, critic = start.pair(student, critic)
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
         self.steps = steps
         self.times = default_times(self.process, steps) if times == "auto" else times

@@ -4,11 +4,10 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend, checks, random
-from keras_dmmd.distillation.beginnings import begin
+from keras_dmmd.distillation.beginnings import Beginning
 from keras_dmmd.distillation.checks import (
     check_absorbing,
     check_models,
-    check_no_noise,
     check_same_network,
 )
 from keras_dmmd.distillation.distiller import Distiller
@@ -102,13 +101,11 @@ class SDTTDistiller(Distiller):
         rounds_per_stage = checks.count("rounds_per_stage", rounds_per_stage)
         checks.choice("divergence", divergence, DIRECTIONS)
         seed = checks.integer("seed", seed)
-        noise = None if student is None else "auto"
-        student, _ = begin(
-            teacher, student, None, adapters, steps, noise, "auto", seed, has_critic=False
-        )
-        check_no_noise(type(self).__name__, student)
+        copied = student is None
+        start = Beginning(teacher, steps, adapters=adapters, seed=seed)
+        student = start.plain_student(student, type(self).__name__)
         # A copy of the student, where that is a copy of the teacher, has its adapters, too.
-        tutor = tutor or (student if noise is None else teacher).copy(seed=seed + 4, name="tutor")
+        tutor = tutor or (student if copied else teacher).copy(seed=seed + 4, name="tutor")
         check_same_network(student, tutor=tutor)
         super().__init__(teacher, student, seed=seed, **kwargs)
         self.tutor = tutor

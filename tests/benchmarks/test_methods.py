@@ -3,7 +3,7 @@ import json
 import keras
 import pytest
 
-from benchmarks import methods, methods_page
+from benchmarks import across, methods, methods_page
 from tests.builders import ON_TORCH
 
 
@@ -28,6 +28,11 @@ def test_tiny_run_and_its_resumption(tmp_path, monkeypatch):
     variant = ["--variant", "bound_10", '{"max_log_ratio": 10}', "--calls", "1", "--seeds", "1"]
     assert methods.main([*arguments, *variant])[-1]["method"] == "D-MMD, bound_10"
     assert (tmp_path / f"variant_bound_10_coins_{keras.backend.backend()}.json").exists()
+
+    rows = across.main(arguments)
+    pairs = [(row["made for"], row["calls"], row["seeds"]) for row in rows]
+    assert pairs == [(1, 1, 2), (1, 2, 2), (2, 1, 2), (2, 2, 2)]
+    assert (tmp_path / f"across_coins_{keras.backend.backend()}.json").exists()
 
     page, picture = tmp_path / "page.md", tmp_path / "picture.png"
     page.write_text(f"before\n{methods_page.BEGIN}\nold\n{methods_page.END}\nafter\n")
