@@ -104,9 +104,8 @@ class DiMODistiller(CriticLosses, Proposals, Distiller):
         seed = checks.integer("seed", seed)
         if student is None and is_auto(noise):
             noise = "token" if teacher.capabilities.takes_noise else None
-        student, critic = Beginning(teacher, 1, noise, noise_scale, adapters, seed).pair(
-            student, critic
-        )
+        start = Beginning(teacher, 1, noise, noise_scale, adapters, seed)
+        student, critic = start.pair(student, critic)
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
         self.steps, self.beta, self.critic_steps = 1, beta, critic_steps
         self.label_smoothing, self.time_weighting = label_smoothing, time_weighting
