@@ -20,7 +20,7 @@ import keras_dmmd as kd
 from examples import demo
 from keras_dmmd.tokenizers import CharacterTokenizer
 from tests.browser import BROWSER, visit
-from tests.builders import SMALL, randomise
+from tests.builders import SMALL, numpy, randomise
 from tests.test_docs import DOCS
 
 pytestmark = [
@@ -90,11 +90,35 @@ def make_site():
     sys.path.remove(str(DOCS))
 
 
+def model_of(**size):
+    denoiser = randomise(kd.Denoiser(3, **SMALL | size))
+    return kd.DiffusionModel(denoiser, kd.MaskedDiffusion(3), 6, tokenizer=CharacterTokenizer("abc"))
+
+
 @pytest.fixture(scope="module")
 def model():
     """Too small for int8."""
-    denoiser = randomise(kd.Denoiser(3, **SMALL))
-    return kd.DiffusionModel(denoiser, kd.MaskedDiffusion(3), 6, tokenizer=CharacterTokenizer("abc"))
+    return model_of()
+
+
+@pytest.fixture(scope="module")
+def student():
+    """Whose kernels the page has as integers."""
+    return model_of(hidden_dim=32)
+
+
+def as_on_the_page(model):
+    """A copy with the weights for which the page's integers and scales stand."""
+    copy, tables = model.copy(), 0
+    for weight in copy.denoiser.weights:
+        values = numpy(weight)
+        if values.ndim == 2 and values.size >= 1024:
+            step = (np.abs(values).max(axis=0) / 127.0).astype("float32")
+            integers, scales = demo.rounded(np.rint(values / step) * step.astype("float64"))
+            weight.assign(integers * scales.astype("float32"))
+            tables += 1
+    assert tables >= 5
+    return copy
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +131,10 @@ def runtime():
 
 
 @pytest.fixture(scope="module")
-def site(make_site, model, runtime, tmp_path_factory):
-    """With a demo of one small network."""
+def site(make_site, model, student, runtime, tmp_path_factory):
+    """With a demo of two small networks."""
     shown = {"title": "Letters & <b>", "note": "of three", "rows": 2}
-    shown |= {"teacher": model, "student": model}
+    shown |= {"teacher": model, "student": student}
     files = runtime or (b"",) * 3
     page = demo.page({"letters": shown}, title="<Few> {{data}}", files=files, pause=0)
     folder = tmp_path_factory.mktemp("site")
@@ -208,7 +232,7 @@ def test_pages_open_in_a_browser(site, tmp_path):
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
-def test_the_demo_draws_what_generate_draws(site, model, runtime, tmp_path):
+def test_the_demo_draws_what_generate_draws(site, model, student, runtime, tmp_path):
     """By onnxruntime-web, in the page that readers of the site open."""
     if runtime is None:
         pytest.skip("npm is not there, or could not fetch onnxruntime-web")
@@ -218,10 +242,13 @@ def test_the_demo_draws_what_generate_draws(site, model, runtime, tmp_path):
     page = page.replace("</body>", f"<script>{DEMO_READER}</script></body>").encode()
     found = visit(lambda path: (page, "text/html; charset=utf-8"), tmp_path)
     assert "problem" not in found, found
-    expected = model.generate(prompts=[model.tokenizer.encode("ab")] * 2, steps=2, seed=5, verbose=0)
-    for role in ("teacher", "student"):
-        np.testing.assert_array_equal(np.reshape(found[role], (2, 6)), expected)
-    assert found["text"] == model.tokenizer.decode(expected)[0] and found["bold"] == "a"
+    options = {"prompts": [model.tokenizer.encode("ab")] * 2, "steps": 2, "seed": 5, "verbose": 0}
+    expected = {"teacher": model, "student": as_on_the_page(student)}
+    expected = {role: own.generate(**options) for role, own in expected.items()}
+    for role, tokens in expected.items():
+        np.testing.assert_array_equal(np.reshape(found[role], (2, 6)), tokens)
+    text = model.tokenizer.decode(expected["teacher"])[0]
+    assert found["text"] == text and found["bold"] == "a"
     assert found["error"] == "Letters & <b>: The model does not know “?”."
 
 
