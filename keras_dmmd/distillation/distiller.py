@@ -134,9 +134,8 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         """Called at the end of every round, within the compiled step: for plain `assign`s."""
 
     def default_optimizer(self, role):
-        """The optimizer of a role where none is given: see `optimizer.unending_adam`."""
-        is_game = len(self.roles) > 1
-        return unending_adam(role, beta_1=0.0 if is_game else 0.9)
+        """Where none is given: `optimizer.unending_adam`, with a β1 of 0 where roles are several."""
+        return unending_adam(role, beta_1=0.0 if len(self.roles) > 1 else 0.9)
 
     # What is trained ------------------------------------------------------------------------------
 
