@@ -261,6 +261,46 @@ def test_where_nothing_can_be_written_no_work_is_done(teacher, text, tmp_path, m
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.plain
+def test_what_is_there_is_not_overwritten(teacher, text, tmp_path, monkeypatch, capsys):
+    """Nor does a report take a model's card, nor anything a place among the data."""
+    monkeypatch.setattr(kd.DiffusionModel, "fit", lambda *args, **kwargs: pytest.fail("trained"))
+    before = weights_hash(kd.from_preset(teacher))
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "card.json").write_text("{}")
+    data, inside = tmp_path, tmp_path / "new" / "out"
+    for arguments, message in (
+        (["train", text, "--out", teacher], "holds a finished model"),
+        (["distill", teacher, "--data", text, "--out", teacher], "holds a finished model"),
+        (["distill", teacher, "--data", text, "--out", tmp_path / "report"], "another command wrote"),
+        (["evaluate", teacher, "--data", text, "--out", teacher], "is the folder of a model"),
+        (["train", data, "--out", inside], "would be read as data"),
+        (["distill", teacher, "--data", data, "--out", data], "would be read as data"),
+        (["evaluate", teacher, "--data", data, "--out", inside], "would be read as data"),
+    ):
+        assert cli.main(list(map(str, arguments))) == 2
+        assert message in capsys.readouterr().err
+    assert weights_hash(kd.from_preset(teacher)) == before
+    assert kd.presets.read_card(teacher)["task"] == "a to c"
+
+
+@pytest.mark.plain
+def test_what_fails_leaves_no_empty_folders(teacher, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    new = "there/a/b"
+    for arguments in (
+        ["train", text, "--length", "0", "--out", new],
+        ["distill", teacher, "--data", "nowhere", "--out", new],
+        ["evaluate", teacher, "--data", "nowhere", "--out", new],
+        ["generate", teacher, "--temperature", "-1", "--out", f"{new}/x", "--trajectory", "c/t.html"],
+        ["export", teacher, "--temperature", "-1", "--out", f"{new}/x{SUFFIXES[FORMAT]}"],
+    ):
+        assert cli.main(arguments) == 2
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt", "there"]
+        assert list((tmp_path / "there").iterdir()) == []
+
+
 @ON_TORCH
 def test_a_distillation_goes_on(teacher, text, tmp_path, monkeypatch, capsys):
     """After Ctrl-C from the last epoch, after a full disk with nothing left but to save."""
@@ -287,6 +327,8 @@ def test_a_distillation_goes_on(teacher, text, tmp_path, monkeypatch, capsys):
     other = [part.replace("6", "8") if part == "6" else part for part in command]
     assert cli.main(other) == 2
     assert "other rounds" in capsys.readouterr().err
+    assert cli.main([*command, "--learning-rate", "0"]) == 2
+    assert "`--learning-rate` must be" in capsys.readouterr().err
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -297,6 +339,8 @@ def test_a_distillation_goes_on(teacher, text, tmp_path, monkeypatch, capsys):
     assert "No space left" in capsys.readouterr().err
     run(*command)
     assert begun == [0, 1, 1, 2]
+    assert cli.main(command) == 2 and len(trained) == 3
+    assert "holds a finished model" in capsys.readouterr().err
     assert sorted(path.name for path in out.iterdir()) == ["card.json", "config.json", "weights.npz"]
     # The average over the run, as it was where nothing could be saved.
     saved, before = (m.get_weights() for m in (kd.from_preset(str(out)), trained[1].student))

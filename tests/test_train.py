@@ -200,6 +200,8 @@ def log_of(folder):
 @pytest.mark.long_compilation
 def test_a_table_becomes_a_model(command, tmp_path, capsys):
     out = tmp_path / "out"
+    out.mkdir()
+    (out / "samples.txt").write_text("of an older run\n")
     assert cli.main(command) == 0
     shown = capsys.readouterr().out
     assert "update 4 of 4" in shown and "bits per token on held-out data" in shown
@@ -210,7 +212,9 @@ def test_a_table_becomes_a_model(command, tmp_path, capsys):
     held_out, error = card["nelbo_bits_per_token"]["held_out"]
     assert 0 < held_out < 10 and 0 < error
     assert [row["update"] for row in log_of(out)] == ["2", "4"]
-    assert not (out / "checkpoint").exists() and (out / "samples.txt").exists()
+    samples = (out / "samples.txt").read_text().split("\n")[:-1]
+    assert not (out / "checkpoint").exists() and len(samples) == 6
+    assert samples[0] == "update 2" and samples[3] == "update 4"
 
 
 def of_text(folder):

@@ -7,11 +7,10 @@ import keras
 import numpy as np
 
 from keras_dmmd import checks, evaluation, metrics, presets
-from keras_dmmd.cli import cards, inputs
+from keras_dmmd.cli import cards, inputs, places
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd.distillation import DMMDDistiller, annealed_optimizers
-from keras_dmmd.exporting.formats import WITH_INTEGERS, format_of
-from keras_dmmd.files import check_file, check_folder
+from keras_dmmd.exporting.formats import WITH_INTEGERS, check_place, format_of
 from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.training import DiffusionModel
 
@@ -49,9 +48,12 @@ def info(args):
         print(json.dumps(card, indent=1))
 
 
+@places.tidy
 def distill(args):
     checks.count("--rounds", args.rounds)
     checks.count("--batch-size", args.batch_size)
+    checks.number("--learning-rate", args.learning_rate, above=0.0)
+    places.for_a_model(args)
     keras.utils.set_random_seed(args.seed)
     teacher = inputs.sampler(args.model)
     known = inputs.card(args.model)
@@ -69,7 +71,6 @@ def distill(args):
     per_epoch = min(args.rounds, ROUNDS_PER_EPOCH)
     args.rounds = per_epoch * -(-args.rounds // per_epoch)  # whole epochs: what the card says
     asked = cards.settings(args)
-    check_folder(args.out)
     teacher_hash = weights_hash(teacher)
     made_from = {"teacher": teacher_hash, "rows": cards.digest(tokens, labels)}
     checkpoint = Checkpoint(os.path.join(args.out, "checkpoint"), {**asked, **made_from})
@@ -90,11 +91,12 @@ def distill(args):
     print(f"The student is in {args.out}: keras-dmmd generate {args.out}")
 
 
+@places.tidy
 def export(args):
-    check_file(args.out + ".json")
+    format = format_of(args.out, args.format)
+    check_place(args.out, format)
     model = inputs.sampler(args.model)
     made_from = weights_hash(model)
-    format = format_of(args.out, args.format)
     by_writer = args.int8 and format in WITH_INTEGERS
     if args.int8 and not by_writer:
         model.quantize("int8")
@@ -115,7 +117,9 @@ def export(args):
     print(f"The file is {args.out}; what it takes stands in {args.out}.json.")
 
 
+@places.tidy
 def evaluate(args):
+    places.for_a_report(args)
     names = _names(args.models)
     models = {name: inputs.sampler(path) for name, path in zip(names, args.models, strict=True)}
     card = inputs.card(args.models[0])

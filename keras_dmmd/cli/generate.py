@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_dmmd.cli import cards, inputs
+from keras_dmmd.cli import cards, inputs, places
 from keras_dmmd.cli.denoising import check_path, save_denoising
 from keras_dmmd.cli.pictures import channels_of, save_grid
 from keras_dmmd.cli.showing import lines
@@ -13,6 +13,7 @@ from keras_dmmd.fingerprints import array_hash, text_hash, weights_hash
 SAMPLES = 4  # where nobody says, without a file of prompts
 
 
+@places.tidy
 def generate(args):
     if args.out:
         check_file(args.out)

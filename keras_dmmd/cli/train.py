@@ -7,12 +7,11 @@ import sys
 import keras
 
 from keras_dmmd import checks, presets
-from keras_dmmd.cli import cards, training_data
+from keras_dmmd.cli import cards, places, training_data
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd.cli.pictures import channels_of
 from keras_dmmd.cli.watching import Clock, Run, Watch
 from keras_dmmd.diffusion import MaskedDiffusion, UniformDiffusion
-from keras_dmmd.files import check_folder
 from keras_dmmd.models import BlockDenoiser, Denoiser
 from keras_dmmd.training import DiffusionModel
 
@@ -26,6 +25,7 @@ LABEL_DROPOUT = 0.1  # what guidance needs
 PROCESSES = {"masked": MaskedDiffusion, "uniform": UniformDiffusion}
 
 
+@places.tidy
 def train(args):
     for option in ("updates", "every", "batch_size"):
         if vars(args)[option] is not None:
@@ -33,7 +33,7 @@ def train(args):
     checks.number("--learning-rate", args.learning_rate, above=0.0)
     if args.minutes is not None:
         checks.number("--minutes", args.minutes, above=0.0)
-    check_folder(args.out)
+    places.for_a_model(args)
     data = training_data.read(args)
     batch_size = min(args.batch_size, len(data.rows))
     keras.utils.set_random_seed(args.seed)

@@ -97,7 +97,9 @@ class Watch(keras.callbacks.Callback):
             print(f"  samples: {path}", flush=True)
             return
         shown = lines(model, samples)
-        with open(os.path.join(run.folder, "samples.txt"), "a", encoding="utf-8") as file:
+        # A run begins its file anew.
+        mode = "w" if done == run.per_epoch else "a"
+        with open(os.path.join(run.folder, "samples.txt"), mode, encoding="utf-8") as file:
             print(f"update {done}", *shown, sep="\n", file=file)
         for text in shown:
             print(f"  {text[:SHORTEST]!r}", flush=True)
