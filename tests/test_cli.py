@@ -161,6 +161,21 @@ def test_distill_and_evaluate(teacher, text, tmp_path, capsys):
     assert card["settings"]["seeds"] == [0, 1] and card["data"]["rows"] == 40
 
 
+@pytest.mark.plain
+def test_prompts_are_lines_and_endings_are_so_in_any_case(teacher, tmp_path, capsys):
+    tokenizer = kd.tokenizers.CharacterTokenizer("ab\u2028", end=True)
+    model = argparse.Namespace(tokenizer=tokenizer)
+    (tmp_path / "p.txt").write_bytes("a\u2028b\r\n\r\nb\n".encode())
+    args = argparse.Namespace(prompts=str(tmp_path / "p.txt"), prompt=None, n=None)
+    n, found = inputs.prompts(args, model, 4)
+    assert n == 2 and [tokenizer.decode(ids) for ids in found] == ["a\u2028b", "b"]
+    run("generate", teacher, "-n", 2, "--steps", 1, "--out", tmp_path / "x.NPY")
+    assert np.load(tmp_path / "x.NPY").shape == (2, LENGTH)
+    for out, message in (("x.jpg", "must end in .png"), ("x.PNG", "makes no images")):
+        assert cli.main(["generate", teacher, "--out", str(tmp_path / out)]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_gaps_and_separators(teacher, tmp_path, capsys):
     parts = ["--prompt", "ab", "--gap", 3, "--prompt", "ca"]
     run("generate", teacher, *parts, "-n", 2, "--separator", r"|\n", "--out", tmp_path / "t.txt")

@@ -74,6 +74,14 @@ def test_tables_have_classes(table, capsys):
 
 
 @pytest.mark.plain
+def test_the_column_of_the_texts_is_said_and_remembered(tmp_path, capsys):
+    (tmp_path / "one.csv").write_text("\n".join(texts(60)))
+    first = (tmp_path / "one.csv").read_text().split("\n")[0]
+    assert read(tmp_path / "one.csv").reading["column"] == first  # a header, as it seems
+    assert f"The texts are the column {first!r} of " in capsys.readouterr().out
+
+
+@pytest.mark.plain
 def test_molecules_sequences_and_ids(tmp_path):
     (tmp_path / "m.smi").write_text("\n".join(f"{'C' * i}[nH]Cl a" for i in range(40)))
     data = read(tmp_path / "m.smi")
@@ -115,7 +123,7 @@ def test_pictures(tmp_path):
         (["t.csv", "--lines"], "--lines is for text, not for a table"),
         (["many.csv"], "columns ['a', 'b'] of 'many.csv' has the texts? Name it with --column"),
         (["many.csv", "--column", "a", "--label-column", "c"], "--label-column must be one of"),
-        (["many.csv", "--column", "a", "--label-column", "b"], "1 rows with a text in 'many.csv'"),
+        (["many.csv", "--column", "a", "--label-column", "b"], "the first of them that of 'z'"),
         (["odd.csv"], "divided by commas, or by tabs where its name ends in .tsv"),
         (["empty.txt"], "There is no text in path='empty.txt'"),
         (["long.fa"], "more than 256 tokens, the most of a row unless you give --length: none"),
@@ -126,9 +134,26 @@ def test_pictures(tmp_path):
             "with --end-token. Its special tokens: ['</s>']",
         ),
         (["x.npy", "--column", "a"], "--column is for a table, not for a .npy file"),
-        (["x.npy", "--tokenizer", "bytes"], "--tokenizer is for other data"),
+        (["x.npy", "--tokenizer", "bytes"], "--tokenizer is for texts, not for a .npy file"),
+        (["t.txt", "--end-token", "a"], "--end-token is for --tokenizer tokenizer.json, not"),
         (["t.txt", "--vocabulary", "300"], "--vocabulary is for --tokenizer bpe"),
-        (["t.txt", "--levels", "4"], "--levels is for other data, not for text"),
+        (["t.txt", "--levels", "4"], "--levels is for a folder of images, not for text"),
+        (["huge.npy"], "at most 16,777,215. Received: 2 different values from 0 to 4,294,967,299"),
+        (["x.npy", "--labels", "minus.npy"], "classes, numbered from 0, at most"),
+        (["minus.npy"], "minus.npy must be integers of shape (n, length)"),
+        (["halves.npy"], "must be integers of shape (n, length), not empty. Received: shape (1, 1)"),
+        (["x.npy", "--labels", "halves.npy"], "halves.npy must be classes, integers. Received: float"),
+        (["x.npy", "--labels", "nowhere.npy"], "There is no file 'nowhere.npy'"),
+        (["nothing.npy"], "nothing.npy is no .npy file of numbers"),
+        (
+            ["open.csv"],
+            "'open.csv' is no table: unexpected end of data, in the row that begins",
+        ),
+        (["mixed"], "holds both texts and images, 1 .txt file(s) and 2 image(s)"),
+        (["bare"], "There are no .txt files and no images in the folder 'bare'. DATA is"),
+        (["mixed/a.png"], "The file 'mixed/a.png' is no text. DATA is"),
+        (["wide.txt"], "'wide.txt' is UTF-16: save it as UTF-8"),
+        (["latin.txt"], "'latin.txt' is not UTF-8, save it as that"),
         (["t.txt", "--held-out", "1"], "`--held-out` must be a number in [0, 1)"),
         (["t.txt", "--tokenizer", "words"], "or the path of a tokenizer.json. Received: 'words'"),
         (["t.txt", "--length", "0"], "`--length` must be"),
@@ -154,6 +179,17 @@ def test_what_is_refused(words, message, tmp_path, monkeypatch, capsys):
     (tmp_path / "w.json").write_text(json.dumps({"model": model, "added_tokens": [ends]}))
     (tmp_path / "zip.npy").write_bytes(b"PK\x03\x04" + bytes(100))
     np.save("x.npy", np.zeros((4, 3), int))
+    np.save("huge.npy", np.array([[0, 2**32 + 3]]))
+    np.save("minus.npy", np.array([0, -1, 0, 0]))
+    np.save("halves.npy", np.array([[0.5]]))
+    (tmp_path / "nothing.npy").write_bytes(b"")
+    (tmp_path / "open.csv").write_text('text,n\n"a,1\nb,2\n')
+    for name in ("mixed/.hidden/b.png", "mixed/a.png", "mixed/B.JPG", "bare/.notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x89PNG\0")
+    (tmp_path / "mixed" / "A.TXT").write_text("a text")
+    (tmp_path / "wide.txt").write_text("abc", encoding="utf-16")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 40)
     assert cli.main(["train", *words, "--out", "o"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("keras-dmmd train: ") and message in line
@@ -353,9 +389,16 @@ def test_a_model_reads_as_its_data_were_read(tmp_path):
     (tmp_path / "t.csv").write_text("kind,word\nmiddling,ab\n")
     with pytest.raises(ValueError, match="'middling'.*none of the model's classes"):
         inputs.rows(args, model, card)
-    assert inputs.label("short", card) == 1 and inputs.label("0", card) == 0
-    with pytest.raises(ValueError, match="--label must be a number, or one of"):
-        inputs.label("middling", card)
+    assert inputs.label("short", model, card) == 1 and inputs.label("0", model, card) == 0
+    for wrong in ("middling", "2"):  # 2 is the number of no class at all
+        with pytest.raises(ValueError, match=r"must be a number from 0 to 1, or one of \['long', 'sh"):
+            inputs.label(wrong, model, card)
+    stars = {"reading": {**known, "classes": ["1", "2"]}}
+    assert inputs.label("1", model, stars) == 0 and inputs.label("2", model, stars) == 1
+    with pytest.raises(ValueError, match=r"--label must be one of \['1', '2'\]. Received: '0'"):
+        inputs.label("0", model, stars)
+    with pytest.raises(ValueError, match="has no classes"):
+        inputs.label("0", kd.DiffusionModel(kd.Denoiser(4, **SMALL), kd.MaskedDiffusion(4)), {})
     (tmp_path / "t.smi").write_text("ab\ncc\n")  # of another kind: as such data are read
     args.data = str(tmp_path / "t.smi")
     rows, labels = inputs.rows(args, model, card)

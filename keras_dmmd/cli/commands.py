@@ -123,7 +123,7 @@ def evaluate(args):
     names = _names(args.models)
     models = {name: inputs.sampler(path) for name, path in zip(names, args.models, strict=True)}
     card = inputs.card(args.models[0])
-    label = inputs.label(args.label, card)
+    label = inputs.label(args.label, models[names[0]], card)
     data, known = (
         (None, False) if args.data is None else _data_of_label(args, models[names[0]], card, label)
     )

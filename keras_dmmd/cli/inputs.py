@@ -92,25 +92,31 @@ def card(path):
         return {}
 
 
-def label(name, known):
-    """The number of a class, from `--label`: its number, or its name in the data of training.
+def label(name, model, known):
+    """The number of a class, from `--label`: its name in the data of training, or its number.
+
+    Where names are numbers themselves it is a name: one thing said means one class.
 
     Args:
-        known: the model's card.
+        model: of which it is a class.
+        known: its card.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is none of its classes.
     """
     if name is None:
         return None
+    size = model.capabilities.num_classes
+    if not size:
+        raise ValueError("This model has no classes: it takes no --label.")
     classes = sources.remembered(known).get("classes") or []
     if name in classes:
         return classes.index(name)
-    if not name.isdecimal():
-        raise ValueError(
-            f"--label must be a number{', or one of ' * bool(classes)}{classes[:20] or ''}. "
-            f"Received: {name!r}"
-        )
+    named = any(map(str.isdecimal, classes))
+    if named or not name.isdecimal() or int(name) >= size:
+        numbers = [] if named else [f"a number from 0 to {size - 1}"]
+        names = [f"one of {classes[:20]}"] if classes else []
+        raise ValueError(f"--label must be {', or '.join(numbers + names)}. Received: {name!r}")
     return int(name)
 
 
@@ -202,7 +208,7 @@ def prompts(args, model, samples):
         return n, [parts]
     if args.prompt is not None:
         raise ValueError("--prompts is a file of whole prompts: leave out --prompt and --gap.")
-    lines = [line for line in read_text(args.prompts).splitlines() if line]
+    lines = [line for line in read_text(args.prompts).split("\n") if line]
     if not lines:
         raise ValueError(f"The file {args.prompts!r} has no prompt: each is a line.")
     found = [encode(line) for line in lines for _ in range(n)]

@@ -11,7 +11,18 @@ from keras_dmmd.cli import inputs, sources
 
 TEXT_LENGTH = 128  # of rows of running text
 LONGEST = 256  # of rows of one text each, where nobody says
+MOST_WORDS = 2**24  # of a vocabulary: more are no tokens
 TOKENIZERS = ("characters", "bytes", "bpe", "smiles")
+
+# What each option is for.
+FOR = {
+    "--tokenizer": "texts",
+    "--vocabulary": "--tokenizer bpe",
+    "--end-token": "--tokenizer tokenizer.json",
+    "--length": "texts",
+    "--image-size": "a folder of images",
+    "--levels": "a folder of images",
+}
 
 
 @dataclasses.dataclass
@@ -51,17 +62,18 @@ def read(args):
     if args.length is not None:
         checks.count("--length", args.length)
     kind, _ = sources.KINDS[how["kind"]]
+    own = args.tokenizer not in (None, *TOKENIZERS)
     are_texts, are_images = how["kind"] not in ("ids", "images"), how["kind"] == "images"
     for option, given, fitting in (
         ("--tokenizer", args.tokenizer, are_texts),
         ("--vocabulary", args.vocabulary, args.tokenizer == "bpe"),
+        ("--end-token", args.end_token, own),
         ("--length", args.length, are_texts),
         ("--image-size", args.image_size, are_images),
         ("--levels", args.levels, are_images),
     ):
         if given is not None and not fitting:
-            needed = "--tokenizer bpe" if option == "--vocabulary" else "other data"
-            raise ValueError(f"{option} is for {needed}, not for {kind} as it is read here.")
+            raise ValueError(f"{option} is for {FOR[option]}, not for {kind} as it is read here.")
     if how["kind"] == "text":
         return _text(args, how)
     if are_images:
@@ -100,14 +112,37 @@ def _records(args, how):
 
 
 def _ids(args, how):
-    rows = checks.rows(args.data, sources.array(args.data))
-    rows = checks.ids(args.data, rows, int(rows.max()) + 1).astype("int32")
+    rows = sources.array(args.data)
+    if rows.ndim != 2 or rows.dtype.kind not in "iu" or not rows.size:
+        raise ValueError(
+            f"{args.data} must be integers of shape (n, length), not empty. "
+            f"Received: shape {rows.shape} of {rows.dtype}"
+        )
+    rows = _from_zero(args.data, rows, "ids")
     labels = None
     if args.labels:
-        labels = sources.array(args.labels)
-        most = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "iu" else 1
-        labels = inputs.labels_of(args.labels, len(rows), most)
+        labels = _from_zero(args.labels, sources.array(args.labels), "classes")
+        labels = inputs.labels_of(args.labels, len(rows), int(labels.max(initial=0)) + 1)
     return _divided(args, how, rows, labels)
+
+
+def _from_zero(path, values, what):
+    """Integers that number tokens or classes, int32.
+
+    Raises:
+        ValueError: some are negative, or so large that they are no such numbers.
+    """
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"{path} must be {what}, integers. Received: {values.dtype}")
+    if not values.size:
+        return values
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= MOST_WORDS:
+        raise ValueError(
+            f"{path} must be {what}, numbered from 0, at most {MOST_WORDS - 1:,}. Received: "
+            f"{len(np.unique(values)):,} different values from {low:,} to {high:,}"
+        )
+    return values.astype("int32")
 
 
 def _images(args, how):
