@@ -30,6 +30,10 @@ class FinishedCells:
             known = read_json(path)
             known_models = known.get("models", {})
             changed = sorted(k for k in fixed if k != "models" and known.get(k) != fixed[k])
+            if "generate" in changed:
+                options, asked = known.get("generate") or {}, fixed["generate"]
+                names = sorted(n for n in options | asked if options.get(n) != asked.get(n))
+                changed[changed.index("generate")] = f"arguments of `generate` ({', '.join(names)})"
             changed += [
                 f"model {name!r}"
                 for name, fingerprint in fixed["models"].items()

@@ -118,6 +118,7 @@ def evaluate(
     folder = checks.check_page(folder, shown, title)
     verbosity(verbose)
     samplers = _read_samplers(samplers, models)
+    checks.check_generate(models, samplers, steps, samples, generate)
     if folder is not None:
         package("matplotlib", "The page of a report", "matplotlib")  # now, not after hours
     settings = {
