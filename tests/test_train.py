@@ -15,6 +15,7 @@ from keras_dmmd import cli
 from keras_dmmd.cli import cards, inputs, sources, training_data, watching
 from keras_dmmd.cli import train as training
 from keras_dmmd.cli.checkpoint import Checkpoint
+from keras_dmmd.cli.watching import Run, Watch
 from keras_dmmd_command.arguments import SIZES, parser
 from tests.builders import ON_TORCH, SMALL
 
@@ -160,6 +161,12 @@ def test_pictures(tmp_path):
         (["t.txt", "--updates", "0"], "`--updates` must be"),
         (["t.txt", "--minutes", "-1"], "`--minutes` must be"),
         (["nowhere.txt"], "nowhere.txt"),
+        (["t.txt", "--seed", "-1"], "`--seed` must be an integer of at least 0"),
+        (["t.txt", "--tokenizer", "bpe", "--vocabulary", "3"], "`--vocabulary` must be"),
+        (["t.txt", "--length", "1000"], "held out (--held-out 0.1; 0 is none) have 157 tokens, end"),
+        (["short.txt", "--length", "300"], "document(s) in 1 file(s) are too few to hold out 10%"),
+        (["short.txt", "--length", "300", "--held-out", "0"], "fewer than one row of --length 300"),
+        (["short.txt"], "that is 16 character(s), and must be at least 100, with"),
         (["zip.npy"], "zip.npy is no .npy file of numbers"),
     ],
 )
@@ -167,6 +174,7 @@ def test_what_is_refused(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.txt").write_text("abc " * 400)
     (tmp_path / "t.csv").write_text("text\na\n")
+    (tmp_path / "short.txt").write_text("abc " * 50)
     (tmp_path / "many.csv").write_text("a,b\nx,y\nz,\n")
     (tmp_path / "odd.csv").write_text("text;b\nx;y\n")
     (tmp_path / "empty.txt").write_text("\n")
@@ -217,6 +225,30 @@ def test_minutes_become_updates_once(tmp_path, monkeypatch):
     for number in (7, 8):
         checkpoint = Checkpoint(str(tmp_path / "c"), {"minutes": 1})
         assert checkpoint.remember("updates", lambda number=number: number) == 7
+    (tmp_path / "c" / "settings.json").write_text("[]")
+    with pytest.raises(ValueError, match="must hold a JSON object"):
+        Checkpoint(str(tmp_path / "c"), {"minutes": 1})
+
+
+@pytest.mark.plain
+def test_looks_take_a_share_of_the_time(tmp_path, monkeypatch, capsys):
+    """The first and the last are there, and those between that fit."""
+    clock = [0.0]
+    monkeypatch.setattr(watching.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(Watch, "_show", lambda watch, done: clock.__setitem__(0, clock[0] + 10.0))
+    watch = Watch(Run(updates=12, per_epoch=2, folder=str(tmp_path), channels=1))
+    for epoch in range(6):
+        watch.on_epoch_begin(epoch)
+        clock[0] += 20.0
+        watch.on_epoch_end(epoch, {"loss": 1.5})
+    # Of looks before there were 0, 10, 20, 30, 30 and 40 seconds: the fourth of them is left out.
+    assert [row["seconds"] for row in watch.log] == [20, 50, 80, 110, 130, 160]
+    assert watch.looked == 50 and watch.seconds == 170
+    assert "update 2 of 12: loss 1.5, 1.7 minutes left" in capsys.readouterr().out
+    rows = (np.zeros((512, 3), int),)
+    for per_epoch, number in ((10, 1), (250, 4)):
+        run = Run(updates=500, per_epoch=per_epoch, folder="", channels=1, held_out=rows)
+        assert run.corruptions == number
 
 
 @pytest.fixture
@@ -240,7 +272,8 @@ def test_a_table_becomes_a_model(command, tmp_path, capsys):
     (out / "samples.txt").write_text("of an older run\n")
     assert cli.main(command) == 0
     shown = capsys.readouterr().out
-    assert "update 4 of 4" in shown and "bits per token on held-out data" in shown
+    assert "update 4 of 4" in shown
+    assert re.search(r": [\d.]+ ± [\d.]+ bits per token on held-out data \([\d.]+ before\)", shown)
     model, card = kd.from_preset(str(out)), kd.presets.read_card(str(out))
     assert model.capabilities.num_classes == 2 and model.tokenizer.decode([[0, 1, 2]]) == ["abc"]
     assert card["command"].startswith("keras-dmmd train ") and card["updates"] == 4

@@ -24,8 +24,7 @@ class Checkpoint:
         path = os.path.join(folder, "settings.json")
         settings = json.loads(json.dumps(settings))  # as a file gives it back
         if os.path.exists(path):
-            with open(path) as file:
-                known = json.load(file)
+            known = read_json(path)
             changed = sorted(k for k in settings.keys() | known if known.get(k) != settings.get(k))
             if changed:
                 raise ValueError(

@@ -132,12 +132,19 @@ def rows(args, model, known=None):
     if how["kind"] == "images":
         return _images(args.data, model, how)
     if model.tokenizer is None:
-        raise ValueError(f"This model has no tokenizer: {args.data} must be a .npy file of ids.")
+        raise ValueError(f"This model has no tokenizer: {args.data} must be {_fitting(model)}.")
+    words = {
+        "`text` has": f"{args.data} is not like what this model learned from: it has",
+        "`documents` have": f"The texts of {args.data} have",
+        "`length`=": "the model, ",
+    }
     if how["kind"] == "text":
         texts, _ = datasets.load_text(args.data, held_out=0, separator=how["separator"])
-        return datasets.pack(texts, model.tokenizer, model.length, whole=how["whole"]), None
+        with sources.options_named(words):
+            return datasets.pack(texts, model.tokenizer, model.length, whole=how["whole"]), None
     texts, names = sources.texts_of(args.data, how)
-    tokens, fits = sources.encoded(texts, model.tokenizer, model.length)
+    with sources.options_named(words):
+        tokens, fits = sources.encoded(texts, model.tokenizer, model.length)
     if names is None or not _takes_labels(model, args.label_column, "--label-column"):
         return tokens, None
     if not how.get("classes"):
@@ -145,11 +152,18 @@ def rows(args, model, known=None):
     return tokens, sources.numbered(names, how["classes"])[fits]
 
 
+def _fitting(model):
+    """What the data of a model may be, in words."""
+    if model.capabilities.grid is not None:
+        return "a folder of images or a .npy file of ids"
+    return "a .npy file of ids" if model.tokenizer is None else "text, or a .npy file of ids"
+
+
 def _ids(args, model):
     tokens = sources.array(args.data)
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or tokens.shape[1] != model.length:
         raise ValueError(
-            f"{args.data} must be ids of shape (n, {model.length}). "
+            f"{args.data} must be integers, ids of shape (n, {model.length}). "
             f"Received: shape {tokens.shape} of {tokens.dtype}"
         )
     tokens = checks.ids(args.data, tokens, model.process.vocabulary_size).astype("int32")
@@ -175,7 +189,7 @@ def _takes_labels(model, asked, option):
 
 def _images(folder, model, how):
     if model.capabilities.grid is None:
-        raise ValueError(f"This model has no grid of pixels: {folder} must be a .npy file of ids.")
+        raise ValueError(f"This model makes no images: {folder} must be {_fitting(model)}.")
     rows, columns = model.capabilities.grid
     images = datasets.load_images(
         folder,

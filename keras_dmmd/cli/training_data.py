@@ -12,6 +12,7 @@ from keras_dmmd.cli import inputs, sources
 TEXT_LENGTH = 128  # of rows of running text
 LONGEST = 256  # of rows of one text each, where nobody says
 MOST_WORDS = 2**24  # of a vocabulary: more are no tokens
+HELD_OUT = "that are held out (--held-out {:g}; 0 is none)"
 TOKENIZERS = ("characters", "bytes", "bpe", "smiles")
 
 # What each option is for.
@@ -83,18 +84,24 @@ def read(args):
 
 def _text(args, how):
     """Running text, packed; documents are held out, or their ends."""
-    with sources.options_named({"`separator`": "--separator", "`seed`": "--seed"}):
-        parts = datasets.load_text(args.data, args.held_out, seed=args.seed, separator=how["separator"])
+    parts = datasets.load_text(args.data, args.held_out, seed=args.seed, separator=how["separator"])
     tokenizer = _tokenizer(args, how, parts)
     length = _whole_blocks(args.length or TEXT_LENGTH, args)
     rows, held_out = (
-        datasets.pack(part, tokenizer, length, whole=how["whole"])
-        if part
-        else np.zeros((0, length), "int32")
-        for part in parts
+        _packed(part, tokenizer, length, how["whole"], what)
+        for part, what in zip(parts, ("to learn from", HELD_OUT.format(args.held_out)), strict=True)
     )
     size = tokenizer.vocabulary_size
     return TrainingData(rows, held_out, None, None, size, None, tokenizer, None, how)
+
+
+def _packed(part, tokenizer, length, whole, what):
+    """Rows of some texts, none where there are none."""
+    if not part:
+        return np.zeros((0, length), "int32")
+    words = {"`documents` have": f"The texts {what} have", "`length`=": "--length "}
+    with sources.options_named(words):
+        return datasets.pack(part, tokenizer, length, whole=whole)
 
 
 def _records(args, how):

@@ -86,6 +86,10 @@ def load_images(folder, size=None, levels=16, color=False, classes=None):
     labels = None
     if classes is not None:
         unknown = sorted(set(places) - set(classes))
+        if unknown == ["."]:
+            raise ValueError(
+                f"Images lie in {folder!r} itself, not in folders that are their classes: {classes}."
+            )
         if unknown:
             raise ValueError(f"The folders {unknown} in {folder!r} are none of the classes {classes}.")
         labels = np.array([classes.index(place) for place in places], "int32")

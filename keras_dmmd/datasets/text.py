@@ -175,7 +175,9 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
     if not train or (held_out and sum(map(len, test)) < FEWEST_HELD_OUT):
         raise ValueError(
             f"{len(documents)} document(s) in {len(files)} file(s) are too few to hold out "
-            f"{held_out:.0%} of them: give `separator` (as '\\n\\n'), more files, or another `seed`."
+            f"{held_out:.0%} of them: that is {sum(map(len, test))} character(s), and must be at least "
+            f"{FEWEST_HELD_OUT}, with something left. Give more text, another `held_out`, 0 for none, "
+            "a `separator` (as '\\n\\n'), or another `seed`."
         )
     return train, test
 
