@@ -20,6 +20,7 @@ from keras_dmmd.backend.writers import WRITERS
 from keras_dmmd.cli import commands, inputs
 from keras_dmmd.exporting.formats import SUFFIXES
 from keras_dmmd.fingerprints import array_hash, weights_hash
+from keras_dmmd_command.messages import one_sentence
 from tests.builders import ON_TORCH
 
 LENGTH = 8
@@ -464,6 +465,21 @@ def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, monkeypatch, c
         printed = capsys.readouterr().err
         assert printed.startswith(f"keras-dmmd {arguments[0]}: ") and message in printed, printed
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.plain
+def test_arguments_are_named_as_options():
+    args = argparse.Namespace(command="export", run="", line="", model="m", out="o", kind="step", n=1)
+    args.guidance, args.top_p = None, None
+    for said, expected in (
+        ('export `kind="sampler"`, or', "export `--kind sampler`, or"),
+        ("`guidance_scale`\n and `top_p=2`", "`--guidance` and `--top-p 2`"),
+        ("`n` of `path` or `model` or `other`", "`-n` of `--out` or `model` or `other`"),
+        ("", "ValueError"),
+    ):
+        assert one_sentence(ValueError(said), args) == expected
+    args = argparse.Namespace(command="evaluate", temperatures=[1], labels=None, label=None, data="d")
+    assert one_sentence(ValueError("`temperature`, `labels`"), args) == "`--temperatures`, `--label`"
 
 
 def test_help_teaches(capsys):

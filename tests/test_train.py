@@ -225,6 +225,9 @@ def test_minutes_become_updates_once(tmp_path, monkeypatch):
     for number in (7, 8):
         checkpoint = Checkpoint(str(tmp_path / "c"), {"minutes": 1})
         assert checkpoint.remember("updates", lambda number=number: number) == 7
+    (tmp_path / "c" / "updates.json").write_text("{}")
+    with pytest.raises(ValueError, match="has no 'updates'"):
+        checkpoint.remember("updates", lambda: 9)
     (tmp_path / "c" / "settings.json").write_text("[]")
     with pytest.raises(ValueError, match="must hold a JSON object"):
         Checkpoint(str(tmp_path / "c"), {"minutes": 1})

@@ -44,7 +44,10 @@ class Checkpoint:
         path = os.path.join(self.folder, f"{name}.json")
         if not os.path.exists(path):
             write_json(path, {name: make()})
-        return read_json(path)[name]
+        found = read_json(path)
+        if name not in found:
+            raise ValueError(f"The file {path!r} has no {name!r}: remove the folder it is in.")
+        return found[name]
 
     def remove(self):
         shutil.rmtree(self.folder)

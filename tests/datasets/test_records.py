@@ -107,6 +107,8 @@ def test_images_that_are_refused(folder):
     folder, _ = folder
     with pytest.raises(ValueError, match=r"\['dog'\].*none of the classes \['cat'\]"):
         datasets.load_images(folder, classes=["cat"])
+    with pytest.raises(ValueError, match=r"itself, not in folders that are their classes: \['cat"):
+        datasets.load_images(folder / "dog", classes=["cat", "dog"])
     image.new("L", (5, 5)).save(folder / "dog" / "large.png")
     with pytest.raises(ValueError, match="different sizes, .*give `size`"):
         datasets.load_images(folder)
