@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import pathlib
 
 from keras_dmmd.files import check_folder
 
@@ -77,8 +78,7 @@ def _check_apart(args):
     """Refuse an `--out` in the folder of the data, which would become data of the next command."""
     if args.data is None or not os.path.isdir(args.data):
         return
-    data, out = os.path.realpath(args.data), os.path.realpath(args.out)
-    if os.path.commonpath([data, out]) == data:
+    if pathlib.Path(args.out).resolve().is_relative_to(pathlib.Path(args.data).resolve()):
         raise ValueError(
             f"--out {args.out!r} lies in the folder of the data, {args.data!r}: what is written there "
             "would be read as data. Take another --out."

@@ -33,7 +33,8 @@ class FinishedCells:
             if "generate" in changed:
                 options, asked = known.get("generate") or {}, fixed["generate"]
                 names = sorted(n for n in options | asked if options.get(n) != asked.get(n))
-                changed[changed.index("generate")] = f"arguments of `generate` ({', '.join(names)})"
+                said = ", ".join(f"`{name}`" for name in names)
+                changed[changed.index("generate")] = f"{said} of `generate`"
             changed += [
                 f"model {name!r}"
                 for name, fingerprint in fixed["models"].items()
