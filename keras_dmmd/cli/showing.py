@@ -13,8 +13,3 @@ def lines(model, samples):
 def bar():
     """Keras's `verbose`: a bar that moves on a terminal, and nothing in a file."""
     return 1 if sys.stdout.isatty() else 0
-
-
-def with_error(mean, error):
-    """`1.23 ± 0.04`: a mean to the place of the second digit of its standard error."""
-    return f"{mean:.4g} ± {error:.2g}"

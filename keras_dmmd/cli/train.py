@@ -9,9 +9,10 @@ from keras_dmmd import checks, presets
 from keras_dmmd.cli import cards, places, training_data
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd.cli.pictures import channels_of
-from keras_dmmd.cli.showing import bar, with_error
+from keras_dmmd.cli.showing import bar
 from keras_dmmd.cli.watching import Clock, Run, Watch
 from keras_dmmd.diffusion import MaskedDiffusion, UniformDiffusion
+from keras_dmmd.metrics.statistics import with_error
 from keras_dmmd.models import BlockDenoiser, Denoiser
 from keras_dmmd.training import DiffusionModel
 

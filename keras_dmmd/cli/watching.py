@@ -9,8 +9,9 @@ import keras
 
 from keras_dmmd.callbacks import sampled_model
 from keras_dmmd.cli.pictures import save_grid
-from keras_dmmd.cli.showing import lines, with_error
+from keras_dmmd.cli.showing import lines
 from keras_dmmd.files import replacing
+from keras_dmmd.metrics.statistics import with_error
 
 BITS = "bits_per_dim"  # of what `evaluate` returns
 CORRUPTIONS = 4  # of a held-out row, where they cost little
