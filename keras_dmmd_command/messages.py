@@ -7,7 +7,6 @@ ALIASES = {
     "guidance_scale": "guidance",
     "vocabulary_size": "vocabulary",
     "size": "image_size",
-    "path": "out",
     "weights": "int8",
 }
 NO_OPTIONS = ("run", "command", "line", "model", "models")
@@ -30,13 +29,16 @@ def one_sentence(error, args):
         names = [ALIASES.get(name, name), f"{name}s"]
         if name == "labels" and "label" in options:
             names.insert(0, "label")
+        if name == "path" and args.command == "export":
+            names.insert(0, "out")
         known = next((name for name in names if name in options), None)
         if known is None:
             return found[0]
         if known == "data" and args.command == "train":
             return "DATA"
         dashes = "-" if len(known) == 1 else "--"
-        said = value and " " + value.strip("'\"")
+        is_flag = isinstance(vars(args)[known], bool)
+        said = " " + value.strip("'\"") if value and not is_flag else ""
         return f"`{dashes}{known.replace('_', '-')}{said}`"
 
     return re.sub(r"`(\w+)(?:=([^`\s]*))?`", option, text)

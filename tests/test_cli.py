@@ -470,11 +470,12 @@ def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, monkeypatch, c
 @pytest.mark.plain
 def test_arguments_are_named_as_options():
     args = argparse.Namespace(command="export", run="", line="", model="m", out="o", kind="step", n=1)
-    args.guidance, args.top_p = None, None
+    args.guidance, args.top_p, args.int8 = None, None, False
     for said, expected in (
         ('export `kind="sampler"`, or', "export `--kind sampler`, or"),
         ("`guidance_scale`\n and `top_p=2`", "`--guidance` and `--top-p 2`"),
         ("`n` of `path` or `model` or `other`", "`-n` of `--out` or `model` or `other`"),
+        ('with `weights="int8"`.', "with `--int8`."),
         ("", "ValueError"),
     ):
         assert one_sentence(ValueError(said), args) == expected

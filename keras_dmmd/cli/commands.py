@@ -22,7 +22,6 @@ from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.training import DiffusionModel
 
 SAMPLES = 500  # of a cell, where nobody says
-MOST_SEED = 2**32 - 1  # of Keras
 ROUNDS_PER_EPOCH = 50  # of a distillation: a line of logs, and a checkpoint
 
 
@@ -62,7 +61,7 @@ def distill(args):
     checks.count("--rounds", args.rounds)
     checks.count("--steps", args.steps)
     checks.count("--batch-size", args.batch_size)
-    checks.count("--seed", args.seed, least=0, most=MOST_SEED)
+    inputs.check_seed(args)
     checks.number("--learning-rate", args.learning_rate, above=0.0)
     places.for_a_model(args)
     keras.utils.set_random_seed(args.seed)

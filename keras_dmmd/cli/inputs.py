@@ -120,6 +120,11 @@ def label(name, model, known):
     return int(name)
 
 
+def check_seed(args):
+    """Raise a `ValueError` where `--seed` is none that `keras.utils.set_random_seed` takes."""
+    checks.count("--seed", args.seed, least=0, most=2**32 - 1)
+
+
 def rows(args, model, known=None):
     """Ids `(n, length)` of `--data`, and their classes `(n,)`, or `None`.
 

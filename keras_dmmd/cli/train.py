@@ -6,7 +6,7 @@ import shlex
 import keras
 
 from keras_dmmd import checks, presets
-from keras_dmmd.cli import cards, places, training_data
+from keras_dmmd.cli import cards, inputs, places, training_data
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd.cli.pictures import channels_of
 from keras_dmmd.cli.showing import bar
@@ -31,7 +31,7 @@ def train(args):
     for option in ("updates", "every", "batch_size"):
         if vars(args)[option] is not None:
             checks.count("--" + option.replace("_", "-"), vars(args)[option])
-    checks.count("--seed", args.seed, least=0, most=2**32 - 1)  # those of Keras
+    inputs.check_seed(args)
     checks.number("--learning-rate", args.learning_rate, above=0.0)
     if args.minutes is not None:
         checks.number("--minutes", args.minutes, above=0.0)
