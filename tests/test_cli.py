@@ -414,6 +414,7 @@ def test_data_as_ids(teacher, tmp_path):
     assert rows.shape == (4, LENGTH) and rows.dtype == np.int32
 
 
+@pytest.mark.plain
 def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data = ["--data", text, "--lines"]
