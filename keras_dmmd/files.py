@@ -41,13 +41,17 @@ def replacing(*paths):
 
     What is written has the name of its place, in a folder of its own beside it; other files that are
     written there, such as the shards of a file of weights, are moved along. Nothing is left after an
-    error, and what a killed process left is removed by the next one.
+    error, and what a killed process left is removed by the next one. A folder takes the place of
+    another one only where all that this holds has a successor of the same name.
 
     Args:
         *paths: of files, or of folders that are written as a whole; the folders above them are made.
 
     Yields:
         One path, or a list of as many as were given.
+
+    Raises:
+        OSError: something cannot be written, or a folder is in the way that holds other things.
     """
     paths = [os.path.abspath(path) for path in paths]
     partial = []
@@ -71,6 +75,11 @@ def replacing(*paths):
 
 def _move(source, path):
     if os.path.isdir(source) and os.path.isdir(path):
+        lost = sorted(set(os.listdir(path)) - set(os.listdir(source)))
+        if lost:
+            raise OSError(
+                f"The folder {path!r} holds other things, which would be lost: {', '.join(lost[:5])}."
+            )
         shutil.rmtree(path)
     os.replace(source, path)
 

@@ -206,7 +206,7 @@ def _evaluate(sub):
     sub.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16], help="[4 8 16]")
     sub.add_argument("--samplers", nargs="+", help="by name, such as confidence [the model's own]")
     sub.add_argument("--temperatures", type=float, nargs="+", default=[1.0], help="[1]")
-    sub.add_argument("--samples", type=int, default=500, help="per cell and seed [%(default)s]")
+    sub.add_argument("--samples", type=int, help="per cell and seed [500, or what --data allow]")
     sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="[0 1 2]")
     _classes(sub)
     _data(sub, "real data: one half to learn a judge from, the other to compare with")

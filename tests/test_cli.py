@@ -1,7 +1,9 @@
 """The command line, on models and files that it makes itself."""
 
 import argparse
+import csv
 import json
+import os
 import pathlib
 import shlex
 import subprocess
@@ -18,6 +20,7 @@ from keras_dmmd.backend.writers import WRITERS
 from keras_dmmd.cli import commands, inputs
 from keras_dmmd.exporting.formats import SUFFIXES
 from keras_dmmd.fingerprints import array_hash, weights_hash
+from keras_dmmd_command.messages import one_sentence
 from tests.builders import ON_TORCH
 
 LENGTH = 8
@@ -148,7 +151,8 @@ def test_distill_and_evaluate(teacher, text, tmp_path, capsys):
     sweep = ["--steps", 1, 2, "--samples", 8, "--seeds", 0, 1, "--out", report]
     run("evaluate", teacher, student, *common, *sweep)
     shown = capsys.readouterr().out
-    assert "unigram_entropy" in shown and "report.html" in shown
+    assert "unigram_entropy" in shown and "report.html" in shown and "\x1b" not in shown
+    assert "cell 1 of 8: teacher" in shown and "cell 8 of 8: student, own, 2 steps" in shown
     rows = json.loads((report / "report.json").read_text())["rows"]
     assert [row["steps"] for row in rows] == [None, 1, 1, 2, 2]
     assert "repetition_4" in rows[0] and (report / "report.html").exists()
@@ -159,6 +163,21 @@ def test_distill_and_evaluate(teacher, text, tmp_path, capsys):
         "student": weights_hash(model),
     }
     assert card["settings"]["seeds"] == [0, 1] and card["data"]["rows"] == 40
+
+
+@pytest.mark.plain
+def test_prompts_are_lines_and_endings_are_so_in_any_case(teacher, tmp_path, capsys):
+    tokenizer = kd.tokenizers.CharacterTokenizer("ab\u2028", end=True)
+    model = argparse.Namespace(tokenizer=tokenizer)
+    (tmp_path / "p.txt").write_bytes("a\u2028b\r\n\r\nb\n".encode())
+    args = argparse.Namespace(prompts=str(tmp_path / "p.txt"), prompt=None, n=None)
+    n, found = inputs.prompts(args, model, 4)
+    assert n == 2 and [tokenizer.decode(ids) for ids in found] == ["a\u2028b", "b"]
+    run("generate", teacher, "-n", 2, "--steps", 1, "--out", tmp_path / "x.NPY")
+    assert np.load(tmp_path / "x.NPY").shape == (2, LENGTH)
+    for out, message in (("x.jpg", "must end in .png"), ("x.PNG", "makes no images")):
+        assert cli.main(["generate", teacher, "--out", str(tmp_path / out)]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_gaps_and_separators(teacher, tmp_path, capsys):
@@ -231,6 +250,10 @@ def test_classes_and_guidance(classes, tmp_path, monkeypatch, capsys):
         warnings.simplefilter("error", UserWarning)
         run("evaluate", *classes, *sweep)
     assert "data" in capsys.readouterr().out
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        run("evaluate", *classes[:3], *sweep[:-1], tmp_path / "other")
+    assert "--labels or --label-column say of which class a row is" in capsys.readouterr().err
     np.save(tmp_path / "few.npy", np.arange(3) % 2)
     np.save(tmp_path / "other.npy", np.arange(40))
     for arguments, message in (
@@ -239,6 +262,8 @@ def test_classes_and_guidance(classes, tmp_path, monkeypatch, capsys):
         (["distill", *classes[:4], tmp_path / "other.npy", "--out", "o"], "0 to 1"),
         (["distill", *classes, "--lines", "--out", "o"], "not for a .npy file"),
         (["evaluate", *classes, "--samples", 5, "--out", "o"], "--label"),
+        (["evaluate", *classes, "--samples", 5, "--label", 2, "--out", "o"], "a number from 0 to 1"),
+        (["generate", classes[0], "--label", 2], "--label must be a number from 0 to 1. Received"),
         (["evaluate", *classes, "--samples", 11, "--label", 1, "--out", "o"], "20 rows"),
     ):
         assert cli.main(list(map(str, arguments))) == 2
@@ -261,6 +286,46 @@ def test_where_nothing_can_be_written_no_work_is_done(teacher, text, tmp_path, m
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.plain
+def test_what_is_there_is_not_overwritten(teacher, text, tmp_path, monkeypatch, capsys):
+    """Nor does a report take a model's card, nor anything a place among the data."""
+    monkeypatch.setattr(kd.DiffusionModel, "fit", lambda *args, **kwargs: pytest.fail("trained"))
+    before = weights_hash(kd.from_preset(teacher))
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "card.json").write_text("{}")
+    data, inside = tmp_path, tmp_path / "new" / "out"
+    for arguments, message in (
+        (["train", text, "--out", teacher], "holds a finished model"),
+        (["distill", teacher, "--data", text, "--out", teacher], "holds a finished model"),
+        (["distill", teacher, "--data", text, "--out", tmp_path / "report"], "another command wrote"),
+        (["evaluate", teacher, "--data", text, "--out", teacher], "is the folder of a model"),
+        (["train", data, "--out", inside], "would be read as data"),
+        (["distill", teacher, "--data", data, "--out", data], "would be read as data"),
+        (["evaluate", teacher, "--data", data, "--out", inside], "would be read as data"),
+    ):
+        assert cli.main(list(map(str, arguments))) == 2
+        assert message in capsys.readouterr().err
+    assert weights_hash(kd.from_preset(teacher)) == before
+    assert kd.presets.read_card(teacher)["task"] == "a to c"
+
+
+@pytest.mark.plain
+def test_what_fails_leaves_no_empty_folders(teacher, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    new = "there/a/b"
+    for arguments in (
+        ["train", text, "--length", "0", "--out", new],
+        ["distill", teacher, "--data", "nowhere", "--out", new],
+        ["evaluate", teacher, "--data", "nowhere", "--out", new],
+        ["generate", teacher, "--temperature", "-1", "--out", f"{new}/x", "--trajectory", "c/t.html"],
+        ["export", teacher, "--temperature", "-1", "--out", f"{new}/x{SUFFIXES[FORMAT]}"],
+    ):
+        assert cli.main(arguments) == 2
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt", "there"]
+        assert list((tmp_path / "there").iterdir()) == []
+
+
 @ON_TORCH
 def test_a_distillation_goes_on(teacher, text, tmp_path, monkeypatch, capsys):
     """After Ctrl-C from the last epoch, after a full disk with nothing left but to save."""
@@ -279,14 +344,19 @@ def test_a_distillation_goes_on(teacher, text, tmp_path, monkeypatch, capsys):
 
     def watched(distiller, *args, callbacks, **kwargs):
         trained.append(distiller)
-        return fit(distiller, *args, callbacks=[*callbacks, Watch()], verbose=0, **kwargs)
+        return fit(distiller, *args, callbacks=[*callbacks, Watch()], **kwargs)
 
     monkeypatch.setattr(kd.DMMDDistiller, "fit", watched)
     assert cli.main(command) == 130 and begun == [0, 1]
-    assert "interrupted" in capsys.readouterr().err and not (out / "config.json").exists()
+    shown = capsys.readouterr()
+    assert "round 2 of 6: student loss" in shown.out and "minutes left" in shown.out
+    assert "\x1b" not in shown.out + shown.err  # a bar is for a terminal
+    assert "interrupted" in shown.err and not (out / "config.json").exists()
     other = [part.replace("6", "8") if part == "6" else part for part in command]
     assert cli.main(other) == 2
     assert "other rounds" in capsys.readouterr().err
+    assert cli.main([*command, "--learning-rate", "0"]) == 2
+    assert "`--learning-rate` must be" in capsys.readouterr().err
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -297,7 +367,15 @@ def test_a_distillation_goes_on(teacher, text, tmp_path, monkeypatch, capsys):
     assert "No space left" in capsys.readouterr().err
     run(*command)
     assert begun == [0, 1, 1, 2]
-    assert sorted(path.name for path in out.iterdir()) == ["card.json", "config.json", "weights.npz"]
+    assert cli.main(command) == 2 and len(trained) == 3
+    assert "holds a finished model" in capsys.readouterr().err
+    with open(out / "training.csv", newline="") as file:
+        log = list(csv.DictReader(file))
+    assert [row["round"] for row in log] == ["2", "4", "6"] and float(log[2]["critic_loss"]) > 0
+    samples = (out / "samples.txt").read_text().split("\n")[:-1]
+    assert samples[0] == "round 2" and samples[-3] == "round 6"
+    wrote = ["card.json", "config.json", "samples.txt", "training.csv", "weights.npz"]
+    assert sorted(path.name for path in out.iterdir()) == wrote
     # The average over the run, as it was where nothing could be saved.
     saved, before = (m.get_weights() for m in (kd.from_preset(str(out)), trained[1].student))
     assert len(trained) == 3
@@ -336,7 +414,14 @@ def test_data_as_ids(teacher, tmp_path):
     assert rows.shape == (4, LENGTH) and rows.dtype == np.int32
 
 
-def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, capsys):
+@pytest.mark.plain
+def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = ["--data", text, "--lines"]
+    (tmp_path / "few.txt").write_text("a\nb\nc")
+    (tmp_path / "one.txt").write_text("abc")
+    (tmp_path / "other.txt").write_text("Others wrote this.")
+    np.save(tmp_path / "d.npy", np.zeros((4, 64), int))
     np.save(tmp_path / "wrong.npy", np.zeros((4, 3)))
     for arguments, message in (
         (["info", "nothing"], "'nothing'"),
@@ -348,9 +433,29 @@ def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, capsys):
         (["distill", teacher, "--data", str(tmp_path / "wrong.npy"), "--out", "o"], r"(n, 8)"),
         (["distill", "digits_masked_teacher", "--data", text, "--out", "o"], ".npy file of ids"),
         (["distill", teacher, "--data", text, "--rounds", "0", "--out", "o"], "`--rounds` must be"),
-        (["evaluate", teacher, "--data", text, "--lines", "--out", "o"], "take at most"),
+        (["evaluate", teacher, *data, "--samples", "11", "--out", "o"], "take at most 10 samples"),
         (["evaluate", teacher, teacher, "--out", "o"], "different names"),
-        (["evaluate", teacher, "--features", "digits_features", "--out", "o"], "give `data` too"),
+        (["evaluate", teacher, "--features", "digits_features", "--out", "o"], "give `--data` too"),
+        (["evaluate", teacher, "--out", "o"], "give `--data` or a `--reference`"),
+        (["evaluate", teacher, *data, "--features", "no", "--out", "o"], "--features must be"),
+        (["evaluate", teacher, "--steps", "0", "--out", "o"], "`--steps` must be"),
+        (["evaluate", teacher, *data, "--samplers", "best", "--out", "o"], "`--samplers` must be one"),
+        (["evaluate", teacher, *data, "--top-p", "2", "--out", "o"], "`--top-p` must be"),
+        (["evaluate", teacher, *data, "--label", "9", "--out", "o"], "has no classes"),
+        (["evaluate", teacher, "--data", "few.txt", "--lines", "--out", "o"], "has 3 row(s): too few"),
+        (["evaluate", teacher, *data, "--out", text], "Nothing can be written in the folder"),
+        (["generate", teacher, "--guidance", "2"], "`--guidance` strengthens `--label`"),
+        (["generate", teacher, "-n", "0"], "`-n` must be"),
+        (["distill", teacher, *data, "--guidance", "2", "--out", "o"], "This model has no classes"),
+        (["distill", teacher, *data, "--steps", "-1", "--out", "o"], "`--steps` must be"),
+        (["distill", teacher, *data, "--seed", "-1", "--out", "o"], "`--seed` must be"),
+        (["distill", "digits_masked_student", *data, "--out", "o"], "must be a folder of images or a"),
+        (
+            ["distill", teacher, "--data", "other.txt", "--out", "o"],
+            "other.txt is not like what",
+        ),
+        (["distill", teacher, "--data", "one.txt", "--out", "o"], "row of the model, 8."),
+        (["distill", "digits_masked_student", "--data", "d.npy", "--out", "o"], "a student already"),
         (
             ["evaluate", "digits_masked_teacher", "--reference", "sotu_chars_reference", "--out", "o"],
             "no tokenizer",
@@ -360,6 +465,23 @@ def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, capsys):
         assert cli.main(arguments) == 2
         printed = capsys.readouterr().err
         assert printed.startswith(f"keras-dmmd {arguments[0]}: ") and message in printed, printed
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.plain
+def test_arguments_are_named_as_options():
+    args = argparse.Namespace(command="export", run="", line="", model="m", out="o", kind="step", n=1)
+    args.guidance, args.top_p, args.int8 = None, None, False
+    for said, expected in (
+        ('export `kind="sampler"`, or', "export `--kind sampler`, or"),
+        ("`guidance_scale`\n and `top_p=2`", "`--guidance` and `--top-p 2`"),
+        ("`n` of `path` or `model` or `other`", "`-n` of `--out` or `model` or `other`"),
+        ('with `weights="int8"`.', "with `--int8`."),
+        ("", "ValueError"),
+    ):
+        assert one_sentence(ValueError(said), args) == expected
+    args = argparse.Namespace(command="evaluate", temperatures=[1], labels=None, label=None, data="d")
+    assert one_sentence(ValueError("`temperature`, `labels`"), args) == "`--temperatures`, `--label`"
 
 
 def test_help_teaches(capsys):
@@ -368,6 +490,34 @@ def test_help_teaches(capsys):
             cli.main(arguments)
         assert stop.value.code == 0
         assert "examples:" in capsys.readouterr().out
+
+
+@pytest.mark.plain
+def test_a_terminal_that_cannot_show_it_and_one_that_stops_reading():
+    """Neither is an error of ours: `LC_ALL=C`, and `| head`."""
+    code = (
+        "import sys, types\n"
+        "import keras_dmmd_command as command\n"
+        "module = sys.modules['stand_in'] = types.ModuleType('stand_in')\n"
+        "module.run = lambda args: print('caf\u00e9\\n' * int(sys.argv[1]))\n"
+        "args = types.SimpleNamespace(run='stand_in:run', command='info')\n"
+        "command.parser = lambda: types.SimpleNamespace(parse_args=lambda argv: args)\n"
+        "sys.exit(command.main([]))"
+    )
+    for times, status in ((2, 0), (100_000, 141)):
+        done = subprocess.Popen(
+            [sys.executable, "-c", code, str(times)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        )
+        shown = done.stdout.readline()
+        if status == 0:
+            assert done.stdout.read() == shown + b"\n"
+        done.stdout.close()
+        assert shown == b"caf\\xe9\n" and done.wait() == status and done.stderr.read() == b""
+        done.stderr.close()
 
 
 @pytest.mark.plain
@@ -398,4 +548,4 @@ def test_export(teacher, tmp_path, capsys):
     assert card["weights"] == weights_hash(kd.from_preset(teacher))  # before they became integers
     assert card["machine"]["backend"] == keras.backend.backend()
     assert cli.main(["export", teacher, "--out", str(tmp_path / "model.h5")]) == 2
-    assert "`path` must end in .onnx" in capsys.readouterr().err
+    assert "`--out` must end in .onnx" in capsys.readouterr().err

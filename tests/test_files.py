@@ -39,11 +39,18 @@ def test_several_files_go_together(tmp_path):
 
 
 def test_folders_and_what_is_written_beside(tmp_path):
-    for text in ("one", "two"):
+    def write(*names):
         with replacing(tmp_path / "d") as partial:
             os.makedirs(partial)
-            open(os.path.join(partial, text), "w").write(text)
-    assert os.listdir(tmp_path / "d") == ["two"]
+            for name in names:
+                open(os.path.join(partial, name), "w").write(" ".join(names))
+
+    write("one")
+    write("one", "two")
+    with pytest.raises(OSError, match="holds other things, which would be lost: two"):
+        write("one")
+    assert (tmp_path / "d" / "one").read_text() == "one two"
+    assert sorted(os.listdir(tmp_path / "d")) == ["one", "two"]
     with replacing(tmp_path / "s.json") as partial:
         for name in (partial, f"{partial}_1"):
             open(name, "w").write("x")

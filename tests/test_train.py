@@ -15,6 +15,7 @@ from keras_dmmd import cli
 from keras_dmmd.cli import cards, inputs, sources, training_data, watching
 from keras_dmmd.cli import train as training
 from keras_dmmd.cli.checkpoint import Checkpoint
+from keras_dmmd.cli.watching import Run, Watch
 from keras_dmmd_command.arguments import SIZES, parser
 from tests.builders import ON_TORCH, SMALL
 
@@ -74,6 +75,14 @@ def test_tables_have_classes(table, capsys):
 
 
 @pytest.mark.plain
+def test_the_column_of_the_texts_is_said_and_remembered(tmp_path, capsys):
+    (tmp_path / "one.csv").write_text("\n".join(texts(60)))
+    first = (tmp_path / "one.csv").read_text().split("\n")[0]
+    assert read(tmp_path / "one.csv").reading["column"] == first  # a header, as it seems
+    assert f"The texts are the column {first!r} of " in capsys.readouterr().out
+
+
+@pytest.mark.plain
 def test_molecules_sequences_and_ids(tmp_path):
     (tmp_path / "m.smi").write_text("\n".join(f"{'C' * i}[nH]Cl a" for i in range(40)))
     data = read(tmp_path / "m.smi")
@@ -115,7 +124,7 @@ def test_pictures(tmp_path):
         (["t.csv", "--lines"], "--lines is for text, not for a table"),
         (["many.csv"], "columns ['a', 'b'] of 'many.csv' has the texts? Name it with --column"),
         (["many.csv", "--column", "a", "--label-column", "c"], "--label-column must be one of"),
-        (["many.csv", "--column", "a", "--label-column", "b"], "1 rows with a text in 'many.csv'"),
+        (["many.csv", "--column", "a", "--label-column", "b"], "the first of them that of 'z'"),
         (["odd.csv"], "divided by commas, or by tabs where its name ends in .tsv"),
         (["empty.txt"], "There is no text in path='empty.txt'"),
         (["long.fa"], "more than 256 tokens, the most of a row unless you give --length: none"),
@@ -126,15 +135,38 @@ def test_pictures(tmp_path):
             "with --end-token. Its special tokens: ['</s>']",
         ),
         (["x.npy", "--column", "a"], "--column is for a table, not for a .npy file"),
-        (["x.npy", "--tokenizer", "bytes"], "--tokenizer is for other data"),
+        (["x.npy", "--tokenizer", "bytes"], "--tokenizer is for texts, not for a .npy file"),
+        (["t.txt", "--end-token", "a"], "--end-token is for --tokenizer tokenizer.json, not"),
         (["t.txt", "--vocabulary", "300"], "--vocabulary is for --tokenizer bpe"),
-        (["t.txt", "--levels", "4"], "--levels is for other data, not for text"),
+        (["t.txt", "--levels", "4"], "--levels is for a folder of images, not for text"),
+        (["huge.npy"], "at most 16,777,215. Received: 2 different values from 0 to 4,294,967,299"),
+        (["x.npy", "--labels", "minus.npy"], "classes, numbered from 0, at most"),
+        (["minus.npy"], "minus.npy must be integers of shape (n, length)"),
+        (["halves.npy"], "must be integers of shape (n, length), not empty. Received: shape (1, 1)"),
+        (["x.npy", "--labels", "halves.npy"], "halves.npy must be classes, integers. Received: float"),
+        (["x.npy", "--labels", "nowhere.npy"], "There is no file 'nowhere.npy'"),
+        (["nothing.npy"], "nothing.npy is no .npy file of numbers"),
+        (
+            ["open.csv"],
+            "'open.csv' is no table: unexpected end of data, in the row that begins",
+        ),
+        (["mixed"], "holds both texts and images, 1 .txt file(s) and 2 image(s)"),
+        (["bare"], "There are no .txt files and no images in the folder 'bare'. DATA is"),
+        (["mixed/a.png"], "The file 'mixed/a.png' is no text. DATA is"),
+        (["wide.txt"], "'wide.txt' is UTF-16: save it as UTF-8"),
+        (["latin.txt"], "'latin.txt' is not UTF-8, save it as that"),
         (["t.txt", "--held-out", "1"], "`--held-out` must be a number in [0, 1)"),
         (["t.txt", "--tokenizer", "words"], "or the path of a tokenizer.json. Received: 'words'"),
         (["t.txt", "--length", "0"], "`--length` must be"),
         (["t.txt", "--updates", "0"], "`--updates` must be"),
         (["t.txt", "--minutes", "-1"], "`--minutes` must be"),
         (["nowhere.txt"], "nowhere.txt"),
+        (["t.txt", "--seed", "-1"], "`--seed` must be an integer of at least 0"),
+        (["t.txt", "--tokenizer", "bpe", "--vocabulary", "3"], "`--vocabulary` must be"),
+        (["t.txt", "--length", "1000"], "held out (--held-out 0.1; 0 is none) have 157 tokens, end"),
+        (["short.txt", "--length", "300"], "document(s) in 1 file(s) are too few to hold out 10%"),
+        (["short.txt", "--length", "300", "--held-out", "0"], "fewer than one row of --length 300"),
+        (["short.txt"], "that is 16 character(s), and must be at least 100, with"),
         (["zip.npy"], "zip.npy is no .npy file of numbers"),
     ],
 )
@@ -142,6 +174,7 @@ def test_what_is_refused(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "t.txt").write_text("abc " * 400)
     (tmp_path / "t.csv").write_text("text\na\n")
+    (tmp_path / "short.txt").write_text("abc " * 50)
     (tmp_path / "many.csv").write_text("a,b\nx,y\nz,\n")
     (tmp_path / "odd.csv").write_text("text;b\nx;y\n")
     (tmp_path / "empty.txt").write_text("\n")
@@ -154,6 +187,17 @@ def test_what_is_refused(words, message, tmp_path, monkeypatch, capsys):
     (tmp_path / "w.json").write_text(json.dumps({"model": model, "added_tokens": [ends]}))
     (tmp_path / "zip.npy").write_bytes(b"PK\x03\x04" + bytes(100))
     np.save("x.npy", np.zeros((4, 3), int))
+    np.save("huge.npy", np.array([[0, 2**32 + 3]]))
+    np.save("minus.npy", np.array([0, -1, 0, 0]))
+    np.save("halves.npy", np.array([[0.5]]))
+    (tmp_path / "nothing.npy").write_bytes(b"")
+    (tmp_path / "open.csv").write_text('text,n\n"a,1\nb,2\n')
+    for name in ("mixed/.hidden/b.png", "mixed/a.png", "mixed/B.JPG", "bare/.notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x89PNG\0")
+    (tmp_path / "mixed" / "A.TXT").write_text("a text")
+    (tmp_path / "wide.txt").write_text("abc", encoding="utf-16")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 40)
     assert cli.main(["train", *words, "--out", "o"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("keras-dmmd train: ") and message in line
@@ -181,6 +225,33 @@ def test_minutes_become_updates_once(tmp_path, monkeypatch):
     for number in (7, 8):
         checkpoint = Checkpoint(str(tmp_path / "c"), {"minutes": 1})
         assert checkpoint.remember("updates", lambda number=number: number) == 7
+    (tmp_path / "c" / "updates.json").write_text("{}")
+    with pytest.raises(ValueError, match="has no 'updates'"):
+        checkpoint.remember("updates", lambda: 9)
+    (tmp_path / "c" / "settings.json").write_text("[]")
+    with pytest.raises(ValueError, match="must hold a JSON object"):
+        Checkpoint(str(tmp_path / "c"), {"minutes": 1})
+
+
+@pytest.mark.plain
+def test_looks_take_a_share_of_the_time(tmp_path, monkeypatch, capsys):
+    """The first and the last are there, and those between that fit."""
+    clock = [0.0]
+    monkeypatch.setattr(watching.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(Watch, "_show", lambda watch, done: clock.__setitem__(0, clock[0] + 10.0))
+    watch = Watch(Run(updates=12, per_epoch=2, folder=str(tmp_path), channels=1))
+    for epoch in range(6):
+        watch.on_epoch_begin(epoch)
+        clock[0] += 20.0
+        watch.on_epoch_end(epoch, {"loss": 1.5})
+    # Of looks before there were 0, 10, 20, 30, 30 and 40 seconds: the fourth of them is left out.
+    assert [row["seconds"] for row in watch.log] == [20, 50, 80, 110, 130, 160]
+    assert watch.looked == 50 and watch.seconds == 170
+    assert "update 2 of 12: loss 1.5, 1.7 minutes left" in capsys.readouterr().out
+    rows = (np.zeros((512, 3), int),)
+    for per_epoch, number in ((10, 1), (250, 4)):
+        run = Run(updates=500, per_epoch=per_epoch, folder="", channels=1, held_out=rows)
+        assert run.corruptions == number
 
 
 @pytest.fixture
@@ -200,9 +271,12 @@ def log_of(folder):
 @pytest.mark.long_compilation
 def test_a_table_becomes_a_model(command, tmp_path, capsys):
     out = tmp_path / "out"
+    out.mkdir()
+    (out / "samples.txt").write_text("of an older run\n")
     assert cli.main(command) == 0
     shown = capsys.readouterr().out
-    assert "update 4 of 4" in shown and "bits per token on held-out data" in shown
+    assert "update 4 of 4" in shown
+    assert re.search(r": [\d.]+ ± [\d.]+ bits per token on held-out data \([\d.]+ before\)", shown)
     model, card = kd.from_preset(str(out)), kd.presets.read_card(str(out))
     assert model.capabilities.num_classes == 2 and model.tokenizer.decode([[0, 1, 2]]) == ["abc"]
     assert card["command"].startswith("keras-dmmd train ") and card["updates"] == 4
@@ -210,7 +284,9 @@ def test_a_table_becomes_a_model(command, tmp_path, capsys):
     held_out, error = card["nelbo_bits_per_token"]["held_out"]
     assert 0 < held_out < 10 and 0 < error
     assert [row["update"] for row in log_of(out)] == ["2", "4"]
-    assert not (out / "checkpoint").exists() and (out / "samples.txt").exists()
+    samples = (out / "samples.txt").read_text().split("\n")[:-1]
+    assert not (out / "checkpoint").exists() and len(samples) == 6
+    assert samples[0] == "update 2" and samples[3] == "update 4"
 
 
 def of_text(folder):
@@ -349,9 +425,16 @@ def test_a_model_reads_as_its_data_were_read(tmp_path):
     (tmp_path / "t.csv").write_text("kind,word\nmiddling,ab\n")
     with pytest.raises(ValueError, match="'middling'.*none of the model's classes"):
         inputs.rows(args, model, card)
-    assert inputs.label("short", card) == 1 and inputs.label("0", card) == 0
-    with pytest.raises(ValueError, match="--label must be a number, or one of"):
-        inputs.label("middling", card)
+    assert inputs.label("short", model, card) == 1 and inputs.label("0", model, card) == 0
+    for wrong in ("middling", "2"):  # 2 is the number of no class at all
+        with pytest.raises(ValueError, match=r"must be a number from 0 to 1, or one of \['long', 'sh"):
+            inputs.label(wrong, model, card)
+    stars = {"reading": {**known, "classes": ["1", "2"]}}
+    assert inputs.label("1", model, stars) == 0 and inputs.label("2", model, stars) == 1
+    with pytest.raises(ValueError, match=r"--label must be one of \['1', '2'\]. Received: '0'"):
+        inputs.label("0", model, stars)
+    with pytest.raises(ValueError, match="has no classes"):
+        inputs.label("0", kd.DiffusionModel(kd.Denoiser(4, **SMALL), kd.MaskedDiffusion(4)), {})
     (tmp_path / "t.smi").write_text("ab\ncc\n")  # of another kind: as such data are read
     args.data = str(tmp_path / "t.smi")
     rows, labels = inputs.rows(args, model, card)

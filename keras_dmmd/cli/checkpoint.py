@@ -24,8 +24,7 @@ class Checkpoint:
         path = os.path.join(folder, "settings.json")
         settings = json.loads(json.dumps(settings))  # as a file gives it back
         if os.path.exists(path):
-            with open(path) as file:
-                known = json.load(file)
+            known = read_json(path)
             changed = sorted(k for k in settings.keys() | known if known.get(k) != settings.get(k))
             if changed:
                 raise ValueError(
@@ -45,7 +44,10 @@ class Checkpoint:
         path = os.path.join(self.folder, f"{name}.json")
         if not os.path.exists(path):
             write_json(path, {name: make()})
-        return read_json(path)[name]
+        found = read_json(path)
+        if name not in found:
+            raise ValueError(f"The file {path!r} has no {name!r}: remove the folder it is in.")
+        return found[name]
 
     def remove(self):
         shutil.rmtree(self.folder)

@@ -2,19 +2,26 @@
 
 import json
 import os
+import sys
+import warnings
 
 import keras
 import numpy as np
 
 from keras_dmmd import checks, evaluation, metrics, presets
-from keras_dmmd.cli import cards, inputs
+from keras_dmmd.cli import cards, inputs, places, sources
 from keras_dmmd.cli.checkpoint import Checkpoint
+from keras_dmmd.cli.pictures import channels_of
+from keras_dmmd.cli.showing import bar
+from keras_dmmd.cli.watching import Run, WatchRounds
 from keras_dmmd.distillation import DMMDDistiller, annealed_optimizers
-from keras_dmmd.exporting.formats import WITH_INTEGERS, format_of
-from keras_dmmd.files import check_file, check_folder
+from keras_dmmd.evaluation.checks import check_numbers
+from keras_dmmd.evaluation.defaults import most_samples
+from keras_dmmd.exporting.formats import WITH_INTEGERS, check_place, format_of
 from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.training import DiffusionModel
 
+SAMPLES = 500  # of a cell, where nobody says
 ROUNDS_PER_EPOCH = 50  # of a distillation: a line of logs, and a checkpoint
 
 
@@ -49,12 +56,19 @@ def info(args):
         print(json.dumps(card, indent=1))
 
 
+@places.tidy
 def distill(args):
     checks.count("--rounds", args.rounds)
+    checks.count("--steps", args.steps)
     checks.count("--batch-size", args.batch_size)
+    inputs.check_seed(args)
+    checks.number("--learning-rate", args.learning_rate, above=0.0)
+    places.for_a_model(args)
     keras.utils.set_random_seed(args.seed)
     teacher = inputs.sampler(args.model)
     known = inputs.card(args.model)
+    if args.guidance is not None and not teacher.capabilities.num_classes:
+        raise ValueError("This model has no classes, whose strength --guidance would be.")
     tokens, labels = inputs.rows(args, teacher, known)
     if args.guidance is not None and labels is None:
         raise ValueError("--guidance strengthens classes: give --labels, too.")
@@ -69,10 +83,10 @@ def distill(args):
     per_epoch = min(args.rounds, ROUNDS_PER_EPOCH)
     args.rounds = per_epoch * -(-args.rounds // per_epoch)  # whole epochs: what the card says
     asked = cards.settings(args)
-    check_folder(args.out)
     teacher_hash = weights_hash(teacher)
     made_from = {"teacher": teacher_hash, "rows": cards.digest(tokens, labels)}
     checkpoint = Checkpoint(os.path.join(args.out, "checkpoint"), {**asked, **made_from})
+    watch = WatchRounds(Run(args.rounds, per_epoch, args.out, channels_of(known)))
     distiller.compile(**annealed_optimizers(args.rounds, args.learning_rate))
     distiller.fit(
         tokens,
@@ -80,7 +94,8 @@ def distill(args):
         batch_size=min(args.batch_size, len(tokens)),
         steps_per_epoch=per_epoch,
         epochs=args.rounds // per_epoch,
-        callbacks=[checkpoint.callback],
+        verbose=bar(),
+        callbacks=[watch, checkpoint.callback],
     )
     data = cards.data(args, tokens, labels)
     made = cards.made_by(args, data=data, seed=args.seed, teacher=teacher_hash)
@@ -90,11 +105,12 @@ def distill(args):
     print(f"The student is in {args.out}: keras-dmmd generate {args.out}")
 
 
+@places.tidy
 def export(args):
-    check_file(args.out + ".json")
+    format = format_of(args.out, args.format)
+    check_place(args.out, format)
     model = inputs.sampler(args.model)
     made_from = weights_hash(model)
-    format = format_of(args.out, args.format)
     by_writer = args.int8 and format in WITH_INTEGERS
     if args.int8 and not by_writer:
         model.quantize("int8")
@@ -115,41 +131,45 @@ def export(args):
     print(f"The file is {args.out}; what it takes stands in {args.out}.json.")
 
 
+@places.tidy
 def evaluate(args):
+    check_numbers(args.steps, args.temperatures, args.seeds, args.samples or SAMPLES)
+    places.for_a_report(args)
     names = _names(args.models)
     models = {name: inputs.sampler(path) for name, path in zip(names, args.models, strict=True)}
     card = inputs.card(args.models[0])
-    label = inputs.label(args.label, card)
+    label = inputs.label(args.label, models[names[0]], card)
     data, known = (
         (None, False) if args.data is None else _data_of_label(args, models[names[0]], card, label)
     )
+    with sources.options_named({"`preset`": "--features"}):
+        features = args.features and metrics.ImageFeatures.from_preset(args.features)
+    reference = args.reference and metrics.CausalReference.from_folder(args.reference)
+    args.samples = _samples(args, data)
     facts = {
         "settings": cards.settings(args),
         "weights": {name: weights_hash(model) for name, model in models.items()},
         "data": None if data is None else cards.data(args, data),
     }
-    asked, data = evaluation.default_metrics(
-        models,
-        args.samples,
-        data,
-        features=args.features and metrics.ImageFeatures.from_preset(args.features),
-        reference=args.reference and metrics.CausalReference.from_folder(args.reference),
-    )
+    asked, data = evaluation.default_metrics(models, args.samples, data, features, reference)
     options = {"labels": label, "guidance_scale": args.guidance, "top_p": args.top_p}
-    report = evaluation.evaluate(
-        models,
-        args.steps,
-        asked,
-        temperatures=args.temperatures,
-        samplers=args.samplers,
-        reference_data=data,
-        reference_labels=np.full(len(data), label) if known else None,
-        samples=args.samples,
-        seeds=args.seeds,
-        folder=args.out,
-        title=args.title,
-        **{name: value for name, value in options.items() if value is not None},
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Samples are of class")  # it has been said
+        report = evaluation.evaluate(
+            models,
+            args.steps,
+            asked,
+            temperatures=args.temperatures,
+            samplers=args.samplers,
+            reference_data=data,
+            reference_labels=np.full(len(data), label) if known else None,
+            samples=args.samples,
+            seeds=args.seeds,
+            folder=args.out,
+            title=args.title,
+            verbose=bar() or 2,
+            **{name: value for name, value in options.items() if value is not None},
+        )
     cards.write_into(args.out, cards.made_by(args, **facts))
     print(report)
     print(f"The page: {os.path.join(args.out, 'report.html')}")
@@ -164,13 +184,34 @@ def _names(paths):
     return names
 
 
+def _samples(args, data):
+    """How many samples of a cell: as many as were asked for, else what the data allow."""
+    if args.samples is not None or data is None:
+        return SAMPLES if args.samples is None else args.samples
+    most = most_samples(len(data), args.features, args.reference)
+    samples = most // 2 * 2 if most < SAMPLES else SAMPLES  # the gradient moment takes pairs
+    if not samples:
+        raise ValueError(f"{args.data} has {len(data)} row(s): too few to compare samples with.")
+    if samples < SAMPLES:
+        print(f"{samples} samples a cell: the {len(data)} rows of {args.data} allow no more.")
+    return samples
+
+
 def _data_of_label(args, model, card, label):
     """Rows of `--data`, and whether they are known to be of the class of `--label`."""
     tokens, labels = inputs.rows(args, model, card)
+    if labels is None and label is not None:
+        print(
+            f"Samples are of the class --label {args.label}, the rows of {args.data} of any: figures "
+            "that compare them say little. --labels or --label-column say of which class a row is.",
+            file=sys.stderr,
+        )
     if labels is None:
         return tokens, False
     if label is None:
         if args.labels or args.label_column:
             raise ValueError("--labels say which rows are of the --label: give that, too.")
         return tokens, False
+    if not (labels == label).any():
+        raise ValueError(f"No row of {args.data} is of the class of --label {args.label}.")
     return tokens[labels == label], True

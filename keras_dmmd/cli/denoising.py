@@ -22,7 +22,7 @@ PLACE = "{{frames}}"
 
 def check_path(path):
     """Raise a `ValueError` where a path says neither that of an animation nor that of a page."""
-    if not path.endswith((".gif", ".html")):
+    if not path.lower().endswith((".gif", ".html")):
         raise ValueError(f"--trajectory must end in .gif or .html. Received: {path!r}")
     package("PIL.Image", "--trajectory", "pillow matplotlib")
 
@@ -41,10 +41,10 @@ def save_denoising(path, trajectory, model, channels):
         shown = [{"image": _data_uri(frame)} for frame in frames]
     else:
         texts = [[segments(row, model) for row in canvas] for canvas in trajectory]
-        frames = _drawn(texts) if path.endswith(".gif") else []
+        frames = _drawn(texts) if path.lower().endswith(".gif") else []
         shown = [{"texts": canvas} for canvas in texts]
     with replacing(path) as partial:
-        if path.endswith(".gif"):
+        if path.lower().endswith(".gif"):
             durations = [FRAME] * (len(frames) - 1) + [LAST]
             frames[0].save(partial, save_all=True, append_images=frames[1:], duration=durations, loop=0)
             return

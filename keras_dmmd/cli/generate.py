@@ -1,11 +1,14 @@
 """`keras-dmmd generate`: samples as texts, ids, a picture, and how they came to be."""
 
+import os
+
 import numpy as np
 
-from keras_dmmd.cli import cards, inputs
+from keras_dmmd.cli import cards, inputs, places
 from keras_dmmd.cli.denoising import check_path, save_denoising
 from keras_dmmd.cli.pictures import channels_of, save_grid
 from keras_dmmd.cli.showing import lines
+from keras_dmmd.datasets.pictures import SUFFIXES
 from keras_dmmd.datasets.text import read_text
 from keras_dmmd.files import check_file, replacing
 from keras_dmmd.fingerprints import array_hash, text_hash, weights_hash
@@ -13,7 +16,10 @@ from keras_dmmd.fingerprints import array_hash, text_hash, weights_hash
 SAMPLES = 4  # where nobody says, without a file of prompts
 
 
+@places.tidy
 def generate(args):
+    if _ending(args) in SUFFIXES and not _is_picture(args):
+        raise ValueError(f"--out of a picture must end in .png. Received: {args.out!r}")
     if args.out:
         check_file(args.out)
     if args.trajectory:
@@ -30,7 +36,7 @@ def generate(args):
         length=args.length,
         max_length=args.max_length,
         prompts=prompts,
-        labels=inputs.label(args.label, card),
+        labels=inputs.label(args.label, model, card),
         guidance_scale=args.guidance,
         temperature=args.temperature,
         top_p=args.top_p,
@@ -60,9 +66,9 @@ def _card(args, model, samples):
 
 def _save(args, samples, model, card):
     """Write samples to `--out`, or on the terminal."""
-    if args.out and args.out.endswith(".npy"):
-        with replacing(args.out) as path:
-            np.save(path, samples)
+    if _ending(args) == ".npy":
+        with replacing(args.out) as path, open(path, "wb") as file:
+            np.save(file, samples)
     elif _is_picture(args):
         save_grid(args.out, samples, model, channels_of(card))
     elif args.out:
@@ -73,4 +79,8 @@ def _save(args, samples, model, card):
 
 
 def _is_picture(args):
-    return bool(args.out) and args.out.endswith(".png")
+    return _ending(args) == ".png"
+
+
+def _ending(args):
+    return os.path.splitext(args.out or "")[1].lower()

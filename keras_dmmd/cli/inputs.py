@@ -92,26 +92,37 @@ def card(path):
         return {}
 
 
-def label(name, known):
-    """The number of a class, from `--label`: its number, or its name in the data of training.
+def label(name, model, known):
+    """The number of a class, from `--label`: its name in the data of training, or its number.
+
+    Where names are numbers themselves it is a name: one thing said means one class.
 
     Args:
-        known: the model's card.
+        model: of which it is a class.
+        known: its card.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is none of its classes.
     """
     if name is None:
         return None
+    size = model.capabilities.num_classes
+    if not size:
+        raise ValueError("This model has no classes: it takes no --label.")
     classes = sources.remembered(known).get("classes") or []
     if name in classes:
         return classes.index(name)
-    if not name.isdecimal():
-        raise ValueError(
-            f"--label must be a number{', or one of ' * bool(classes)}{classes[:20] or ''}. "
-            f"Received: {name!r}"
-        )
+    named = any(map(str.isdecimal, classes))
+    if named or not name.isdecimal() or int(name) >= size:
+        numbers = [] if named else [f"a number from 0 to {size - 1}"]
+        names = [f"one of {classes[:20]}"] if classes else []
+        raise ValueError(f"--label must be {', or '.join(numbers + names)}. Received: {name!r}")
     return int(name)
+
+
+def check_seed(args):
+    """Raise a `ValueError` where `--seed` is none that `keras.utils.set_random_seed` takes."""
+    checks.count("--seed", args.seed, least=0, most=2**32 - 1)
 
 
 def rows(args, model, known=None):
@@ -126,12 +137,19 @@ def rows(args, model, known=None):
     if how["kind"] == "images":
         return _images(args.data, model, how)
     if model.tokenizer is None:
-        raise ValueError(f"This model has no tokenizer: {args.data} must be a .npy file of ids.")
+        raise ValueError(f"This model has no tokenizer: {args.data} must be {_fitting(model)}.")
+    words = {
+        "`text` has": f"{args.data} is not like what this model learned from: it has",
+        "`documents` have": f"The texts of {args.data} have",
+        "`length`=": "the model, ",
+    }
     if how["kind"] == "text":
         texts, _ = datasets.load_text(args.data, held_out=0, separator=how["separator"])
-        return datasets.pack(texts, model.tokenizer, model.length, whole=how["whole"]), None
+        with sources.options_named(words):
+            return datasets.pack(texts, model.tokenizer, model.length, whole=how["whole"]), None
     texts, names = sources.texts_of(args.data, how)
-    tokens, fits = sources.encoded(texts, model.tokenizer, model.length)
+    with sources.options_named(words):
+        tokens, fits = sources.encoded(texts, model.tokenizer, model.length)
     if names is None or not _takes_labels(model, args.label_column, "--label-column"):
         return tokens, None
     if not how.get("classes"):
@@ -139,11 +157,18 @@ def rows(args, model, known=None):
     return tokens, sources.numbered(names, how["classes"])[fits]
 
 
+def _fitting(model):
+    """What the data of a model may be, in words."""
+    if model.capabilities.grid is not None:
+        return "a folder of images or a .npy file of ids"
+    return "a .npy file of ids" if model.tokenizer is None else "text, or a .npy file of ids"
+
+
 def _ids(args, model):
     tokens = sources.array(args.data)
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu" or tokens.shape[1] != model.length:
         raise ValueError(
-            f"{args.data} must be ids of shape (n, {model.length}). "
+            f"{args.data} must be integers, ids of shape (n, {model.length}). "
             f"Received: shape {tokens.shape} of {tokens.dtype}"
         )
     tokens = checks.ids(args.data, tokens, model.process.vocabulary_size).astype("int32")
@@ -169,7 +194,7 @@ def _takes_labels(model, asked, option):
 
 def _images(folder, model, how):
     if model.capabilities.grid is None:
-        raise ValueError(f"This model has no grid of pixels: {folder} must be a .npy file of ids.")
+        raise ValueError(f"This model makes no images: {folder} must be {_fitting(model)}.")
     rows, columns = model.capabilities.grid
     images = datasets.load_images(
         folder,
@@ -202,7 +227,7 @@ def prompts(args, model, samples):
         return n, [parts]
     if args.prompt is not None:
         raise ValueError("--prompts is a file of whole prompts: leave out --prompt and --gap.")
-    lines = [line for line in read_text(args.prompts).splitlines() if line]
+    lines = [line for line in read_text(args.prompts).split("\n") if line]
     if not lines:
         raise ValueError(f"The file {args.prompts!r} has no prompt: each is a line.")
     found = [encode(line) for line in lines for _ in range(n)]

@@ -1,4 +1,6 @@
-"""Samples as lines of text."""
+"""What is shown on a terminal, or written into a file in its place."""
+
+import sys
 
 
 def lines(model, samples):
@@ -6,3 +8,8 @@ def lines(model, samples):
     if model.tokenizer is not None:
         return model.tokenizer.decode(samples)
     return [" ".join(map(str, ids)) for ids in samples]
+
+
+def bar():
+    """Keras's `verbose`: a bar that moves on a terminal, and nothing in a file."""
+    return 1 if sys.stdout.isatty() else 0

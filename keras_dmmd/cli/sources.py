@@ -7,7 +7,9 @@ import zipfile
 import numpy as np
 
 from keras_dmmd import checks, datasets
+from keras_dmmd.datasets.locations import files_below
 from keras_dmmd.datasets.pictures import image_files
+from keras_dmmd.datasets.records import read_table
 
 ENDINGS = {
     ".npy": "ids",
@@ -20,6 +22,9 @@ ENDINGS = {
     ".csv": "table",
     ".tsv": "table",
 }
+DATA = (
+    "DATA is a file of text, .smi, .fasta, .csv, .tsv or .npy, or a folder of .txt files or of images."
+)
 # Of each kind its name, and the options that say how it is read.
 KINDS = {
     "text": ("text", ("separator", "whole")),
@@ -44,11 +49,30 @@ def options_named(words):
 
 
 def kind_of(path):
-    """The kind of data, a key of `KINDS`: by the ending of a file, by what a folder holds."""
+    """The kind of data, a key of `KINDS`: by the ending of a file, by what a folder holds.
+
+    Raises:
+        ValueError: a folder holds two kinds or none, or a file is of none.
+    """
     if os.path.isdir(path):
-        texts = any(name.endswith(".txt") for _, _, names in os.walk(path) for name in names)
-        return "images" if not texts and image_files(path) else "text"
-    return ENDINGS.get(os.path.splitext(path)[1].lower(), "text")
+        texts, images = len(files_below(path, (".txt",))), len(image_files(path))
+        if texts and images:
+            raise ValueError(
+                f"The folder {path!r} holds both texts and images, {texts} .txt file(s) and {images} "
+                "image(s): give one that holds what is to be read alone."
+            )
+        if not texts and not images:
+            raise ValueError(f"There are no .txt files and no images in the folder {path!r}. {DATA}")
+        return "images" if images else "text"
+    kind = ENDINGS.get(os.path.splitext(path)[1].lower(), "text")
+    if kind != "ids" and os.path.isfile(path):
+        with open(path, "rb") as file:
+            beginning = file.read(4096)
+        if beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise ValueError(f"The file {path!r} is UTF-16: save it as UTF-8.")
+        if b"\0" in beginning:
+            raise ValueError(f"The file {path!r} is no text. {DATA}")
+    return kind
 
 
 def remembered(card):
@@ -113,16 +137,22 @@ def reading(args, known=None):
 
 
 def texts_of(path, how):
-    """The texts of a file in which each is an example, and the names of their classes, or `None`."""
+    """The texts of a file in which each is an example, and the names of their classes, or `None`.
+
+    Which column of a table they are is said, and from then on stands in `how`, for the model's card.
+    """
     if how["kind"] == "table":
         with options_named({"`column`": "--column", "`label`": "--label-column"}):
-            texts, names = datasets.load_csv(path, how["column"], how["label_column"])
-        without = [i for i, name in enumerate(names or (), 1) if not name.strip()]
+            texts, names, column = read_table(path, how["column"], how["label_column"])
+        if how["column"] is None:
+            print(f"The texts are the column {column!r} of {path}.")
+        how["column"] = column
+        without = [text for text, name in zip(texts, names or (), strict=False) if not name.strip()]
         if without:
             raise ValueError(
                 f"{len(without)} rows with a text in {path!r} have no class in the column "
-                f"{how['label_column']!r}, the first of them is number {without[0]}: give them one, or "
-                "leave them out."
+                f"{how['label_column']!r}, the first of them that of {checks.shown(without[0])}: give "
+                "them one, or leave them out."
             )
         return texts, names
     load = {"smiles": datasets.load_smiles, "fasta": datasets.load_fasta}[how["kind"]]
@@ -172,7 +202,9 @@ def array(path):
     """The one array of a .npy file."""
     try:
         found = np.load(path)
-    except (ValueError, zipfile.BadZipFile) as error:
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no file {path!r}.") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no .npy file of numbers: {error}") from error
     if not isinstance(found, np.ndarray):
         raise ValueError(f"{path} must hold one array.")

@@ -2,17 +2,17 @@
 
 import os
 import shlex
-import sys
 
 import keras
 
 from keras_dmmd import checks, presets
-from keras_dmmd.cli import cards, training_data
+from keras_dmmd.cli import cards, inputs, places, training_data
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd.cli.pictures import channels_of
+from keras_dmmd.cli.showing import bar
 from keras_dmmd.cli.watching import Clock, Run, Watch
 from keras_dmmd.diffusion import MaskedDiffusion, UniformDiffusion
-from keras_dmmd.files import check_folder
+from keras_dmmd.metrics.statistics import with_error
 from keras_dmmd.models import BlockDenoiser, Denoiser
 from keras_dmmd.training import DiffusionModel
 
@@ -26,14 +26,16 @@ LABEL_DROPOUT = 0.1  # what guidance needs
 PROCESSES = {"masked": MaskedDiffusion, "uniform": UniformDiffusion}
 
 
+@places.tidy
 def train(args):
     for option in ("updates", "every", "batch_size"):
         if vars(args)[option] is not None:
             checks.count("--" + option.replace("_", "-"), vars(args)[option])
+    inputs.check_seed(args)
     checks.number("--learning-rate", args.learning_rate, above=0.0)
     if args.minutes is not None:
         checks.number("--minutes", args.minutes, above=0.0)
-    check_folder(args.out)
+    places.for_a_model(args)
     data = training_data.read(args)
     batch_size = min(args.batch_size, len(data.rows))
     keras.utils.set_random_seed(args.seed)
@@ -53,16 +55,16 @@ def train(args):
     epochs = -(-updates // per_epoch)
     updates = epochs * per_epoch
     model.compile(optimizer(updates, args.learning_rate))
-    watch = Watch(Run(updates, per_epoch, args.out, channels_of({"reading": data.reading})))
+    held_out = _first(data.held_out, data.held_out_labels, WATCHED)
+    channels = channels_of({"reading": data.reading})
+    watch = Watch(Run(updates, per_epoch, args.out, channels, held_out, batch_size))
     model.fit(
         data.rows,
         data.labels,
         batch_size=batch_size,
         steps_per_epoch=per_epoch,
         epochs=epochs,
-        validation_data=_first(data.held_out, data.held_out_labels, WATCHED),
-        validation_batch_size=batch_size,
-        verbose=1 if sys.stdout.isatty() else 0,
+        verbose=bar(),
         callbacks=[watch, checkpoint.callback],
     )
     figures = {
@@ -93,7 +95,7 @@ def train(args):
     presets.save_to_preset(model, args.out, card=card)
     checkpoint.remove()
     for name, (mean, error) in figures.items():
-        print(f"{name.replace('_', '-')} data: {mean:.4g} ± {error:.2g} bits per token")
+        print(f"{name.replace('_', '-')} data: {with_error(mean, error)} bits per token")
     following = shlex.join(["keras-dmmd", "distill", args.out, "--data", args.data, "--out", "STUDENT"])
     print(f"The model is in {args.out}: {following}")
 

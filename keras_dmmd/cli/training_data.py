@@ -11,7 +11,19 @@ from keras_dmmd.cli import inputs, sources
 
 TEXT_LENGTH = 128  # of rows of running text
 LONGEST = 256  # of rows of one text each, where nobody says
+MOST_WORDS = 2**24  # of a vocabulary: more are no tokens
+HELD_OUT = "that are held out (--held-out {:g}; 0 is none)"
 TOKENIZERS = ("characters", "bytes", "bpe", "smiles")
+
+# What each option is for.
+FOR = {
+    "--tokenizer": "texts",
+    "--vocabulary": "--tokenizer bpe",
+    "--end-token": "--tokenizer tokenizer.json",
+    "--length": "texts",
+    "--image-size": "a folder of images",
+    "--levels": "a folder of images",
+}
 
 
 @dataclasses.dataclass
@@ -51,17 +63,18 @@ def read(args):
     if args.length is not None:
         checks.count("--length", args.length)
     kind, _ = sources.KINDS[how["kind"]]
+    own = args.tokenizer not in (None, *TOKENIZERS)
     are_texts, are_images = how["kind"] not in ("ids", "images"), how["kind"] == "images"
     for option, given, fitting in (
         ("--tokenizer", args.tokenizer, are_texts),
         ("--vocabulary", args.vocabulary, args.tokenizer == "bpe"),
+        ("--end-token", args.end_token, own),
         ("--length", args.length, are_texts),
         ("--image-size", args.image_size, are_images),
         ("--levels", args.levels, are_images),
     ):
         if given is not None and not fitting:
-            needed = "--tokenizer bpe" if option == "--vocabulary" else "other data"
-            raise ValueError(f"{option} is for {needed}, not for {kind} as it is read here.")
+            raise ValueError(f"{option} is for {FOR[option]}, not for {kind} as it is read here.")
     if how["kind"] == "text":
         return _text(args, how)
     if are_images:
@@ -71,18 +84,24 @@ def read(args):
 
 def _text(args, how):
     """Running text, packed; documents are held out, or their ends."""
-    with sources.options_named({"`separator`": "--separator", "`seed`": "--seed"}):
-        parts = datasets.load_text(args.data, args.held_out, seed=args.seed, separator=how["separator"])
+    parts = datasets.load_text(args.data, args.held_out, seed=args.seed, separator=how["separator"])
     tokenizer = _tokenizer(args, how, parts)
     length = _whole_blocks(args.length or TEXT_LENGTH, args)
     rows, held_out = (
-        datasets.pack(part, tokenizer, length, whole=how["whole"])
-        if part
-        else np.zeros((0, length), "int32")
-        for part in parts
+        _packed(part, tokenizer, length, how["whole"], what)
+        for part, what in zip(parts, ("to learn from", HELD_OUT.format(args.held_out)), strict=True)
     )
     size = tokenizer.vocabulary_size
     return TrainingData(rows, held_out, None, None, size, None, tokenizer, None, how)
+
+
+def _packed(part, tokenizer, length, whole, what):
+    """Rows of some texts, none where there are none."""
+    if not part:
+        return np.zeros((0, length), "int32")
+    words = {"`documents` have": f"The texts {what} have", "`length`=": "--length "}
+    with sources.options_named(words):
+        return datasets.pack(part, tokenizer, length, whole=whole)
 
 
 def _records(args, how):
@@ -100,14 +119,37 @@ def _records(args, how):
 
 
 def _ids(args, how):
-    rows = checks.rows(args.data, sources.array(args.data))
-    rows = checks.ids(args.data, rows, int(rows.max()) + 1).astype("int32")
+    rows = sources.array(args.data)
+    if rows.ndim != 2 or rows.dtype.kind not in "iu" or not rows.size:
+        raise ValueError(
+            f"{args.data} must be integers of shape (n, length), not empty. "
+            f"Received: shape {rows.shape} of {rows.dtype}"
+        )
+    rows = _from_zero(args.data, rows, "ids")
     labels = None
     if args.labels:
-        labels = sources.array(args.labels)
-        most = int(labels.max()) + 1 if labels.size and labels.dtype.kind in "iu" else 1
-        labels = inputs.labels_of(args.labels, len(rows), most)
+        labels = _from_zero(args.labels, sources.array(args.labels), "classes")
+        labels = inputs.labels_of(args.labels, len(rows), int(labels.max(initial=0)) + 1)
     return _divided(args, how, rows, labels)
+
+
+def _from_zero(path, values, what):
+    """Integers that number tokens or classes, int32.
+
+    Raises:
+        ValueError: some are negative, or so large that they are no such numbers.
+    """
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"{path} must be {what}, integers. Received: {values.dtype}")
+    if not values.size:
+        return values
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= MOST_WORDS:
+        raise ValueError(
+            f"{path} must be {what}, numbered from 0, at most {MOST_WORDS - 1:,}. Received: "
+            f"{len(np.unique(values)):,} different values from {low:,} to {high:,}"
+        )
+    return values.astype("int32")
 
 
 def _images(args, how):

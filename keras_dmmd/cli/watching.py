@@ -1,4 +1,4 @@
-"""What is seen of a training on the way: bits of held-out data, time, samples."""
+"""What is seen of a training on the way: bits of held-out data or losses, time, samples."""
 
 import csv
 import dataclasses
@@ -7,11 +7,16 @@ import time
 
 import keras
 
+from keras_dmmd.callbacks import sampled_model
 from keras_dmmd.cli.pictures import save_grid
 from keras_dmmd.cli.showing import lines
 from keras_dmmd.files import replacing
+from keras_dmmd.metrics.statistics import with_error
 
-BITS = "val_bits_per_dim"  # among the logs
+BITS = "bits_per_dim"  # of what `evaluate` returns
+CORRUPTIONS = 4  # of a held-out row, where they cost little
+CALLS_PER_UPDATE = 3  # of the network: its gradient is two more
+SHARE = 0.25  # of the time, which looks may take
 SHOWN = 2  # texts on the screen
 PICTURED = 16  # images in a file
 SHORTEST = 80  # characters of a text on one line of the screen
@@ -23,70 +28,95 @@ class Run:
     """What a training is, and when its present epoch began.
 
     Attributes:
-        updates: in all.
+        updates: in all, of the unit that is counted.
         per_epoch: of an epoch.
         folder: where samples and the log go.
         channels: of images.
+        held_out: what `DiffusionModel.evaluate` takes of held-out data, or `None`.
+        batch_size: of these.
     """
 
     updates: int
     per_epoch: int
     folder: str
     channels: int
+    held_out: tuple | None = None
+    batch_size: int = 32
     began: float = 0.0
+
+    @property
+    def corruptions(self):
+        """Of each held-out row: several where that takes about a tenth of the time of the updates."""
+        calls = CORRUPTIONS * -(-len(self.held_out[0]) // self.batch_size)
+        return CORRUPTIONS if calls <= CALLS_PER_UPDATE * self.per_epoch / 10 else 1
 
 
 class Watch(keras.callbacks.Callback):
     """Says after every epoch where training has come to, and shows samples.
 
-    Writes `training.csv`, and `samples.txt` or a picture for each look. It stands before the callback
-    that keeps a checkpoint, which has its log then, and gives it to a run that goes on. That keeps
-    plain attributes: `run` is none, since it belongs to a process.
+    Writes `training.csv`, and `samples.txt` or a picture for each look. Between the first look and the
+    last some are left out, where they would take more than `SHARE` of the time. It stands before the
+    callback that keeps a checkpoint, which has its log then, and gives it to a run that goes on. That
+    keeps plain attributes: `run` is none, since it belongs to a process.
 
     Args:
         run: a `Run`.
 
     Attributes:
-        log: a dict for each epoch, with `"update"`, `"loss"`, `"seconds"` so far, and `"bits"` per
-            token on held-out data where there are some.
+        log: a dict for each epoch, with `"update"`, `"loss"`, `"seconds"` so far, and, where it was
+            looked at held-out data, `"bits"` per token and their standard error, `"bits_error"`.
+        seconds: how long training took until now, looks included, over all processes that had a part.
+        looked: how much of that were looks.
     """
+
+    unit = "update"
+    losses = ("loss",)
 
     def __init__(self, run):
         super().__init__()
-        self.run, self.log = run, []
-
-    @property
-    def seconds(self):
-        """How long training took until now, over all processes that had a part in it."""
-        return self.log[-1]["seconds"] if self.log else 0.0
+        self.run, self.log, self.seconds, self.looked = run, [], 0.0, 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
         self.run.began = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
-        run, logs = self.run, logs or {}
-        seconds = self.seconds + time.monotonic() - run.began
+        run, now = self.run, time.monotonic()
+        self.seconds += now - run.began
         done = (epoch + 1) * run.per_epoch
-        left = seconds / done * (run.updates - done) / 60
-        line = {"update": done, "loss": float(logs["loss"]), "seconds": round(seconds, 2)}
-        measured = ""
-        if BITS in logs:
-            before = f" ({self.log[-1]['bits']:.4g} before)" if self.log else ""
-            line["bits"] = float(logs[BITS])
-            measured = f"{line['bits']:.4g} bits per token on held-out data{before}, "
+        looks = not self.log or done == run.updates or self.looked <= SHARE * self.seconds
+        line = {self.unit: done, **{name: float(logs[name]) for name in self.losses}}
+        line["seconds"] = round(self.seconds, 2)
+        said = [f"{name.replace('_', ' ')} {line[name]:.4g}" for name in self.losses]
+        if run.held_out is not None:
+            said = [self._bits(line)] if looks else []
         self.log.append(line)
-        print(f"update {done:,} of {run.updates:,}: {measured}{left:.1f} minutes left", flush=True)
+        left = self.seconds / done * (run.updates - done) / 60
+        said.append(f"{left:.1f} minutes left")
+        print(f"{self.unit} {done:,} of {run.updates:,}: {', '.join(said)}", flush=True)
         with (
             replacing(os.path.join(run.folder, "training.csv")) as path,
             open(path, "w", newline="") as file,
         ):
-            writer = csv.DictWriter(file, list(line))
+            writer = csv.DictWriter(file, list(self.log[0]))
             writer.writeheader()
             writer.writerows(self.log)
-        self._show(done)
+        if looks:
+            self._show(done)
+            self.looked += time.monotonic() - now
+            self.seconds += time.monotonic() - now
+
+    def _bits(self, line):
+        """Measures held-out data, for a line of the log, and says what it found."""
+        options = {"corruptions": self.run.corruptions, "batch_size": self.run.batch_size}
+        found = self.model.evaluate(*self.run.held_out, **options, verbose=0, return_dict=True)
+        line["bits"], line["bits_error"] = map(float, (found[BITS], found[f"{BITS}_error"]))
+        before = next((old["bits"] for old in self.log[::-1] if "bits" in old), None)
+        before = "" if before is None else f" ({before:.3g} before)"
+        measured = with_error(line["bits"], line["bits_error"])
+        return f"{measured} bits per token on held-out data{before}"
 
     def _show(self, done):
-        model, run = self.model, self.run
+        model, run = sampled_model(self.model), self.run
         is_picture = model.capabilities.grid is not None
         samples = model.generate(
             PICTURED if is_picture else SHOWN, steps=min(model.steps, MOST_CALLS), verbose=0
@@ -97,10 +127,19 @@ class Watch(keras.callbacks.Callback):
             print(f"  samples: {path}", flush=True)
             return
         shown = lines(model, samples)
-        with open(os.path.join(run.folder, "samples.txt"), "a", encoding="utf-8") as file:
-            print(f"update {done}", *shown, sep="\n", file=file)
+        # A run begins its file anew.
+        mode = "w" if done == run.per_epoch else "a"
+        with open(os.path.join(run.folder, "samples.txt"), mode, encoding="utf-8") as file:
+            print(f"{self.unit} {done}", *shown, sep="\n", file=file)
         for text in shown:
             print(f"  {text[:SHORTEST]!r}", flush=True)
+
+
+class WatchRounds(Watch):
+    """The same of a distillation: its rounds, both losses, and samples of the student."""
+
+    unit = "round"
+    losses = ("student_loss", "critic_loss")
 
 
 class Clock(keras.callbacks.Callback):

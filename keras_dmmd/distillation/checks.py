@@ -159,9 +159,10 @@ def check_model(name, model, teacher):
             "`build((None, length))` first. A teacher needs trained weights."
         )
     if name != "student" and model.capabilities.noise:
+        hint = " It is a student already: give the model of which it was made." * (name == "teacher")
         raise ValueError(
             f"The {name} has a random input, so its prediction is not E[x | z_t]: only a student may "
-            "have one."
+            f"have one.{hint}"
         )
     own, wanted = (m.capabilities.block_size for m in (model, teacher))
     if own != wanted:

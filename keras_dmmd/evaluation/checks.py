@@ -1,5 +1,7 @@
 """What can be said of a sweep before anything is sampled: each function raises a `ValueError`."""
 
+import inspect
+import itertools
 import warnings
 
 import numpy as np
@@ -88,6 +90,18 @@ def check_data(models, metrics, reference_data, samples, generate):
     prompts = prompts if isinstance(prompts, (list, tuple)) else ()
     if any(has_text(prompt) for prompt in prompts):
         raise ValueError("`prompts` must be ids here: encode texts with the model's tokenizer.")
+
+
+def check_generate(models, samplers, steps, samples, generate):
+    """Where `generate` would refuse an argument in some cell: an error or a warning of its own."""
+    signature = inspect.signature(DiffusionModel.generate)
+    for model in models.values():
+        for sampler, number in itertools.product(samplers.values(), steps):
+            options = {**generate, "n": samples, "steps": number, "sampler": sampler}
+            bound = signature.bind(model, **options)
+            bound.apply_defaults()
+            asked = {k: v for k, v in bound.arguments.items() if k not in ("self", "seed")}
+            model._asked(**asked)
 
 
 def data_of_classes(reference_data, reference_labels, labels):

@@ -54,13 +54,12 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
             "Without real data, or a reference model that judges texts, nothing could tell samples "
             "from gibberish: give `data` or a `reference`."
         )
-    # One half stands in the place of samples; what compares with data takes another one.
     judged = reference is None or features is not None
-    parts = 4 if judged else 2
-    if data is not None and len(data) < parts * samples:
+    most = None if data is None else most_samples(len(data), features, reference)
+    if data is not None and samples > most:
         raise ValueError(
-            f"There are {len(data)} rows of `data`: take at most {len(data) // parts} samples, so that "
-            "some rows stand in the place of samples."
+            f"There are {len(data)} rows of `data`: take at most {most} samples, so that some rows "
+            "stand in the place of samples."
         )
     found = [metrics.UnigramEntropy(), metrics.Diversity(), metrics.Repetition()]
     if judged:
@@ -78,6 +77,12 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
         if same_ids and data is not None and samples % 2 == 0:
             found.append(metrics.GradientMoment(reference))
     return found, data
+
+
+def most_samples(rows, features=None, reference=None):
+    """The most samples per cell that so many rows of data allow `default_metrics`."""
+    # One half stands in the place of samples; what compares with data takes another one.
+    return rows // (4 if reference is None or features is not None else 2)
 
 
 def _judge_of(rows, tokenizer):

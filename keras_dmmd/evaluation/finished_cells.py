@@ -30,6 +30,11 @@ class FinishedCells:
             known = read_json(path)
             known_models = known.get("models", {})
             changed = sorted(k for k in fixed if k != "models" and known.get(k) != fixed[k])
+            if "generate" in changed:
+                options, asked = known.get("generate") or {}, fixed["generate"]
+                names = sorted(n for n in options | asked if options.get(n) != asked.get(n))
+                said = ", ".join(f"`{name}`" for name in names)
+                changed[changed.index("generate")] = f"{said} of `generate`"
             changed += [
                 f"model {name!r}"
                 for name, fingerprint in fixed["models"].items()

@@ -80,7 +80,7 @@ def evaluate(
         shown: samples of a cell that the report shows, of the first seed.
         channels: of images, whose tokens are then their values, channel innermost: 3 shows colours.
         title: of the report.
-        verbose: Keras's progress bar: 0, 1, or `"auto"`, which is 1.
+        verbose: Keras's progress bar: 0, 1, or `"auto"`, which is 1; 2 is a line for every cell.
         reference_labels: the classes of `reference_data`, `(n,)`, for samples of some classes alone
             (`labels=1`): data of other classes are left out.
         **generate: further arguments of `DiffusionModel.generate`, as `top_p`, `length`, `labels`.
@@ -118,6 +118,7 @@ def evaluate(
     folder = checks.check_page(folder, shown, title)
     verbosity(verbose)
     samplers = _read_samplers(samplers, models)
+    checks.check_generate(models, samplers, steps, samples, generate)
     if folder is not None:
         package("matplotlib", "The page of a report", "matplotlib")  # now, not after hours
     settings = {
@@ -139,7 +140,7 @@ def evaluate(
     # A first column of figures soon, then their errors.
     order = itertools.product(seeds, temperatures, samplers, steps, models)
     plan = [Cell(name, int(k), float(tau), int(seed), sampler) for seed, tau, sampler, k, name in order]
-    bar = keras.utils.Progbar(len(plan), unit_name="cell") if verbose else None
+    bar = keras.utils.Progbar(len(plan), unit_name="cell") if verbose in ("auto", 1) else None
     measurement = _Measurement(
         models, samplers, metrics, reference_data, settings, generate, cells.seeds
     )
@@ -153,6 +154,10 @@ def evaluate(
         found[cell] = cells.get(key, lambda cell=cell: measurement.of_model(cell))
         if bar:
             bar.update(i + 1)
+        elif verbose:
+            where = f"temperature {cell.temperature:g}, seed {cell.seed}"
+            about = f"{cell.model}, {cell.sampler}, {cell.steps} steps, {where}"
+            print(f"cell {i + 1} of {len(plan)}: {about}", flush=True)
     made_on = settings.pop("machine")
     settings["networks"] = {name: _describe_model(model) for name, model in models.items()}
     notes = {figure: note for metric in metrics for figure, note in metric.notes().items()}

@@ -5,7 +5,7 @@ import json
 from keras_dmmd import checks, samplers
 from keras_dmmd.backend.writers import WRITERS
 from keras_dmmd.exporting.description import describe
-from keras_dmmd.exporting.formats import WITH_INTEGERS, format_of
+from keras_dmmd.exporting.formats import WITH_INTEGERS, check_place, format_of
 from keras_dmmd.exporting.graphs import KINDS
 from keras_dmmd.files import replacing
 from keras_dmmd.models.changes import is_quantized
@@ -59,9 +59,11 @@ def export(
     Raises:
         ValueError: this backend does not write the format, or the model has no such graph.
         ImportError: the format needs a package; it says which.
+        OSError: it cannot be written there.
     """
     path = checks.path("path", path)
     format = format_of(path, format)
+    check_place(path, format)
     checks.choice("kind", kind, KINDS)
     checks.choice("weights", weights, (None, "int8"))
     _check_integers(model, format, weights)

@@ -4,6 +4,7 @@ import os
 
 from keras_dmmd import checks
 from keras_dmmd.backend.writers import BACKENDS, WRITERS
+from keras_dmmd.files import check_file
 
 # How a path of each ends; a SavedModel is a folder.
 SUFFIXES = {
@@ -13,6 +14,8 @@ SUFFIXES = {
     "litert": ".tflite",
     "saved_model": "",
 }
+# What a SavedModel has at its top.
+SAVED_MODEL = {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
 # Whose writers make integers of weights; of others the model itself holds them.
 WITH_INTEGERS = ("onnx", "litert")
 
@@ -47,3 +50,25 @@ def format_of(path, asked):
             f"{' and '.join(map(repr, WRITERS))}."
         )
     return asked
+
+
+def check_place(path, format):
+    """See that a file, or the folder of a SavedModel, can be written later, and that nothing is lost.
+
+    Raises:
+        OSError: it cannot; it says where and why.
+        ValueError: a folder is there that `export` has not written.
+    """
+    check_file(path + ".json")
+    if format != "saved_model":
+        check_file(path)
+        return
+    if os.path.isfile(path):
+        raise ValueError(f"{path!r} is a file, not a place for the folder of a SavedModel.")
+    there = set(os.listdir(path)) if os.path.isdir(path) else set()
+    ours = "saved_model.pb" in there and there <= SAVED_MODEL and os.path.exists(path + ".json")
+    if there and not ours:
+        raise ValueError(
+            f"The folder {path!r} is not empty and no SavedModel of `export`: what it holds would be "
+            "lost. Take another path."
+        )

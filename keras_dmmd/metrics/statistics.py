@@ -63,7 +63,7 @@ def with_error(mean, error):
     )
     if error is None or _is_nan(error):
         return f"{mean:.4g}"
-    if error == 0:
+    if error <= 1e-12 * abs(mean) < float("inf"):  # what rounding leaves of equal values
         return f"{mean:.4g} ± 0"
     digits = max(0, 1 - int(f"{error:e}".split("e")[1]))
     return f"{mean:.{digits}f} ± {error:.{digits}f}"

@@ -104,6 +104,78 @@ class Generation:
         Raises:
             RuntimeError: another thread trains these weights; in a callback of `fit` they may be read.
         """
+        request, wanted, are_texts = self._asked(
+            n=n,
+            steps=steps,
+            length=length,
+            prompts=prompts,
+            known=known,
+            labels=labels,
+            guidance_scale=guidance_scale,
+            temperature=temperature,
+            top_p=top_p,
+            sampler=sampler,
+            times=times,
+            max_length=max_length,
+            stop_token_ids=stop_token_ids,
+            batch_size=batch_size,
+            trajectory=trajectory,
+            return_calls=return_calls,
+            return_entropies=return_entropies,
+            jit_compile=jit_compile,
+            verbose=verbose,
+        )
+        seed = random.as_key(seed)
+        if jit_compile not in self._samplers:
+            self._samplers[jit_compile] = Sampler(self, jit_compile)
+        with reads(self):
+            found = self._samplers[jit_compile](request, seed, verbose)
+        ending = request.ending
+        tokens, path = found.tokens[:, :wanted], found.trajectory
+        sizes = [wanted] * request.n
+        if ending.closes:
+            after = ending.after(tokens)
+            tokens, sizes = np.where(after, ending.fill, tokens), (~after).sum(axis=1)
+        if trajectory:
+            samples = np.concatenate([path[:-1, :, :wanted], tokens[None]])
+        elif are_texts:
+            pairs = zip(tokens, sizes, strict=True)
+            samples = [self.tokenizer.decode(row[:size]) for row, size in pairs]
+        else:
+            samples = tokens
+        more = [(return_calls, found.calls), (return_entropies, found.entropies)]
+        more = [value for is_asked, value in more if is_asked]
+        return (samples, *more) if more else samples
+
+    def _asked(
+        self,
+        *,
+        n,
+        steps,
+        length,
+        prompts,
+        known,
+        labels,
+        guidance_scale,
+        temperature,
+        top_p,
+        sampler,
+        times,
+        max_length,
+        stop_token_ids,
+        batch_size,
+        trajectory,
+        return_calls,
+        return_entropies,
+        jit_compile,
+        verbose,
+    ):
+        """What `generate` is asked for, checked: a sweep asks before it begins, for all of its cells.
+
+        Returns:
+            `(request, wanted, are_texts)`: a `Request`, tokens of a sample, and whether they are to be
+            returned as text.
+        """
         length, wanted = lengths(length, max_length, self.length, self.capabilities.block_size)
         n = reading.count(n, prompts)
         for name, value in (("steps", steps), ("batch_size", batch_size)):
@@ -131,7 +203,6 @@ class Generation:
             conditions.check_order(self.capabilities.block_size)
         if not self.built:
             self.build((None, length))
-        seed = random.as_key(seed)
         size = self.capabilities.block_size or length
         stepper = self.sampler if sampler is None else samplers.get(sampler)
         grid = self._grid(stepper, steps, times, conditions, size)
@@ -159,25 +230,7 @@ class Generation:
             trajectory=trajectory,
             record_entropies=return_entropies,
         )
-        if jit_compile not in self._samplers:
-            self._samplers[jit_compile] = Sampler(self, jit_compile)
-        with reads(self):
-            found = self._samplers[jit_compile](request, seed, verbose)
-        tokens, path = found.tokens[:, :wanted], found.trajectory
-        sizes = [wanted] * n
-        if ending.closes:
-            after = ending.after(tokens)
-            tokens, sizes = np.where(after, ending.fill, tokens), (~after).sum(axis=1)
-        if trajectory:
-            samples = np.concatenate([path[:-1, :, :wanted], tokens[None]])
-        elif are_texts:
-            pairs = zip(tokens, sizes, strict=True)
-            samples = [self.tokenizer.decode(row[:size]) for row, size in pairs]
-        else:
-            samples = tokens
-        more = [(return_calls, found.calls), (return_entropies, found.entropies)]
-        more = [value for is_asked, value in more if is_asked]
-        return (samples, *more) if more else samples
+        return request, wanted, are_texts
 
     def export(self, path, format=None, **options):
         """Write what `generate` does to a file that runs without Keras: `keras_dmmd.exporting.export`.

@@ -11,6 +11,8 @@ pytestmark = pytest.mark.plain
 def test_smiles(tmp_path):
     (tmp_path / "m.smi").write_text("\ufeffCCO ethanol\n\nC#N\tHCN\nc1ccccc1\r\n")
     assert datasets.load_smiles(tmp_path / "m.smi") == ["CCO", "C#N", "c1ccccc1"]
+    (tmp_path / "m.smi").write_text("# of a program\nsmiles name\nCCO a\u2028b\n#C\nCN\n")
+    assert datasets.load_smiles(tmp_path / "m.smi") == ["CCO", "CN"]
     (tmp_path / "empty.smi").write_text("\n \n")
     with pytest.raises(ValueError, match="no SMILES"):
         datasets.load_smiles(tmp_path / "empty.smi")
@@ -36,14 +38,16 @@ def test_tables(tmp_path):
     assert datasets.load_csv(path) == (['a, "b"\nc', "d"], None)
     assert datasets.load_csv(path, label="kind") == (['a, "b"\nc', "d"], ["x", "y"])
     assert datasets.load_csv(path, column="kind")[0] == ["x", "y", "y"]
-    (tmp_path / "t.tsv").write_text("name\tsort\nann,a\tx\n")
-    assert datasets.load_csv(tmp_path / "t.tsv", label="sort") == (["ann,a"], ["x"])
+    (tmp_path / "t.TSV").write_text("name\tsort\nann,a\tx\n")
+    assert datasets.load_csv(tmp_path / "t.TSV", label="sort") == (["ann,a"], ["x"])
 
 
 @pytest.mark.parametrize(
     "content, options, message",
     [
-        ("", {}, "`column` must be one of the columns"),
+        ("", {}, "t.csv' is empty: a table begins with a header"),
+        ('text,b\na,1\n"x,2\ny,3\nz,4\n', {}, "unexpected end of data, in .* begins in line 3"),
+        ('text,b\n"x" y,2\n', {}, "t.csv' is no table: .* begins in line 2"),
         ("a,b\n1,2\n", {}, "has the texts. Name it with `column`"),
         ("text;b\n1;2\n", {}, "divided by commas.*';' divides"),
         ("text,b\n1,2\n", {"label": "c"}, "`label` must be one of the columns"),
@@ -103,6 +107,8 @@ def test_images_that_are_refused(folder):
     folder, _ = folder
     with pytest.raises(ValueError, match=r"\['dog'\].*none of the classes \['cat'\]"):
         datasets.load_images(folder, classes=["cat"])
+    with pytest.raises(ValueError, match=r"itself, not in folders that are their classes: \['cat"):
+        datasets.load_images(folder / "dog", classes=["cat", "dog"])
     image.new("L", (5, 5)).save(folder / "dog" / "large.png")
     with pytest.raises(ValueError, match="different sizes, .*give `size`"):
         datasets.load_images(folder)
@@ -112,6 +118,39 @@ def test_images_that_are_refused(folder):
     (folder / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="no images"):
         datasets.load_images(folder / "empty")
+
+
+def test_hidden_folders_are_no_classes_and_endings_in_any_case(folder):
+    image = pytest.importorskip("PIL.Image")
+    folder, _ = folder
+    for place in (".thumbnails", "dog/.cache"):
+        (folder / place).mkdir()
+        image.new("L", (7, 7)).save(folder / place / "a.png")
+    (folder / "dog" / "3.png").rename(folder / "dog" / "3.PNG")
+    (folder / "dog" / "up").symlink_to(folder)  # round and round
+    found = datasets.load_images(folder)
+    assert found.labels.tolist() == [0, 0, 0, 1] and found.classes == ["cat", "dog"]
+
+
+def test_images_of_more_bits_and_turned_ones(tmp_path):
+    """Values of 16 bits keep their order of size, and a photograph its top."""
+    image = pytest.importorskip("PIL.Image")
+    values = np.array([[0, 255, 256], [32768, 65279, 65535]], "uint16")
+    image.fromarray(values).save(tmp_path / "a.png")
+    image.fromarray(values).save(tmp_path / "b.tif")
+    (tmp_path / "c.pgm").write_bytes(b"P5 3 2 65535\n" + values.astype(">u2").tobytes())
+    expected = [[0, 0, 1, 128, 254, 255]] * 3
+    assert datasets.load_images(tmp_path, levels=256).tokens.tolist() == expected
+    image.fromarray(np.ones((2, 3), "float32") / 2).save(tmp_path / "d.tif")
+    with pytest.raises(ValueError, match="d.tif' cannot be read: .*mode 'F', have no range"):
+        datasets.load_images(tmp_path)
+    turned = image.fromarray(np.array([[10, 20]], "uint8"))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    (tmp_path / "photos").mkdir()
+    turned.save(tmp_path / "photos" / "a.png", exif=exif)
+    found = datasets.load_images(tmp_path / "photos", levels=256)
+    assert found.grid == (2, 1) and found.tokens.tolist() == [[10, 20]]
 
 
 def test_what_is_transparent_becomes_white(tmp_path):

@@ -171,6 +171,10 @@ def test_files(tmp_path):
     train, held_out = datasets.load_text(tmp_path, held_out=0.3)
     assert sorted(train + held_out) == sorted(f"document {i}" for i in range(40))
     assert 0 < len(held_out) < len(train)
+    (tmp_path / "deep" / "07.txt").rename(tmp_path / "deep" / "07.TXT")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "log.txt").write_text("of a program")
+    assert datasets.load_text(tmp_path, held_out=0.3) == (train, held_out)
     one = tmp_path / "lines.txt"
     one.write_text("\n".join(train + held_out) + "\n")
     assert datasets.load_text(one, held_out=0.3, separator="\n") == (train, held_out)

@@ -234,6 +234,29 @@ def test_what_would_fail_fails_before_anything_is_sampled(monkeypatch):
             sweep({"exact": model}, **options)
 
 
+def test_a_mistake_in_what_is_generated_does_not_block_its_correction(tmp_path):
+    """Of any model and argument: the folder is not marked by what could not have begun."""
+    few = {"steps": [1], "samples": 8, "seeds": (0,), "metrics": [metrics.UnigramEntropy()]}
+    models = {"exact": exact_model(), "net": small_model()}
+    for options, message in (
+        ({"top_p": 1.5}, "`top_p` must be"),
+        ({"guidance_scale": 2.0}, "pass them too"),
+        ({"labels": 3}, "takes no `labels`"),
+        ({"times": [1.0, 0.5]}, "`times`"),
+        ({"batch_size": 0}, "`batch_size` must be"),
+        ({"prompts": np.zeros((3, 2), int)}, "prompts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sweep(models, folder=tmp_path / "r", **few, **options)
+        assert not (tmp_path / "r").exists()
+    with pytest.raises(TypeError, match="'temprature'"):
+        sweep(models, folder=tmp_path / "r", **few, temprature=1)
+    one = {"exact": models["exact"]}
+    sweep(one, folder=tmp_path / "r", **few, top_p=0.5)
+    with pytest.raises(ValueError, match="other `max_length`, `top_p` of `generate`: take"):
+        sweep(one, folder=tmp_path / "r", **few, top_p=0.6, max_length=5)
+
+
 def test_prompts_as_an_array_and_a_batch_size():
     prompts = toy.samples(SUPPORT, PROBABILITIES, 20, 5)
     known = np.arange(5) < 2
@@ -269,7 +292,7 @@ def test_other_prompts_are_another_sweep(tmp_path):
     }
     known = np.tile(np.arange(5) == 2, (1500, 1))
     sweep(prompts=list(one), known=list(known), **options)
-    with pytest.raises(ValueError, match="a sweep with other generate"):
+    with pytest.raises(ValueError, match="other `prompts` of `generate`"):
         sweep(prompts=list(other), known=list(known), **options)
 
 

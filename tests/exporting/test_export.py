@@ -13,7 +13,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd.backend.writers import BACKENDS, WRITERS
-from keras_dmmd.exporting.formats import SUFFIXES, WITH_INTEGERS
+from keras_dmmd.exporting.formats import SUFFIXES, WITH_INTEGERS, check_place
 from keras_dmmd.exporting.graphs import Input
 from keras_dmmd.tokenizers import CharacterTokenizer
 from tests.builders import distiller, numpy, randomise, small_model
@@ -259,6 +259,26 @@ def test_a_path_says_the_format(tmp_path):
         small_model().export(tmp_path / "x.onnx", format=FORMAT)
     with pytest.raises(ValueError, match=r"must end in .onnx, .pt2, .stablehlo or .tflite"):
         small_model().export(tmp_path / "x.h5")
+
+
+@pytest.mark.plain
+def test_a_folder_of_other_things_is_left_alone(tmp_path):
+    """A SavedModel takes the place of one that `export` wrote, and of nothing else."""
+    path = tmp_path / "m"
+    path.mkdir()
+    check_place(str(path), "saved_model")
+    (path / "saved_model.pb").write_text("of another program")
+    with pytest.raises(ValueError, match="no SavedModel of `export`"):
+        check_place(str(path), "saved_model")
+    (tmp_path / "m.json").write_text("{}")
+    check_place(str(path), "saved_model")
+    (path / "thesis.txt").write_text("a year's work")
+    with pytest.raises(ValueError, match="is not empty"):
+        check_place(str(path), "saved_model")
+    with pytest.raises(OSError, match="is a folder"):
+        check_place(str(path), "onnx")
+    with pytest.raises(ValueError, match="is a file"):
+        check_place(str(tmp_path / "m.json"), "saved_model")
 
 
 def test_other_models_are_refused(tmp_path):
