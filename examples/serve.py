@@ -402,9 +402,9 @@ def make_server(engine, **options):
 
     class Server(uvicorn.Server):
         async def shutdown(self, sockets=None):
-            closed = asyncio.ensure_future(asyncio.to_thread(engine.close))
+            # Not waited for here: the application's end does that, but for those who insist.
+            threading.Thread(target=engine.close, daemon=True).start()
             await super().shutdown(sockets)
-            await closed
 
     return Server(uvicorn.Config(make_app(engine), **options))
 

@@ -75,7 +75,8 @@ def replacing(*paths):
 
 def _move(source, path):
     if os.path.isdir(source) and os.path.isdir(path):
-        lost = sorted(set(os.listdir(path)) - set(os.listdir(source)))
+        there = [name for name in os.listdir(path) if not name.startswith(".")]
+        lost = sorted(set(there) - set(os.listdir(source)))
         if lost:
             raise OSError(
                 f"The folder {path!r} holds other things, which would be lost: {', '.join(lost[:5])}."

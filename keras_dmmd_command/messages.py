@@ -41,4 +41,5 @@ def one_sentence(error, args):
         said = " " + value.strip("'\"") if value and not is_flag else ""
         return f"`{dashes}{known.replace('_', '-')}{said}`"
 
-    return re.sub(r"`(\w+)(?:=([^`\s]*))?`", option, text)
+    text = re.sub(r"`(\w+)(?:=([^`\s]*))?`", option, text)
+    return re.sub(r"(?<=Received: )(\w+)=([^`\s]*)", option, text)

@@ -442,7 +442,10 @@ def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, monkeypatch, c
         (["evaluate", teacher, *data, "--samplers", "best", "--out", "o"], "`--samplers` must be one"),
         (["evaluate", teacher, *data, "--top-p", "2", "--out", "o"], "`--top-p` must be"),
         (["evaluate", teacher, *data, "--label", "9", "--out", "o"], "has no classes"),
-        (["evaluate", teacher, "--data", "few.txt", "--lines", "--out", "o"], "has 3 row(s): too few"),
+        (
+            ["evaluate", teacher, "--data", "few.txt", "--lines", "--out", "o"],
+            "has 3 row(s) for these samples: too few",
+        ),
         (["evaluate", teacher, *data, "--out", text], "Nothing can be written in the folder"),
         (["generate", teacher, "--guidance", "2"], "`--guidance` strengthens `--label`"),
         (["generate", teacher, "-n", "0"], "`-n` must be"),

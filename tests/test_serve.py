@@ -253,3 +253,24 @@ def test_a_server_that_ends_answers_those_who_wait(model, engine, server, port, 
     head, content = answer_of(begun)
     assert b" 200 " in head and content["tokens"] == Ask(seed=5).expected(model).tolist()
     begun.close()
+
+
+@ON_TORCH
+def test_a_server_that_is_told_twice_ends_at_once(engine, server, port, monkeypatch):
+    """Whatever is being drawn."""
+    run, allowed = engine._run, threading.Semaphore(0)
+
+    def held(*args):
+        assert allowed.acquire(timeout=100)
+        return run(*args)
+
+    monkeypatch.setattr(engine, "_run", held)
+    begun = connect(port, "/generate", seed=5)
+    until(lambda: engine.counts["requests"] and not engine.waiting)
+    server.should_exit = server.force_exit = True
+    until(lambda: not server.servers or not any(s.is_serving() for s in server.servers))
+    (thread,) = [t for t in threading.enumerate() if getattr(t, "_target", None) == server.run]
+    thread.join(20)
+    assert not thread.is_alive()
+    allowed.release(100)
+    begun.close()

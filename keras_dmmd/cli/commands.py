@@ -133,7 +133,8 @@ def export(args):
 
 @places.tidy
 def evaluate(args):
-    check_numbers(args.steps, args.temperatures, args.seeds, args.samples or SAMPLES)
+    samples = SAMPLES if args.samples is None else args.samples
+    check_numbers(args.steps, args.temperatures, args.seeds, samples)
     places.for_a_report(args)
     names = _names(args.models)
     models = {name: inputs.sampler(path) for name, path in zip(names, args.models, strict=True)}
@@ -191,9 +192,11 @@ def _samples(args, data):
     most = most_samples(len(data), args.features, args.reference)
     samples = most // 2 * 2 if most < SAMPLES else SAMPLES  # the gradient moment takes pairs
     if not samples:
-        raise ValueError(f"{args.data} has {len(data)} row(s): too few to compare samples with.")
+        raise ValueError(
+            f"{args.data} has {len(data)} row(s) for these samples: too few to compare with."
+        )
     if samples < SAMPLES:
-        print(f"{samples} samples a cell: the {len(data)} rows of {args.data} allow no more.")
+        print(f"{samples} samples per cell: {len(data)} rows of {args.data} allow no more.")
     return samples
 
 

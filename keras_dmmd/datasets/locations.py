@@ -37,7 +37,9 @@ def files_below(folder, endings):
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        own = [name for name in folders if not name.startswith(".")]
+        # Links last: a folder has its own name, where it has another one, too.
+        folders[:] = sorted(own, key=lambda name: (os.path.islink(os.path.join(place, name)), name))
         found += [
             os.path.join(place, name)
             for name in names

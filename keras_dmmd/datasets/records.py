@@ -132,14 +132,17 @@ def read_table(path, column=None, label=None):
 def _cells(path):
     """The rows of a table, header and all, lists of strings; empty lines are none."""
     csv.field_size_limit(checks.MOST)  # no cell is too long
-    lines = io.StringIO(read_text(path), newline="")
-    dialect = "excel-tab" if path.lower().endswith(".tsv") else "excel"
-    rows, reader, begun = [], csv.reader(lines, dialect, strict=True), 1
+    text, has_tabs = read_text(path), path.lower().endswith(".tsv")
+    dialect = "excel-tab" if has_tabs else "excel"
+    rows, reader, begun = [], csv.reader(io.StringIO(text, newline=""), dialect, strict=True), 1
     try:
         for row in reader:
             rows += [row] if row else []
             begun = reader.line_num + 1
     except csv.Error as error:
+        if has_tabs:  # in most such tables quotes are marks like any other
+            lines = csv.reader(io.StringIO(text, newline=""), dialect, quoting=csv.QUOTE_NONE)
+            return [row for row in lines if row]
         raise ValueError(
             f"The file {path!r} is no table: {error}, in the row that begins in line {begun}. A cell "
             "that begins with a quote ends with one, and within it quotes are doubled."

@@ -341,5 +341,6 @@ class DiffusionProcess(abc.ABC):
         return cls(**config)
 
     def __repr__(self):
-        told = {**self.get_config(), "schedule": schedules.name_of(self.schedule)}
+        told = {name: repr(value) for name, value in self.get_config().items()}
+        told["schedule"] = schedules.name_of(self.schedule)
         return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in told.items())})"

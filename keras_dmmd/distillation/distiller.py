@@ -17,7 +17,7 @@ from keras_dmmd.training.arguments import check_optimizer
 from keras_dmmd.training.copying import is_shared, share_weights
 from keras_dmmd.training.corruption import batch_size_of
 from keras_dmmd.training.inputs import example_weights, weighted_mean
-from keras_dmmd.training.optimizers import check_average, public_config
+from keras_dmmd.training.optimizers import check_average, is_half, public_config
 from keras_dmmd.training.seeded import SeededModel
 from keras_dmmd.training.updates import update
 
@@ -134,8 +134,12 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
         """Called at the end of every round, within the compiled step: for plain `assign`s."""
 
     def default_optimizer(self, role):
-        """Where none is given: `optimizer.unending_adam`, with a β1 of 0 where roles are several."""
-        return unending_adam(role, beta_1=0.0 if len(self.roles) > 1 else 0.9)
+        """Where none is given: `unending_adam`, with a β1 of 0 where roles are several.
+
+        In half precision without its average, which could not follow.
+        """
+        average = role == "student" and not is_half(self.model_of(role).trainable_variables)
+        return unending_adam(average, beta_1=0.0 if len(self.roles) > 1 else 0.9)
 
     # What is trained ------------------------------------------------------------------------------
 

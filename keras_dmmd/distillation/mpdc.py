@@ -83,7 +83,7 @@ class MPDCDistiller(Distiller):
         student = start.plain_student(student, type(self).__name__)
         average = average or student.copy(seed=seed + 4, name="average")
         check_same_network(student, average=average)
-        check_precision("A moving average", average.weights)
+        check_precision("MPDCDistiller", average.trainable_variables)
         super().__init__(teacher, student, seed=seed, **kwargs)
         self.average = average
         self.steps, self.momentum = steps, momentum
@@ -114,9 +114,8 @@ class MPDCDistiller(Distiller):
     def end_round(self):
         """The average moves on."""
         for own, other in zip(self.average.weights, self.student.weights, strict=True):
-            # Integers, as of what is quantised, have no mean; the student's do not change.
-            if keras.backend.is_float_dtype(own.dtype):
-                own.assign_add((1.0 - self.momentum) * (other - own))
+            # Not `m own + (1 - m) other`, whose rounding moves equal weights, above all integers.
+            own.assign_add((1.0 - self.momentum) * (other - own))
 
     def get_config(self):
         return {

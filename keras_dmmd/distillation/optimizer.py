@@ -54,15 +54,19 @@ class AlternatingOptimizer(keras.optimizers.MultiOptimizer):
         self.iterations.assign_add(1)
 
 
-def unending_adam(role, beta_1=0.0):
+def unending_adam(average, beta_1=0.0):
     """Adam for a distillation whose length is not known: the default of every method.
 
     Its rate, `1e-3 / (1 + rounds / 1000)`, is high at first, to find lost modes, and low in the end, to
-    come to rest. The student's keeps an EMA over about 200 rounds. Gradients are clipped to norm 1. A
-    game of student and critic wants β1 = 0, with β2 = 0.99, as in moment matching (arXiv 2406.04103).
+    come to rest. Gradients are clipped to norm 1. A game of student and critic wants β1 = 0, with
+    β2 = 0.99, as in moment matching (arXiv 2406.04103).
+
+    Args:
+        average: whether it keeps an EMA over about 200 rounds.
+        beta_1: β1.
     """
     rate = keras.optimizers.schedules.InverseTimeDecay(1e-3, decay_steps=1000, decay_rate=1.0)
-    ema = {"use_ema": True, "ema_momentum": 0.995} if role == "student" else {}
+    ema = {"use_ema": True, "ema_momentum": 0.995} if average else {}
     return keras.optimizers.Adam(rate, beta_1=beta_1, beta_2=0.99, global_clipnorm=1.0, **ema)
 
 

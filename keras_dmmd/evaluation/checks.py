@@ -1,4 +1,4 @@
-"""What can be said of a sweep before anything is sampled: each function raises a `ValueError`."""
+"""What can be said of a sweep before anything is sampled: each function raises an error."""
 
 import inspect
 import itertools

@@ -251,7 +251,7 @@ def _first(options, n, few):
     per_sample = ("labels", "prompts", "known")
 
     def size(value):  # prompts may differ in their lengths: no array can be made of such
-        return len(value) if isinstance(value, (list, tuple)) else (np.shape(value) or (1,))[0]
+        return len(value) if isinstance(value, (list, tuple)) else (*np.shape(value), None)[0]
 
     return {
         name: value[:few] if name in per_sample and size(value) == n else value

@@ -1,6 +1,7 @@
 """The one function that exports."""
 
 import json
+import os
 
 from keras_dmmd import checks, samplers
 from keras_dmmd.backend.writers import WRITERS
@@ -61,9 +62,8 @@ def export(
         ImportError: the format needs a package; it says which.
         OSError: it cannot be written there.
     """
-    path = checks.path("path", path)
+    path = os.path.normpath(checks.path("path", path))
     format = format_of(path, format)
-    check_place(path, format)
     checks.choice("kind", kind, KINDS)
     checks.choice("weights", weights, (None, "int8"))
     _check_integers(model, format, weights)
@@ -97,6 +97,7 @@ def export(
         settings=Settings.fixed(stepper, temperature, top_p, guidance_scale),
     )
     graph.check(MOST_UNROLLED)
+    check_place(path, format)
     with replacing(path, path + ".json") as (file, description):
         WRITERS[format](graph, graph.inputs, graph.output, [model.denoiser], file, weights)
         with open(description, "w", encoding="utf-8") as out:

@@ -59,13 +59,15 @@ def check_place(path, format):
         OSError: it cannot; it says where and why.
         ValueError: a folder is there that `export` has not written.
     """
+    path = os.path.normpath(path)
     check_file(path + ".json")
     if format != "saved_model":
         check_file(path)
         return
     if os.path.isfile(path):
         raise ValueError(f"{path!r} is a file, not a place for the folder of a SavedModel.")
-    there = set(os.listdir(path)) if os.path.isdir(path) else set()
+    there = os.listdir(path) if os.path.isdir(path) else ()
+    there = {name for name in there if not name.startswith(".")}
     ours = "saved_model.pb" in there and there <= SAVED_MODEL and os.path.exists(path + ".json")
     if there and not ours:
         raise ValueError(

@@ -171,6 +171,12 @@ class DiffusionModel(Network, Generation, Evaluation, Adapting, backend.Stateful
                 f"This {type(self.denoiser).__name__} has positions for {most} tokens, so no sequence "
                 f"may be longer. Received: length={length}"
             )
+        grid = self.capabilities.grid
+        if length is not None and grid and length != grid[0] * grid[1]:
+            raise ValueError(
+                f"This model's sequences are images of {grid[0]} rows of {grid[1]} tokens. "
+                f"Received: length={length}"
+            )
         size = self.capabilities.block_size
         if length is not None and size and length % size:
             raise ValueError(

@@ -1,5 +1,9 @@
 """Whether an optimizer belongs to what is trained, and by what name a file knows it."""
 
+import warnings
+
+import keras
+
 HALF = {"bfloat16", "float16"}
 
 
@@ -25,22 +29,32 @@ def check_trained(model):
 
 
 def check_average(optimizer, variables):
-    """Raise a `ValueError` where an optimizer's moving average could not follow what it trains.
+    """Warn where an optimizer's moving average may not follow what it trains.
 
     At its end `fit` writes that average over the weights.
     """
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
     if optimizer.use_ema:
-        check_precision("The optimizer has `use_ema`, whose average", variables)
+        check_precision("the optimizer's `use_ema`", variables)
 
 
 def check_precision(average, variables):
-    """Raise a `ValueError` where an average, named at a sentence's beginning, is of half precision."""
-    half = sorted({v.dtype for v in variables} & HALF)
+    """Warn where a moving average, which is named, is one of weights in half precision."""
+    half = [v for v in variables if v.dtype in HALF]
     if half:
-        raise ValueError(
-            f"{average} moves by less than {half[0]} can tell, so it would stay where it began. Give "
-            f"weights that are trained float32, as the policy 'mixed_{half[0]}' does, or train without."
+        kind = half[0].dtype
+        warnings.warn(
+            f"The moving average of {average} is kept in {kind}, as {len(half)} trained weights are "
+            f"({half[0].path!r}, …): of a slow average most steps are less than that can tell, and it "
+            f"stays near where it began. Weights are float32 under the policy 'mixed_{kind}'.",
+            stacklevel=3,
         )
+
+
+def is_half(variables):
+    """Whether some variables are in half precision."""
+    return any(v.dtype in HALF for v in variables)
 
 
 def public_config(config):

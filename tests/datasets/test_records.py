@@ -157,3 +157,11 @@ def test_what_is_transparent_becomes_white(tmp_path):
     image = pytest.importorskip("PIL.Image")
     image.new("RGBA", (1, 1), (0, 0, 0, 0)).save(tmp_path / "a.png")
     assert datasets.load_images(tmp_path, levels=256).tokens.tolist() == [[255]]
+
+
+def test_quotes_of_a_table_with_tabs_may_be_marks_like_any_other(tmp_path):
+    path = tmp_path / "own.tsv"
+    path.write_text('text\tlabel\n"Hello," she said.\t1\n')
+    assert datasets.load_csv(path) == (['"Hello," she said.'], None)
+    path.write_text('text\tlabel\n"a ""b""\tc"\t1\n')
+    assert datasets.load_csv(path) == (['a "b"\tc'], None)

@@ -278,6 +278,12 @@ def test_prompts_of_several_lengths():
         sweep(steps=[2], samples=2, seeds=(0,), prompts=[("ab", kd.Gap(2)), ("a",)])
 
 
+def test_one_sample():
+    """Of arguments that have no entries nothing is cut."""
+    report = sweep(steps=[2], samples=1, seeds=(0,), prompts=None, metrics=[metrics.UnigramEntropy()])
+    assert report.rows[0]["unigram_entropy"] is not None
+
+
 def test_other_prompts_are_another_sweep(tmp_path):
     """Also where they are many: what numpy prints of them is cut."""
     one = np.zeros((1500, 5), "int64")
