@@ -165,7 +165,7 @@ def test_another_number_of_steps_per_execution_loses_no_batches(tmp_path):
     model = teacher()
     with pytest.raises(KeyboardInterrupt):
         fit(model, tmp_path, Break(1, 3), save_freq=1)
-    model.compile("adam", steps_per_execution=4)
+    model.compile(keras.optimizers.Adam(1e-2, use_ema=True), steps_per_execution=4)
     with pytest.raises(ValueError, match="after 3 batches.*steps_per_execution=4"):
         fit(model, tmp_path)
 
