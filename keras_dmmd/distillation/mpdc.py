@@ -114,8 +114,9 @@ class MPDCDistiller(Distiller):
     def end_round(self):
         """The average moves on."""
         for own, other in zip(self.average.weights, self.student.weights, strict=True):
-            # Not `m own + (1 - m) other`, whose rounding moves equal weights, above all integers.
-            own.assign_add((1.0 - self.momentum) * (other - own))
+            # Integers, of what is quantised, are the student's own for good: they have no mean.
+            if keras.backend.is_float_dtype(own.dtype):
+                own.assign_add((1.0 - self.momentum) * (other - own))
 
     def get_config(self):
         return {
