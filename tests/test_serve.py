@@ -230,9 +230,9 @@ def test_clients_that_leave_are_noticed(model, engine, port, monkeypatch):
     assert "dmmd_left_total 2\n" in shown and "dmmd_given_up_total 0\n" in shown
 
 
-@ON_TORCH
-def test_a_server_that_ends_answers_those_who_wait(model, engine, server, port, monkeypatch):
-    """At once; what has begun is finished first."""
+@pytest.fixture
+def allowed(engine, monkeypatch):
+    """A semaphore of the calls that the engine may make."""
     run, allowed = engine._run, threading.Semaphore(0)
 
     def held(*args):
@@ -240,6 +240,12 @@ def test_a_server_that_ends_answers_those_who_wait(model, engine, server, port, 
         return run(*args)
 
     monkeypatch.setattr(engine, "_run", held)
+    return allowed
+
+
+@ON_TORCH
+def test_a_server_that_ends_answers_those_who_wait(model, engine, server, port, allowed):
+    """At once; what has begun is finished first."""
     begun = connect(port, "/generate", seed=5)
     until(lambda: engine.counts["requests"] and not engine.waiting)
     waiting = [connect(port, "/generate", seed=seed) for seed in range(3)]
@@ -256,15 +262,8 @@ def test_a_server_that_ends_answers_those_who_wait(model, engine, server, port, 
 
 
 @ON_TORCH
-def test_a_server_that_is_told_twice_ends_at_once(engine, server, port, monkeypatch):
+def test_a_server_that_is_told_twice_ends_at_once(engine, server, port, allowed):
     """Whatever is being drawn."""
-    run, allowed = engine._run, threading.Semaphore(0)
-
-    def held(*args):
-        assert allowed.acquire(timeout=100)
-        return run(*args)
-
-    monkeypatch.setattr(engine, "_run", held)
     begun = connect(port, "/generate", seed=5)
     until(lambda: engine.counts["requests"] and not engine.waiting)
     server.should_exit = server.force_exit = True
