@@ -13,7 +13,7 @@ import os
 import numpy as np
 
 from benchmarks.common import print_table, read_or_make, write_json
-from benchmarks.methods import LAWS, Digits, Law, parse, student_of
+from benchmarks.methods import parse, set_of, student_of
 from keras_dmmd.metrics.statistics import mean_and_error
 
 METHOD = "D-MMD, default"
@@ -34,7 +34,7 @@ def judged(name, data, steps, seed, args):
 def summary(name, args):
     """A row for each student and number of calls: means over training seeds, and their errors."""
     found = {}
-    data = (Law if name in LAWS else Digits)(name, args)
+    data = set_of(name, args)
     for seed, steps in itertools.product(range(args.seeds), args.calls):
         for calls, figures in judged(name, data, steps, seed, args).items():
             found.setdefault((steps, int(calls)), []).append(figures)

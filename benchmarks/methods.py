@@ -150,6 +150,11 @@ class Digits:
         return {"frechet_distance": float(kd.metrics.frechet_distance(found, self.real))}
 
 
+def set_of(name, args):
+    """A set by its name: its teacher, its rows and its judge."""
+    return (Law if name in LAWS else Digits)(name, args)
+
+
 def student_of(method, data, steps, seed, args):
     """One student, trained."""
     keras.utils.set_random_seed(seed)
@@ -202,7 +207,7 @@ def fill(args):
     """Train and judge what the folder lacks; every figure by set, calls, method and seed."""
     found = {}
     for seed, name in itertools.product(range(args.seeds), args.sets):
-        data = (Law if name in LAWS else Digits)(name, args)
+        data = set_of(name, args)
         for steps, method in itertools.product(args.calls, ["teacher", *args.methods]):
             if method == "Di[M]O" and steps > 1:  # of one call by its nature
                 continue

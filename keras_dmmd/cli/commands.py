@@ -146,7 +146,7 @@ def evaluate(args):
     with sources.options_named({"`preset`": "--features"}):
         features = args.features and metrics.ImageFeatures.from_preset(args.features)
     reference = args.reference and metrics.CausalReference.from_folder(args.reference)
-    args.samples = _samples(args, data)
+    args.samples = _samples(args, samples, data)
     facts = {
         "settings": cards.settings(args),
         "weights": {name: weights_hash(model) for name, model in models.items()},
@@ -185,17 +185,17 @@ def _names(paths):
     return names
 
 
-def _samples(args, data):
+def _samples(args, asked, data):
     """How many samples of a cell: as many as were asked for, else what the data allow."""
     if args.samples is not None or data is None:
-        return SAMPLES if args.samples is None else args.samples
+        return asked
     most = most_samples(len(data), args.features, args.reference)
-    samples = most // 2 * 2 if most < SAMPLES else SAMPLES  # the gradient moment takes pairs
+    samples = most // 2 * 2 if most < asked else asked  # the gradient moment takes pairs
     if not samples:
         raise ValueError(
             f"{args.data} has {len(data)} row(s) for these samples: too few to compare with."
         )
-    if samples < SAMPLES:
+    if samples < asked:
         print(f"{samples} samples per cell: {len(data)} rows of {args.data} allow no more.")
     return samples
 

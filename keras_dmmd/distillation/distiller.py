@@ -17,7 +17,7 @@ from keras_dmmd.training.arguments import check_optimizer
 from keras_dmmd.training.copying import is_shared, share_weights
 from keras_dmmd.training.corruption import batch_size_of
 from keras_dmmd.training.inputs import example_weights, weighted_mean
-from keras_dmmd.training.optimizers import check_average, is_half, public_config
+from keras_dmmd.training.optimizers import check_average, half_of, public_config
 from keras_dmmd.training.seeded import SeededModel
 from keras_dmmd.training.updates import update
 
@@ -138,7 +138,7 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
         In half precision without its average, which could not follow.
         """
-        average = role == "student" and not is_half(self.model_of(role).trainable_variables)
+        average = role == "student" and not half_of(self.model_of(role).trainable_variables)
         return unending_adam(average, beta_1=0.0 if len(self.roles) > 1 else 0.9)
 
     # What is trained ------------------------------------------------------------------------------

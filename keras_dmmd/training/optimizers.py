@@ -41,7 +41,7 @@ def check_average(optimizer, variables):
 
 def check_precision(average, variables):
     """Warn where a moving average, which is named, is one of weights in half precision."""
-    half = [v for v in variables if v.dtype in HALF]
+    half = half_of(variables)
     if half:
         kind = half[0].dtype
         warnings.warn(
@@ -52,9 +52,9 @@ def check_precision(average, variables):
         )
 
 
-def is_half(variables):
-    """Whether some variables are in half precision."""
-    return any(v.dtype in HALF for v in variables)
+def half_of(variables):
+    """Those variables that are in half precision."""
+    return [v for v in variables if v.dtype in HALF]
 
 
 def public_config(config):
