@@ -418,6 +418,7 @@ def test_data_as_ids(teacher, tmp_path):
 def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data = ["--data", text, "--lines"]
+    nowhere = ["--data", "nowhere.txt", "--out", "o"]
     (tmp_path / "few.txt").write_text("a\nb\nc")
     (tmp_path / "one.txt").write_text("abc")
     (tmp_path / "other.txt").write_text("Others wrote this.")
@@ -429,10 +430,12 @@ def test_what_goes_wrong_is_one_sentence(teacher, text, tmp_path, monkeypatch, c
         (["generate", teacher, "--prompt", "xyz"], "symbol"),
         (["generate", teacher, "--temperature", "-1"], "temperature"),
         (["generate", teacher, "--sampler", "best"], "entropy_bound"),
-        (["distill", teacher, "--data", "nowhere.txt", "--out", "o"], "nowhere.txt"),
+        (["distill", teacher, *nowhere], "nowhere.txt"),
         (["distill", teacher, "--data", str(tmp_path / "wrong.npy"), "--out", "o"], r"(n, 8)"),
         (["distill", "digits_masked_teacher", "--data", text, "--out", "o"], ".npy file of ids"),
         (["distill", teacher, "--data", text, "--rounds", "0", "--out", "o"], "`--rounds` must be"),
+        (["distill", teacher, *nowhere, "--temperature", "0"], "`--temperature` must be"),
+        (["distill", teacher, *nowhere, "--top-p", "2"], "`--top-p` must be"),
         (["evaluate", teacher, *data, "--samples", "11", "--out", "o"], "take at most 10 samples"),
         (["evaluate", teacher, teacher, "--out", "o"], "different names"),
         (["evaluate", teacher, "--features", "digits_features", "--out", "o"], "give `--data` too"),

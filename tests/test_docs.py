@@ -15,11 +15,18 @@ DOCS = pathlib.Path(__file__).parent.parent / "docs"
 README = DOCS.parent / "README.md"
 
 
-def run_blocks(page, heading=None, **scope):
-    """Run a page's blocks of Python, or those below one heading; returns the names they leave."""
+def run_blocks(page, heading=None, smaller=(), **scope):
+    """Run a page's blocks of Python, or those below one heading ("": before the first).
+
+    `smaller` are pairs of what stands there once and what is faster. Returns the names they leave.
+    """
     text = (DOCS / page).read_text()
-    if heading:
-        (text,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, flags=re.S | re.M)
+    if heading is not None:
+        before, *parts = re.split(r"^##+ (.*)\n", text, flags=re.M)
+        text = {"": before, **dict(zip(parts[::2], parts[1::2], strict=True))}[heading]
+    for large, small in smaller:
+        assert text.count(large) == 1, large
+        text = text.replace(large, small)
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.S | re.M)
     assert blocks, f"{page} has no code"
     scope["__name__"] = page.removesuffix(".md")
@@ -63,6 +70,69 @@ def test_texts_of_different_lengths_with_classes():
     assert rows.shape == scope["ids"].shape == (4, 12) and len(names) == 4
     teacher.fit({"tokens": rows, "labels": scope["classes"]}, verbose=0)
     assert teacher.generate(4, labels=[0, 1, 1, 0], steps=1).shape == (4, 12)
+
+
+@pytest.fixture
+def briefly(tmp_path, monkeypatch):
+    """In an empty folder, with one update of training."""
+    monkeypatch.chdir(tmp_path)
+    keras.config.set_max_epochs(1)
+    keras.config.set_max_steps_per_epoch(1)
+    yield tmp_path
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
+
+
+def write_letters(folder):
+    (folder / "letters").mkdir()
+    for i, who in enumerate(("The president", "We, the people,", "It is a pity that nobody")):
+        lines = [f"{who} said {n} of the {n + i} words." for n in range(200)]
+        (folder / "letters" / f"{i}.txt").write_text("\n\n".join(lines))
+
+
+@ON_TORCH
+def test_texts_of_ones_own(briefly):
+    write_letters(briefly)
+    scope = run_blocks("text.md", "", [("steps=64", "steps=2")])
+    (text,) = scope["teacher"].generate(prompts=["We, the"], steps=2)
+    assert text.startswith("We, the")
+    mask = np.tile(np.arange(128) < 3, (2, 1))
+    fewer = [
+        ("steps=16", "steps=2"),
+        ("(8, ", "(8, steps=2, "),
+        ("=mask", "=mask, steps=2"),
+    ]
+    run_blocks("text.md", "Prompts", fewer, **{**scope, "ids": scope["rows"][:2], "mask": mask})
+    scope = run_blocks("text.md", "Block after block", [("length=1024", "length=64")], **scope)
+    assert scope["teacher"].capabilities.block_size == 16
+
+
+@ON_TORCH
+def test_judges(briefly):
+    pytest.importorskip("fcd_torch")
+    pytest.importorskip("mauve")
+    fewer = [("steps=[2, 4, 8, 16, 64]", "steps=[2]"), ("samples=400", "samples=64")]
+    scope = run_blocks("evaluation.md", "", fewer)
+    assert {row["model"] for row in scope["report"].rows} >= {"teacher", "student"}
+    write_letters(briefly)
+    student = kd.from_preset("moses_student")
+    scope |= {"student": student, "data": scope["digits"]}
+    scope["test_ids"] = student.tokenizer.encode_batch(["CCO", "CCN", "c1ccccc1"], length=8)
+    scope = run_blocks("evaluation.md", "Metrics", [("n=500", "n=4")], **scope)
+    assert scope["bits"] > 0 and scope["fcd"].name == "fcd"
+
+
+@ON_TORCH
+def test_calls_memory_and_resuming(briefly):
+    model = small_model()
+    model.compile()
+    rows = np.zeros((32, 5), "int32")
+    run_blocks("samplers.md", "", teacher=model, kd=kd)
+    run_blocks("resuming.md", "", model=model, x=rows, kd=kd)
+    assert (briefly / "runs" / "teacher").is_dir()  # emptied at the end
+    model.save_to_preset("my_teacher")
+    scope = run_blocks("large_networks.md", "", kd=kd, tokens=rows)
+    assert scope["distiller"].student.denoiser.remat
 
 
 @ON_TORCH

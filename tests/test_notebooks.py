@@ -28,8 +28,10 @@ pytestmark = [pytest.mark.plain, pytest.mark.slow]
 every_script = pytest.mark.parametrize(
     "path", make_notebooks.percent_scripts(), ids=lambda path: path.stem
 )
-# Where nothing is compiled before it runs; and nothing of this checkout may be found by its path.
-OUTSIDE = {"KERAS_BACKEND": "torch", "PYTHONPATH": ""}
+# Nothing of this checkout may be found by its path. The backend is Torch, where nothing is compiled
+# before it runs; `proteins` has what its first cell chooses, JAX.
+ON = {"torch": {"PYTHONPATH": "", "KERAS_BACKEND": "torch"}, "jax": {"PYTHONPATH": ""}}
+BY_DEFAULT = {"proteins"}
 
 
 @every_script
@@ -96,15 +98,19 @@ class Room:
 
     Args:
         folder: where it is made.
+        backend: the one that it has, of `ON`.
         extras: those that the cell asks for.
     """
 
-    def __init__(self, folder, extras):
+    def __init__(self, folder, backend, extras):
         self.folder = folder
+        # As where a user opens it: nothing here chooses the backend, or how figures are drawn.
+        chosen = ("MPLBACKEND", "KERAS_BACKEND")
+        self.environment = {k: v for k, v in os.environ.items() if k not in chosen} | ON[backend]
         self.python = folder / "venv" / "bin" / "python"
         create = [sys.executable, "-m", "venv", "--without-pip", folder / "venv"]
         subprocess.run(create, check=True)
-        wheels.link(("pip", "ipykernel", *wheels.stated("torch", *extras.split(","))), folder / "venv")
+        wheels.link(("pip", "ipykernel", *wheels.stated(backend, *extras.split(","))), folder / "venv")
         argv = [str(self.python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         kernel = folder / "kernels" / "room"
         kernel.mkdir(parents=True)
@@ -114,9 +120,7 @@ class Room:
     def run(self, name, place, **settings):
         """Run a notebook, small, with a folder for what it writes; its report, where it writes one."""
         environment = {
-            # As where a user opens it: nothing here chooses how figures are drawn.
-            **{k: v for k, v in os.environ.items() if k != "MPLBACKEND"},
-            **OUTSIDE,
+            **self.environment,
             "KERAS_MAX_STEPS_PER_EPOCH": "2",
             "FOLDER": str(place),
             **settings,
@@ -213,17 +217,17 @@ def hub_teacher(room, place):
         f"import keras_dmmd as kd; student = kd.from_preset({str(place / 'student')!r}); "
         "print(student.generate(prompts=['the people of the'], steps=2)[0])"
     )
-    environment = {**os.environ, **OUTSIDE}
     printed = subprocess.run(
-        [room.python, "-c", code], capture_output=True, text=True, check=True, env=environment
+        [room.python, "-c", code], capture_output=True, text=True, check=True, env=room.environment
     )
     assert printed.stdout.startswith("the people of the")
 
 
 def proteins(room, place):
-    """Its student of two rounds, and what OLGA says of eight of its loops."""
+    """On JAX: its student of two rounds, and what OLGA says of eight of its loops."""
     settings = {"ROUNDS": "2", "STEPS": "2", "SAMPLES": "4", "CALLS": "2", "LOOPS": "200"}
     report = room.run("proteins", place, BATCH_SIZE="8", STUDENT="proteins_student", **settings)
+    assert report["backend"] == "jax"
     scores = report["scores"]
     assert scores["real"]["possible"] == [1.0, 0.0] and 20 < scores["real"]["bits"][0] < 50
     assert scores["student"]["2"]["possible"][0] > scores["teacher"]["2"]["possible"][0]
@@ -247,7 +251,8 @@ def test_notebooks_run_where_their_first_cell_installs(tmp_path, monkeypatch):
         place = tmp_path / check.__name__
         place.mkdir()
         if needs not in rooms:
-            rooms[needs] = Room(tmp_path / f"room_{len(rooms)}", needs[0])
+            backend = "jax" if check.__name__ in BY_DEFAULT else "torch"
+            rooms[needs] = Room(tmp_path / f"room_{len(rooms)}", backend, needs[0])
         monkeypatch.setenv("JUPYTER_PATH", str(rooms[needs].folder))
         check(rooms[needs], place)
     wheels.check_commands(rooms["examples", ""].folder / "venv", "torch")

@@ -84,6 +84,28 @@ def test_requests_are_drawn_together_and_each_by_its_own_seed(model, engine):
     assert counts["traces"] == 0 and counts["padding"] == 1
 
 
+def test_users_ask_at_once_while_the_model_is_used_elsewhere(model, engine):
+    """Four threads, each of which waits for its answer before it asks again, and this one."""
+    engine.start()
+    users = [[Ask("abc"[:i], seed=10 * i + j) for j in range(2)] for i in range(4)]
+
+    def use(asks):
+        for ask in asks:
+            engine.submit(ask.job(model))
+            assert ask.done.wait(100)
+
+    threads = [threading.Thread(target=use, args=(asks,)) for asks in users]
+    for thread in threads:
+        thread.start()
+    expected = [[ask.expected(model) for ask in asks] for asks in users]
+    for thread in threads:
+        thread.join()
+    for ask, tokens in zip(sum(users, []), sum(expected, []), strict=True):
+        kind, found = ask.events[-1]
+        assert kind == "tokens"
+        np.testing.assert_array_equal(found, tokens)
+
+
 def test_too_many_wait_and_those_are_told_at_the_end(model, engine):
     asks = [Ask(seed=i) for i in range(12)]
     for ask in asks:

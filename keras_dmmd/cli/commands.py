@@ -63,6 +63,9 @@ def distill(args):
     checks.count("--batch-size", args.batch_size)
     inputs.check_seed(args)
     checks.number("--learning-rate", args.learning_rate, above=0.0)
+    checks.number("--temperature", args.temperature, above=0.0)
+    if args.top_p is not None:
+        checks.number("--top-p", args.top_p, above=0.0, high=1.0)
     places.for_a_model(args)
     keras.utils.set_random_seed(args.seed)
     teacher = inputs.sampler(args.model)

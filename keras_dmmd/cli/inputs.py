@@ -131,7 +131,8 @@ def rows(args, model, known=None):
     Args:
         known: the model's card, which may say how the data of its training were read.
     """
-    how = sources.reading(args, sources.remembered(known or {}))
+    said = "text" if model.capabilities.grid is None else "images"
+    how = sources.reading(args, sources.remembered(known or {}), said)
     if how["kind"] == "ids":
         return _ids(args, model)
     if how["kind"] == "images":

@@ -48,19 +48,25 @@ def options_named(words):
         raise ValueError(message) from error
 
 
-def kind_of(path):
+def kind_of(path, said=None):
     """The kind of data, a key of `KINDS`: by the ending of a file, by what a folder holds.
 
+    Args:
+        said: the kind that is looked for in a folder of several, or `None`.
+
     Raises:
-        ValueError: a folder holds two kinds or none, or a file is of none.
+        ValueError: a folder holds two kinds and nothing is said, or none; or a file is of none.
     """
     if os.path.isdir(path):
         texts, images = len(files_below(path, (".txt",))), len(image_files(path))
-        if texts and images:
+        if texts and images and said not in ("text", "images"):
             raise ValueError(
                 f"The folder {path!r} holds both texts and images, {texts} .txt file(s) and {images} "
-                "image(s): give one that holds what is to be read alone."
+                "image(s): give one that holds what is to be read alone, or an option for texts or "
+                "for images."
             )
+        if texts and images:
+            return said
         if not texts and not images:
             raise ValueError(f"There are no .txt files and no images in the folder {path!r}. {DATA}")
         return "images" if images else "text"
@@ -102,17 +108,17 @@ def _is_text(value):
     return isinstance(value, str)
 
 
-def reading(args, known=None):
+def reading(args, known=None, said=None):
     """How `args.data` is read, a dict for a card.
 
     Args:
         known: how the data of a model's training were, from `remembered`: that holds where the command
             line says nothing and data are of the same kind.
+        said: what a folder of texts and images is read as where no option here says it, or `None`.
 
     Raises:
         ValueError: an option is for data of another kind.
     """
-    kind = kind_of(args.data)
     if args.lines and (args.separator or args.whole):
         raise ValueError(r"--lines is --separator '\n' --whole: give one or the other.")
     given = {
@@ -123,6 +129,8 @@ def reading(args, known=None):
         "label_column": args.label_column,
         "color": args.color,
     }
+    asked = (kind for kind, (_, options) in KINDS.items() if any(given[name] for name in options))
+    kind = kind_of(args.data, next(asked, said))
     name, fitting = KINDS[kind]
     for option, value in given.items():
         if value and option not in fitting:

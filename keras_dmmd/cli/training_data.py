@@ -58,7 +58,7 @@ def read(args):
         ValueError: data are not what they should be, or options do not fit them.
         OSError: there are none.
     """
-    how = sources.reading(args)
+    how = sources.reading(args, said=_said(args))
     checks.number("--held-out", args.held_out, below=1.0)
     if args.length is not None:
         checks.count("--length", args.length)
@@ -80,6 +80,13 @@ def read(args):
     if are_images:
         return _images(args, how)
     return _ids(args, how) if how["kind"] == "ids" else _records(args, how)
+
+
+def _said(args):
+    """The kind of data that options ask for which `sources.reading` does not know."""
+    if args.image_size or args.levels:
+        return "images"
+    return "text" if args.tokenizer or args.vocabulary or args.end_token or args.length else None
 
 
 def _text(args, how):

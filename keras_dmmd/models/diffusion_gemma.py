@@ -56,6 +56,8 @@ class DiffusionGemmaDenoiser(Additions, layers.Layer):
     Example:
 
     ```python
+    from keras_dmmd.models.diffusion_gemma import DiffusionGemmaDenoiser
+
     model = keras_hub.models.DiffusionGemmaBlockDiffusionLM.from_preset("diffusion_gemma_26b_a4b_it")
     denoiser = DiffusionGemmaDenoiser(model)
     teacher = kd.DiffusionModel(denoiser, kd.UniformDiffusion(denoiser.vocabulary_size), length=1024)

@@ -16,33 +16,9 @@ keras_hub = pytest.importorskip("keras_hub")
 
 from keras_dmmd.models.diffusion_gemma import DiffusionGemmaDenoiser  # noqa: E402
 from tests.oracles.diffusion_gemma import Oracle  # noqa: E402
-from tests.oracles.gemma_stand_in import StandIn  # noqa: E402
+from tests.oracles.gemma_stand_in import CONFIG, StandIn, StandInLM  # noqa: E402
 
-K, SIZE, LENGTH = 13, 4, 12
-CONFIG = {
-    "vocabulary_size": K,
-    "image_size": 16,
-    "num_layers": 2,
-    "layer_types": ["sliding_attention", "full_attention"],
-    "sliding_window_size": 4,
-    "num_query_heads": 2,
-    "num_key_value_heads": 2,
-    "num_global_key_value_heads": 1,
-    "hidden_dim": 8,
-    "intermediate_dim": 16,
-    "head_dim": 4,
-    "global_head_dim": 8,
-    "global_rope_partial_rotary_factor": 0.5,
-    "global_rope_wavelength": 1000.0,
-    "local_rope_wavelength": 100.0,
-    "attention_logit_soft_cap": 5.0,
-    "final_logit_soft_cap": 3.0,
-    "use_bidirectional_attention": False,
-    "enable_moe_block": False,
-    "num_experts": None,
-    "expert_intermediate_dim": None,
-    "num_experts_per_token": 2,
-}
+K, SIZE, LENGTH = CONFIG["vocabulary_size"], 4, 12
 EXPERTS = {"enable_moe_block": True, "num_experts": 4, "expert_intermediate_dim": 6}
 RELEASED = hasattr(keras_hub.models, "DiffusionGemmaBackbone")
 RNG = np.random.default_rng(0)
@@ -59,7 +35,7 @@ def models(monkeypatch):
     if not RELEASED:
         monkeypatch.setattr(keras_hub.models, "DiffusionGemmaBackbone", StandIn, raising=False)
         monkeypatch.setattr(
-            keras_hub.models, "DiffusionGemmaBlockDiffusionLM", type(None), raising=False
+            keras_hub.models, "DiffusionGemmaBlockDiffusionLM", StandInLM, raising=False
         )
 
 

@@ -8,6 +8,32 @@ from keras import layers
 from keras_hub.src.models.gemma4.gemma4_decoder_block import Gemma4TextDecoderBlock
 from keras_hub.src.models.gemma4.gemma4_layers import Gemma4VNorm, RMSNormalization
 
+# A small network.
+CONFIG = {
+    "vocabulary_size": 13,
+    "image_size": 16,
+    "num_layers": 2,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "sliding_window_size": 4,
+    "num_query_heads": 2,
+    "num_key_value_heads": 2,
+    "num_global_key_value_heads": 1,
+    "hidden_dim": 8,
+    "intermediate_dim": 16,
+    "head_dim": 4,
+    "global_head_dim": 8,
+    "global_rope_partial_rotary_factor": 0.5,
+    "global_rope_wavelength": 1000.0,
+    "local_rope_wavelength": 100.0,
+    "attention_logit_soft_cap": 5.0,
+    "final_logit_soft_cap": 3.0,
+    "use_bidirectional_attention": False,
+    "enable_moe_block": False,
+    "num_experts": None,
+    "expert_intermediate_dim": None,
+    "num_experts_per_token": 2,
+}
+
 
 class Block(Gemma4TextDecoderBlock):
     """A layer of Gemma 4 with another scale for what is read."""
@@ -86,3 +112,15 @@ class StandIn(keras.Model):
 
     def get_config(self):
         return {"name": self.name, **self.config}
+
+
+class StandInLM:
+    """For `DiffusionGemmaBlockDiffusionLM`: any preset is a small network of random weights."""
+
+    def __init__(self, backbone, canvas_length):
+        self.backbone, self.canvas_length = backbone, canvas_length
+
+    @classmethod
+    def from_preset(cls, name):
+        del name
+        return cls(StandIn(**CONFIG), canvas_length=256)
