@@ -29,6 +29,13 @@ PROCESSES = [
 ON_TORCH = pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiles for long")
 
 
+def all_on_torch(name, values, first=1, ids=repr):
+    """Parametrised: every value on Torch, the first ones on the others, where each is compiled."""
+    marks = [()] * first + [ON_TORCH] * (len(values) - first)
+    params = [pytest.param(value, marks=mark) for value, mark in zip(values, marks, strict=True)]
+    return pytest.mark.parametrize(name, params, ids=ids)
+
+
 def small_model(process=None, dtype=None, seed=0, **kwargs):
     """A model of one small block over 5 tokens."""
     process = process or kd.MaskedDiffusion(3)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 import keras_dmmd as kd
+from tests.builders import ON_TORCH
 from tests.diffusion.suite import ProcessSuite
 
 
@@ -49,3 +50,7 @@ class TestHybridLeaveOneOut(ProcessSuite):
 
 class TestSkewed(ProcessSuite):
     make = SkewedDiffusion
+
+    @ON_TORCH
+    def test_it_trains_samples_and_is_distilled(self, linear):
+        super().test_it_trains_samples_and_is_distilled(linear)

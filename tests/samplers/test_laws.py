@@ -7,7 +7,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd import samplers
-from tests.builders import PROCESSES, exact_model
+from tests.builders import PROCESSES, all_on_torch, exact_model
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -89,14 +89,14 @@ def test_psi_with_kappa_1_is_ancestral_to_the_bit(process):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("process", [PROCESSES[0], PROCESSES[3]], ids=repr)
+@all_on_torch("process", [PROCESSES[0], PROCESSES[3]])
 def test_psi_draws_from_the_data_in_many_calls(process):
     draws = exact_model(process).generate(FEWER, steps=128, sampler=samplers.Psi(0.9), verbose=0)
     assert distance(draws) < 0.04
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("strategy", ["cap", "rescale", "loop"])
+@all_on_torch("strategy", ["loop", "cap", "rescale"])
 def test_remasking_draws_from_the_data_in_many_calls(strategy):
     sampler = samplers.Remasking(strategy, eta=0.1)
     draws = exact_model().generate(FEWER, steps=128, sampler=sampler, verbose=0)

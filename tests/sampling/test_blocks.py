@@ -6,7 +6,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd import backend
-from tests.builders import ON_TORCH, PROCESSES, randomise
+from tests.builders import ON_TORCH, PROCESSES, all_on_torch, randomise
 from tests.oracles import toy
 from tests.oracles.exact_blocks import ExactBlockDenoiser
 from tests.oracles.exact_denoiser import ExactDenoiser
@@ -29,7 +29,7 @@ def network(process=None, length=LENGTH, **kwargs):
     return kd.DiffusionModel(randomise(denoiser), process, length=length)
 
 
-@every_process
+@all_on_torch("process", PROCESSES)
 def test_samples_follow_the_data(process):
     model = exact_model(process)
     draws = model.generate(10_000, steps=32, seed=1, verbose=0)

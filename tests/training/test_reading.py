@@ -37,16 +37,16 @@ def with_one(value, dtype="int64"):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("value", [3, -1, 2**32 + 1])
-def test_ids_out_of_range_are_refused_and_nothing_is_lost(kind, value):
-    if (kind, keras.backend.backend()) == ("tensor", "jax") and value > 2**31:
-        pytest.skip("JAX has no such integers")
+def test_ids_out_of_range_are_refused_and_nothing_is_lost(kind):
     model = compiled()
     before = model.get_weights()
-    wrong = with_one(value, "int64")
-    for call in (model.fit, model.evaluate, model.predict):
-        with pytest.raises(ValueError, match="`tokens` must be ids from 0 to 2"):
-            call(given(kind, wrong), verbose=0)
+    for value in (3, -1, 2**32 + 1):
+        if (kind, keras.backend.backend()) == ("tensor", "jax") and value > 2**31:
+            continue  # JAX has no such integers
+        wrong = with_one(value, "int64")
+        for call in (model.fit, model.evaluate, model.predict):
+            with pytest.raises(ValueError, match="`tokens` must be ids from 0 to 2"):
+                call(given(kind, wrong), verbose=0)
     after = model.get_weights()
     if kind in ("numpy", "list", "tensor"):
         for a, b in zip(before, after, strict=True):
@@ -56,10 +56,11 @@ def test_ids_out_of_range_are_refused_and_nothing_is_lost(kind, value):
 
 
 @pytest.mark.parametrize("kind", ["numpy", "tf.data", "PyDataset", "DataLoader", "generator"])
-@pytest.mark.parametrize("value", [np.nan, 0.5])
-def test_fractions_are_refused(kind, value):
-    with pytest.raises(ValueError, match="`tokens` must be"):
-        compiled().fit(given(kind, with_one(value, "float32")), verbose=0)
+def test_fractions_are_refused(kind):
+    model = compiled()
+    for value in (np.nan, 0.5):
+        with pytest.raises(ValueError, match="`tokens` must be"):
+            model.fit(given(kind, with_one(value, "float32")), verbose=0)
 
 
 def test_the_batch_is_named():
