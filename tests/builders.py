@@ -48,28 +48,71 @@ def small_model(process=None, dtype=None, seed=0, **kwargs):
     return kd.DiffusionModel(denoiser, process, length=5, seed=seed)
 
 
+@keras.saving.register_keras_serializable("keras_dmmd_tests")
 class TinyDenoiser(keras.layers.Layer):
-    """Logits from a token and the time alone: what compiles at once."""
+    """Logits of a token from itself and what else the network is told: what compiles at once."""
 
-    def __init__(self, vocabulary_size, num_states, **kwargs):
+    def __init__(
+        self,
+        vocabulary_size,
+        num_states,
+        num_classes=None,
+        prompts=False,
+        noise=None,
+        dropout=0.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        self.vocabulary_size, self.num_states = vocabulary_size, num_states
+        self.num_classes, self.prompts = num_classes, prompts
         self.table = keras.layers.Embedding(num_states, 8, name="token_embedding")
+        if num_classes:
+            self.classes = keras.layers.Embedding(num_classes + 1, 8, name="label_embedding")
+        if prompts:
+            self.known = keras.layers.Embedding(2, 8, name="known_embedding")
+        self.noise = kd.models.noise.get(noise, 8, None, self.dtype_policy)
+        self.dropout = keras.layers.Dropout(dropout)
         self.head = keras.layers.Dense(vocabulary_size, name="head")
 
     def build(self, input_shape=None):
+        if self.built:
+            return
         self.table.build((None, None))
         self.head.build((None, None, 9))
+        if self.num_classes:
+            self.classes.build((None,))
+        if self.prompts:
+            self.known.build((None, None))
+        if self.noise is not None and not self.noise.built:
+            self.noise.build(None)
+        self.built = True
 
-    def call(self, z_t, t):
+    def sample_noise(self, batch_size, length, seed):
+        return None if self.noise is None else self.noise.sample(batch_size, length, seed)
+
+    def call(self, z_t, t, labels=None, known=None, noise=None, training=False):
         x = self.table(z_t)
+        if self.num_classes:
+            labels = ops.full_like(z_t[:, 0], self.num_classes) if labels is None else labels
+            x = x + self.classes(labels)[:, None]
+        if known is not None:
+            x = x + self.known(ops.cast(known, "int32"))
+        if noise is not None:
+            x = x + self.noise(noise)
         t = ops.broadcast_to(ops.cast(t, x.dtype)[:, None, None], (*ops.shape(z_t), 1))
-        return self.head(ops.concatenate([x, t], axis=-1))
+        return self.head(ops.concatenate([self.dropout(x, training=training), t], axis=-1))
+
+    def get_config(self):
+        noise = None if self.noise is None else keras.saving.serialize_keras_object(self.noise)
+        own = {name: getattr(self, name) for name in ("vocabulary_size", "num_states", "num_classes")}
+        rate = self.dropout.rate
+        return {**super().get_config(), **own, "prompts": self.prompts, "noise": noise, "dropout": rate}
 
 
-def tiny_model(seed=0, dtype=None, words=3):
-    """A model that `TinyDenoiser` makes, of random weights."""
-    process = kd.MaskedDiffusion(words)
-    denoiser = TinyDenoiser(process.vocabulary_size, process.num_states, dtype=dtype)
+def tiny_model(process=None, dtype=None, seed=0, words=3, **kwargs):
+    """A model over 5 tokens that `TinyDenoiser` makes, of random weights."""
+    process = process or kd.MaskedDiffusion(words)
+    denoiser = TinyDenoiser(process.vocabulary_size, process.num_states, dtype=dtype, **kwargs)
     model = kd.DiffusionModel(denoiser, process, length=5, seed=seed)
     model.build()
     return randomise(model, seed)
@@ -84,8 +127,8 @@ def exact_model(process=None, seed=2, length=5, **kwargs):
 
 
 def distiller(process=None, dtype=None, steps=2, **kwargs):
-    """A distiller of a small model, for two calls."""
-    return kd.DMMDDistiller(small_model(process, dtype=dtype), steps=steps, **kwargs)
+    """A distiller of a tiny model, for two calls."""
+    return kd.DMMDDistiller(tiny_model(process, dtype=dtype), steps=steps, **kwargs)
 
 
 def tokens(n=64, seed=0):

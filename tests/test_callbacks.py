@@ -9,7 +9,7 @@ import pytest
 import keras_dmmd as kd
 from keras_dmmd import metrics
 from keras_dmmd.callbacks import SampleAndScore
-from tests.builders import small_model
+from tests.builders import small_model, tiny_model
 from tests.oracles import toy
 
 DATA = toy.samples(*toy.random_modes(0), 32, 0)
@@ -21,7 +21,7 @@ def ones(name="ones"):
 
 
 def test_figures_are_logs_for_the_callbacks_after_it(tmp_path):
-    teacher = small_model()
+    teacher = tiny_model()
     teacher.compile(keras.optimizers.Adam(1e-2))
     look = SampleAndScore([ones()], steps=2, samples=8, folder=tmp_path, seed=3)
     best = keras.callbacks.EarlyStopping(
@@ -44,7 +44,7 @@ def test_figures_are_logs_for_the_callbacks_after_it(tmp_path):
 
 
 def test_a_distiller_shows_its_student(tmp_path):
-    distiller = kd.DMMDDistiller(small_model(), steps=3)
+    distiller = kd.DMMDDistiller(tiny_model(), steps=3)
     distiller.compile()
     look = SampleAndScore([ones(), metrics.UnigramEntropy()], samples=4, every=2, folder=tmp_path)
     history = distiller.fit(DATA, batch_size=16, epochs=4, verbose=0, callbacks=[look]).history
@@ -54,7 +54,7 @@ def test_a_distiller_shows_its_student(tmp_path):
 
 def test_a_distiller_goes_back_to_its_best_student(tmp_path):
     """Its updates are steps of two optimizers, after which the best epoch's weights have to return."""
-    distiller = kd.DMMDDistiller(small_model(), steps=2)
+    distiller = kd.DMMDDistiller(tiny_model(), steps=2)
     distiller.compile(**kd.annealed_optimizers(12, 1e-1))
     look = SampleAndScore([ones()], samples=64, folder=tmp_path)
     best = keras.callbacks.EarlyStopping("ones", mode="max", patience=9, restore_best_weights=True)

@@ -133,13 +133,18 @@ class BackupAndResume(keras.callbacks.Callback):
             return
         for i, variable in enumerate(self.model.metrics_variables):
             variable.assign(arrays[f"metric_{i}"])
-        self._pass_over(facts["step"])
+        last = facts.get("last_streams")  # files of before have none
+        self._pass_over(facts["step"], None if last is None else own_streams(last))
 
     def _lock(self):
         self.lock = Lock(self.folder)
 
-    def _pass_over(self, steps):
-        """Have the next batches of the epoch pass without training: they were seen."""
+    def _pass_over(self, steps, streams):
+        """Have the next batches of the epoch pass without training: they were seen.
+
+        Then the global streams are where training had brought them: on Torch what layers of Keras drop
+        out without a seed of their own is of Torch's.
+        """
         model, train = self.model, self.model.train_function
         left = steps
 
@@ -151,7 +156,10 @@ class BackupAndResume(keras.callbacks.Callback):
             nonlocal left
             if left > 0:
                 left -= model.steps_per_execution
-                return backend.pass_over(model.steps_per_execution, *args)
+                passed = backend.pass_over(model.steps_per_execution, *args)
+                if left <= 0 and streams is not None:  # before the next batch is read
+                    set_global_streams(streams)
+                return passed
             train_again()
             return train(*args)
 
@@ -201,7 +209,8 @@ class BackupAndResume(keras.callbacks.Callback):
 
     def _save(self):
         self.since_saved = 0
-        streams = backend.gather_objects(self.streams)  # each process has its own
+        # Each process has its own.
+        streams = backend.gather_objects({"first": self.streams, "last": global_streams()})
         if self.lock is None:
             return
         arrays = {}
@@ -215,7 +224,8 @@ class BackupAndResume(keras.callbacks.Callback):
             "stopped": bool(self.model.stop_training),
             "position": self.batches.position(self.epoch, self.params["steps"]),
             "seed": list(self.batches.seed),
-            "streams": streams,
+            "streams": [own["first"] for own in streams],
+            "last_streams": [own["last"] for own in streams],
             "finished": self.finished,
             "callbacks": {k: pack(vars(c), k, arrays) for k, c in _named(self.others).items()},
         }

@@ -56,7 +56,10 @@ def unpack(attributes, arrays):
 
 
 def global_streams():
-    """States of the global streams, by which data may be shuffled: Python's, numpy's, and Torch's."""
+    """States of the global streams, by which data may be shuffled: Python's, numpy's, and Torch's.
+
+    On Torch Keras's layers drop out by them too, on a GPU by that of the GPU.
+    """
     version, words, gauss = random.getstate()
     kind, keys, *rest = np.random.get_state()
     torch = sys.modules.get("torch")
@@ -64,7 +67,12 @@ def global_streams():
         "python": [version, list(words), gauss],
         "numpy": [kind, keys.tolist(), *rest],
         "torch": None if torch is None else torch.get_rng_state().tolist(),
+        "cuda": torch.cuda.get_rng_state().tolist() if _on_gpu(torch) else None,
     }
+
+
+def _on_gpu(torch):
+    return torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
 
 
 def own_streams(streams):
@@ -84,3 +92,5 @@ def set_global_streams(streams):
     torch = sys.modules.get("torch")
     if torch is not None and streams["torch"] is not None:
         torch.set_rng_state(torch.tensor(streams["torch"], dtype=torch.uint8))
+    if _on_gpu(torch) and streams.get("cuda") is not None:
+        torch.cuda.set_rng_state(torch.tensor(streams["cuda"], dtype=torch.uint8))

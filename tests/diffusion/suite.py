@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from tests.builders import key, numpy, small_model
+from tests.builders import key, numpy, tiny_model
 from tests.oracles import bayes, toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -220,7 +220,7 @@ class ProcessSuite:
     def test_config_and_files(self, process, tmp_path):
         again = type(process).from_config(process.get_config())
         assert again.get_config() == process.get_config() and repr(again) == repr(process)
-        model = small_model(process)
+        model = tiny_model(process)
         model.save(tmp_path / "model.keras")
         loaded = keras.saving.load_model(tmp_path / "model.keras")
         assert type(loaded.process) is type(process)
@@ -230,7 +230,7 @@ class ProcessSuite:
     def test_it_trains_samples_and_is_distilled(self, linear):
         support, probabilities = toy.random_modes(0)
         x = toy.samples(support, probabilities, 256, 0)
-        model = small_model(linear)
+        model = tiny_model(linear)
         model.compile(keras.optimizers.Adam(1e-2))
         before = model.evaluate(x, verbose=0)
         model.fit({"tokens": x, "known": x == 1}, epochs=2, verbose=0)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from tests.builders import distiller, numpy, small_model
+from tests.builders import distiller, numpy, tiny_model
 
 PROCESSES = {
     "masked": lambda: kd.MaskedDiffusion(5, "cosine"),
@@ -83,7 +83,7 @@ def test_the_two_weights_are_two():
     x = np.zeros((64, 5), "int32")
     losses = []
     for weighting in ("constant", "nelbo"):
-        model = kd.DMMDDistiller(small_model(uniform), steps=2, time_weighting=weighting)
+        model = kd.DMMDDistiller(tiny_model(uniform), steps=2, time_weighting=weighting)
         losses.append(model.predict(x, verbose=0)["critic_loss"])
     assert np.abs(losses[0] - losses[1]).max() > 0.1
 
@@ -128,7 +128,7 @@ def square_root(t):
 def test_a_function_is_a_schedule(tmp_path):
     """It trains, is distilled, and comes back from a file; two different ones do not match."""
     process = kd.MaskedDiffusion(3, square_root)
-    teacher = small_model(process)
+    teacher = tiny_model(process)
     model = kd.DMMDDistiller(teacher, steps=2)
     model.compile()
     model.fit(np.zeros((32, 5), "int32"), verbose=0)
@@ -137,7 +137,7 @@ def test_a_function_is_a_schedule(tmp_path):
     assert student.process.get_config() == process.get_config()
     assert "square_root" in repr(process)
     with pytest.raises(ValueError, match="differ in schedule"):
-        kd.DMMDDistiller(teacher, student=small_model(kd.MaskedDiffusion(3)))
+        kd.DMMDDistiller(teacher, student=tiny_model(kd.MaskedDiffusion(3)))
 
 
 def test_a_process_shows_what_tells_it_from_another():
@@ -148,7 +148,7 @@ def test_a_process_shows_what_tells_it_from_another():
 
 
 def test_processes_are_equal_in_every_parameter():
-    teacher = small_model(kd.HybridDiffusion(3, uniform_share=0.5))
-    other = small_model(kd.HybridDiffusion(3, uniform_share=0.25))
+    teacher = tiny_model(kd.HybridDiffusion(3, uniform_share=0.5))
+    other = tiny_model(kd.HybridDiffusion(3, uniform_share=0.25))
     with pytest.raises(ValueError, match="differ in uniform_share"):
         kd.DMMDDistiller(teacher, critic=other)

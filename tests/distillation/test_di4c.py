@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 import keras_dmmd as kd
-from tests.builders import key, numpy, small_model
+from tests.builders import key, numpy, tiny_model
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -112,10 +112,10 @@ def test_the_loss_of_a_known_mixture(rate, delta):
     ],
 )
 def test_bad_combinations(make, message):
-    teacher = small_model()
+    teacher = tiny_model()
     with pytest.raises(ValueError, match=message):
         kd.Di4CDistiller(teacher, **make(teacher))
 
 
 def test_the_teachers_own_number_of_steps():
-    assert kd.Di4CDistiller(small_model()).teacher_steps == 64
+    assert kd.Di4CDistiller(tiny_model()).teacher_steps == 64

@@ -8,7 +8,7 @@ from keras import ops
 import keras_dmmd as kd
 from keras_dmmd import backend
 from keras_dmmd.losses import jeffreys_loss
-from tests.builders import gradients, key, numpy, randomise, small_model, tokens
+from tests.builders import gradients, key, numpy, randomise, tiny_model, tokens
 
 
 def divergence(teacher, logits, beta):
@@ -66,7 +66,7 @@ def test_it_is_d_mmd_of_one_call():
     best critic says of a mask is that same prediction. Both renoisings agree at `t = 1`.
     """
     process = kd.MaskedDiffusion(3)
-    teacher = randomise(small_model(), seed=1)
+    teacher = randomise(tiny_model(), seed=1)
     table = np.random.default_rng(0).normal(size=(5, 3))
     student, critic = (kd.DiffusionModel(Marginals(), process, length=5) for _ in range(2))
     for model in (student, critic):
@@ -95,7 +95,7 @@ def test_it_is_d_mmd_of_one_call():
 
 def test_the_critics_smoothed_target():
     """`(1 - ε) CE(x) + ε mean_k CE(k)` at the masks, by numpy."""
-    teacher = randomise(small_model())
+    teacher = tiny_model()
     made = [kd.DiMODistiller(teacher, label_smoothing=share, seed=1) for share in (0.0, 0.25)]
     for model in made:
         randomise(model.critic, seed=3)
@@ -125,4 +125,4 @@ def test_the_critics_smoothed_target():
 )
 def test_bad_arguments(kwargs, message):
     with pytest.raises(ValueError, match=message):
-        kd.DiMODistiller(small_model(), **kwargs)
+        kd.DiMODistiller(tiny_model(), **kwargs)

@@ -3,10 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
 
 import keras_dmmd as kd
-from tests.builders import ON_TORCH, QUICKLY, randomise, small_model, tokens
+from tests.builders import ON_TORCH, QUICKLY, small_model, tiny_model, tokens
 
 # Each with settings that are not its defaults, and the logs that are its own.
 SDTT = kd.SDTTDistiller, {"steps": 2, "stages": 2, "rounds_per_stage": 2, "divergence": "forward"}
@@ -25,43 +24,9 @@ CASES = [(name, kd.MaskedDiffusion(3)) for name in METHODS]
 CASES += [(name, kd.UniformDiffusion(3)) for name in BOTH]
 
 
-@keras.saving.register_keras_serializable("keras_dmmd_tests")
-class OneLayer(keras.layers.Layer):
-    """Logits from a token, its noise and the time: what compiles at once."""
-
-    def __init__(self, num_states, noise=None, **kwargs):
-        super().__init__(**kwargs)
-        self.num_states, self.vocabulary_size = num_states, 3
-        self.noise = kd.models.noise.get(noise, 8, None, self.dtype_policy)
-        self.table = keras.layers.Embedding(num_states, 8)
-        self.head = keras.layers.Dense(3)
-        self.table.build((None, None))
-        self.head.build((None, None, 9))
-        if self.noise is not None and not self.noise.built:
-            self.noise.build(None)
-        self.built = True
-
-    def sample_noise(self, batch_size, length, seed):
-        return None if self.noise is None else self.noise.sample(batch_size, length, seed)
-
-    def call(self, z_t, t, noise=None):
-        x = self.table(z_t)
-        x = x if noise is None else x + self.noise(noise)
-        t = ops.broadcast_to(t[:, None, None], (*ops.shape(z_t), 1))
-        return self.head(ops.concatenate([x, t], axis=-1))
-
-    def get_config(self):
-        noise = None if self.noise is None else keras.saving.serialize_keras_object(self.noise)
-        return {**super().get_config(), "num_states": self.num_states, "noise": noise}
-
-
-def one_layer(process):
-    return randomise(kd.DiffusionModel(OneLayer(process.num_states), process, length=5))
-
-
 def made(name, process=None, teacher=None, **kwargs):
     cls, options, _ = METHODS[name]
-    teacher = teacher or one_layer(process or kd.MaskedDiffusion(3))
+    teacher = teacher or tiny_model(process)
     return cls(teacher, **{**options, **kwargs})
 
 

@@ -9,7 +9,7 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd import backend
-from tests.builders import PROCESSES, QUICKLY, key, numpy, randomise, small_model, tokens
+from tests.builders import PROCESSES, QUICKLY, key, numpy, small_model, tiny_model, tokens
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -60,7 +60,7 @@ def test_the_exact_prediction_is_its_fixed_point(process):
 
 
 def test_the_average_follows():
-    model = kd.MPDCDistiller(randomise(small_model()), steps=2, momentum=0.75)
+    model = kd.MPDCDistiller(tiny_model(), steps=2, momentum=0.75)
     model.compile(keras.optimizers.SGD(0.5), **QUICKLY)
     before = model.average.get_weights()
     model.fit(tokens(8), batch_size=8, verbose=0)
@@ -71,7 +71,7 @@ def test_the_average_follows():
 
 def test_integers_are_not_averaged():
     """Of what is quantised the average keeps all bits; only what is beside it is trained."""
-    teacher = randomise(small_model())
+    teacher = tiny_model()
     teacher.quantize("int8")
     model = kd.MPDCDistiller(teacher, adapters=2, steps=2, momentum=0.9)
     model.compile(keras.optimizers.SGD(0.5), **QUICKLY)
@@ -111,6 +111,6 @@ def test_an_average_in_half_precision_is_a_warning():
     ],
 )
 def test_bad_combinations(make, message):
-    teacher = small_model()
+    teacher = tiny_model()
     with pytest.raises(ValueError, match=message):
         kd.MPDCDistiller(teacher, **make(teacher))

@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd import backend
-from tests.builders import key, numpy, randomise, small_model, tokens
+from tests.builders import key, numpy, randomise, tiny_model, tokens
 
 K = 3
 ALPHAS = 1 - (np.arange(500) + 0.5) / 500  # of s that is uniform
@@ -129,7 +129,7 @@ def test_idlm_follows_its_loss_through_what_is_drawn():
 
 def test_idlm_of_masks_is_its_formula():
     """`1/s Σ_l Σ_k p_k [log x̂_φ(k) - log x̂_θ(k)]` over the masks of `z_s`, and `t` on the grid."""
-    model = kd.IDLMDistiller(randomise(small_model()), steps=4)
+    model = kd.IDLMDistiller(tiny_model(), steps=4)
     randomise(model.student, 1), randomise(model.critic, 2)
     draw = model.draw(tokens(64), key())
     assert set(np.round(4 * numpy(draw.t), 5)) == {1.0, 2.0, 3.0, 4.0}
@@ -152,7 +152,7 @@ def test_idlm_of_masks_is_its_formula():
 
 
 def test_reinforces_anchor_is_a_divergence_from_the_teacher():
-    teacher = randomise(small_model())
+    teacher = tiny_model()
     losses = []
     for anchor in (0.0, 0.5):
         model = kd.ReinforceDistiller(teacher, samples=2, anchor=anchor, seed=1)
@@ -184,4 +184,4 @@ def test_reinforces_anchor_is_a_divergence_from_the_teacher():
 )
 def test_bad_arguments(cls, kwargs, message):
     with pytest.raises(ValueError, match=message):
-        cls(small_model(), **kwargs)
+        cls(tiny_model(), **kwargs)

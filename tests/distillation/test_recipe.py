@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from tests.builders import ON_TORCH, QUICKLY, distiller, small_model, tokens
+from tests.builders import ON_TORCH, QUICKLY, small_model, tokens
 
 OURS = {"times": "random", "renoise": "posterior", "teacher_weight": 0.0, "time_weighting": "constant"}
 OURS |= {"max_log_ratio": 3.0, "student_temperature": 2.0}
 PAPERS = {"times": "random", "renoise": "posterior", "teacher_weight": 1.0, "time_weighting": "nelbo"}
 PAPERS |= {"max_log_ratio": None, "student_temperature": 1.0}
+
+
+def distiller(process=None, steps=2, **kwargs):
+    return kd.DMMDDistiller(small_model(process), steps=steps, **kwargs)
 
 
 def settings(model):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from tests.builders import QUICKLY, key, numpy, randomise, small_model, tokens
+from tests.builders import QUICKLY, key, numpy, small_model, tiny_model, tokens
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -42,7 +42,7 @@ def test_the_loss_of_the_exact_student_of_two_coins(stage):
 
 def test_stages_end_by_themselves():
     """The tutor stands still within a stage, and has the student's weights after it."""
-    model = kd.SDTTDistiller(randomise(small_model()), steps=1, stages=2, rounds_per_stage=2)
+    model = kd.SDTTDistiller(tiny_model(), steps=1, stages=2, rounds_per_stage=2)
     model.compile(keras.optimizers.SGD(0.1), **QUICKLY)
     first = model.tutor.get_weights()
 
@@ -73,10 +73,10 @@ def test_stages_end_by_themselves():
         (lambda t: {"rounds_per_stage": 1.5}, "`rounds_per_stage` must be"),
         (lambda t: {"divergence": "both"}, "`divergence` must be one of"),
         (lambda t: {"steps": (1, 4)}, "`steps` must be"),
-        (lambda t: {"tutor": small_model(kd.MaskedDiffusion(4))}, "tutor's vocabulary has 4"),
+        (lambda t: {"tutor": tiny_model(kd.MaskedDiffusion(4))}, "tutor's vocabulary has 4"),
     ],
 )
 def test_bad_combinations(make, message):
-    teacher = small_model()
+    teacher = tiny_model()
     with pytest.raises(ValueError, match=message):
         kd.SDTTDistiller(teacher, **make(teacher))

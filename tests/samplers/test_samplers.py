@@ -7,7 +7,16 @@ from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd import samplers
-from tests.builders import ON_TORCH, PROCESSES, distiller, numpy, randomise, small_model, tokens
+from tests.builders import (
+    ON_TORCH,
+    PROCESSES,
+    distiller,
+    numpy,
+    randomise,
+    small_model,
+    tiny_model,
+    tokens,
+)
 
 NAMES = samplers.names()
 MASKED_ONLY = ["confidence", "threshold", "entropy_bound", "remasking", "first_hitting"]
@@ -43,10 +52,11 @@ def model_of(kind, process=None):
         return kd.DiffusionModel(randomise(denoiser), process, length=9)
     options = {
         "classes": {"num_classes": 2},
-        "self-conditioning": {"self_conditioning": True},
         "noise": {"noise": "gaussian"},
     }
-    return randomise(small_model(process, **options.get(kind, {})))
+    if kind == "self-conditioning":
+        return randomise(small_model(process, self_conditioning=True))
+    return tiny_model(process, **options.get(kind, {}))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,7 +95,7 @@ def test_every_sampler_with_everything(name, kind):
 
 @pytest.mark.parametrize("process", PROCESSES[1:], ids=repr)
 def test_a_process_refuses_samplers_that_open_masks(process):
-    model = small_model(process)
+    model = tiny_model(process)
     for name in MASKED_ONLY:
         message = f"'{name}'.*for masked diffusion: {type(process).__name__}"
         for attempt in (
@@ -101,7 +111,7 @@ def test_a_process_refuses_samplers_that_open_masks(process):
 
 def test_rows_that_are_done_wait_for_the_last():
     """The loop ends when all are; each row's own calls are reported."""
-    model = randomise(small_model())
+    model = tiny_model()
     prompts = np.zeros((4, 5), "int32")
     known = np.arange(5) < np.array([[5], [4], [2], [0]])
     sampler = samplers.EntropyBound(0.0, confidence_threshold=0.0)
@@ -121,7 +131,7 @@ def test_rows_that_are_done_wait_for_the_last():
 
 def test_a_model_brings_its_sampler(tmp_path):
     sampler = samplers.Confidence("margin", randomness=0.5)
-    model = randomise(small_model())
+    model = tiny_model()
     expected = model.generate(8, steps=3, sampler=sampler)
     assert (expected != model.generate(8, steps=3)).any()
     model.compile(sampler=sampler)
@@ -141,7 +151,7 @@ def test_a_model_brings_its_sampler(tmp_path):
 def test_floats_are_swept_without_compiling_again():
     if keras.backend.backend() == "torch":
         pytest.skip("torch runs eagerly: nothing is compiled")
-    model = randomise(small_model())
+    model = tiny_model()
     for threshold, temperature, top_p in ((0.9, 1.0, 0.9), (0.5, 0.0, 0.5), (0.1, 2.0, 0.3)):
         sampler = samplers.Threshold(threshold)
         model.generate(8, sampler=sampler, temperature=temperature, top_p=top_p)
@@ -152,7 +162,7 @@ def test_floats_are_swept_without_compiling_again():
 
 
 def test_a_float_has_its_effect():
-    model = randomise(small_model())
+    model = tiny_model()
     few, many = (
         model.generate(64, sampler=samplers.Threshold(p), return_calls=True)[1].mean()
         for p in (0.0, 1.0)
@@ -177,7 +187,7 @@ class LeftToRight(samplers.Stepper):
 
 
 def test_a_sampler_of_ones_own(tmp_path):
-    model = randomise(small_model())
+    model = tiny_model()
     path = model.generate(6, sampler=LeftToRight(), trajectory=True)
     for i, z in enumerate(path):
         assert (z[:, :i] != 3).all() and (z[:, i:] == 3).all()
@@ -194,7 +204,7 @@ def test_a_float_must_be_kept_under_its_own_name():
             return {"strength": 0.5}
 
     with pytest.raises(ValueError, match="Hidden must keep strength under the names of its config"):
-        small_model().generate(2, sampler=Hidden())
+        tiny_model().generate(2, sampler=Hidden())
 
 
 def test_scores_are_those_of_the_network_whatever_the_temperature():
@@ -211,7 +221,7 @@ def test_scores_are_those_of_the_network_whatever_the_temperature():
 
 
 def test_the_calls_of_a_sampler_on_a_grid_are_the_models_own():
-    model = randomise(small_model())
+    model = tiny_model()
     model.steps = 2
     for name, expected in (("ancestral", 2), ("confidence", 2), ("threshold", 5)):
         _, calls = model.generate(64, sampler=name, return_calls=True)
@@ -252,12 +262,12 @@ def test_students_take_samplers_too():
         (lambda: samplers.Remasking(eta=2), "`eta` must be a number in"),
         (lambda: samplers.Remasking("loop", loop_start=0.1, loop_end=0.5), "`loop_end` must be"),
         (lambda: samplers.Psi(True), "`kappa` must be a number"),
-        (lambda: small_model().generate(2, steps=3, sampler="first_hitting"), "steps=3, for 5 tokens"),
+        (lambda: tiny_model().generate(2, steps=3, sampler="first_hitting"), "steps=3, for 5 tokens"),
         (
-            lambda: small_model().generate(2, times="cosine", sampler="first_hitting"),
+            lambda: tiny_model().generate(2, times="cosine", sampler="first_hitting"),
             "leave out `times`",
         ),
-        (lambda: small_model().generate(2, sampler=3), "`sampler` must be one of"),
+        (lambda: tiny_model().generate(2, sampler=3), "`sampler` must be one of"),
     ],
 )
 def test_bad_arguments_are_named(make, message):

@@ -13,7 +13,7 @@ import keras_dmmd as kd
 from keras_dmmd.conditions import Conditions
 from keras_dmmd.sampling.prompts import read_prompts
 from keras_dmmd.training.corruption import corrupt_batch, given_prefixes
-from tests.builders import ON_TORCH, PROCESSES, all_on_torch, key, small_model
+from tests.builders import ON_TORCH, PROCESSES, all_on_torch, key, small_model, tiny_model
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -53,7 +53,7 @@ def randomised(model, seed=0):
 )
 def test_what_is_given_is_never_altered(process, rows, steps, told):
     """3 stands for a place to fill; the network's predictions are random."""
-    model = randomised(small_model(process, prompts=told))
+    model = randomised(tiny_model(process, prompts=told))
     prompts = np.array(rows)
     known = prompts < 3
     result = model.generate(steps=steps, prompts=prompts, known=known, jit_compile=False)
@@ -137,7 +137,7 @@ def test_one_prompt_for_all_and_gaps():
 
 @every_process
 def test_a_gap_does_not_end_the_text(process):
-    model = small_model(process)
+    model = tiny_model(process)
     model = kd.DiffusionModel(model.denoiser, process, length=LENGTH, tokenizer=ABEND)
     model.denoiser.head.bias.assign(np.array([0.0, 0.0, 3.0]))  # ends are likely everywhere
     texts = model.generate(30, prompts=[["a", kd.Gap(2), "b"]], steps=3)
@@ -203,12 +203,12 @@ def test_wrong_prompts(arguments, message):
 )
 def test_nothing_is_cast_before_it_is_checked(arguments, message):
     with pytest.raises(ValueError, match=message):
-        small_model().generate(**{"steps": 1, **arguments})
+        tiny_model().generate(**{"steps": 1, **arguments})
 
 
 def test_fractions_are_no_labels():
     with pytest.raises(ValueError, match="`labels` must be integers"):
-        small_model(num_classes=2).generate(2, labels=0.5, steps=1)
+        tiny_model(num_classes=2).generate(2, labels=0.5, steps=1)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_fractions_are_no_labels():
 )
 def test_wrong_models(wrong):
     with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` must be"):
-        kd.DiffusionModel(small_model().denoiser, PROCESSES[0], **wrong)
+        kd.DiffusionModel(tiny_model().denoiser, PROCESSES[0], **wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"num_heads": -2}, {"num_layers": -1}, {"dropout": 2.0}])
@@ -227,11 +227,11 @@ def test_wrong_networks(wrong):
 
 def test_more_wrong_prompts():
     with pytest.raises(ValueError, match="need a tokenizer"):
-        small_model().generate(prompts=["ab"], steps=1)
+        tiny_model().generate(prompts=["ab"], steps=1)
     with pytest.raises(ValueError, match="`tokens` must be an integer of at least 1"):
         kd.Gap(0)
     with pytest.raises(ValueError, match="must lie in 0..1, or be 2 for none.*from 0 to 3"):
-        small_model(num_classes=2).generate(2, labels=[0, 3])
+        tiny_model(num_classes=2).generate(2, labels=[0, 3])
     with pytest.raises(ValueError, match="tokenizer has 27 ids, but the process 3"):
         exact_model(PROCESSES[0], tokenizer=kd.tokenizers.CharacterTokenizer())
     with pytest.raises(ValueError, match="looks like noise.*prompts=True"):
@@ -241,7 +241,7 @@ def test_more_wrong_prompts():
     with pytest.raises(ValueError, match="`label_dropout` needs a denoiser with labels"):
         kd.DiffusionModel(kd.Denoiser(3), kd.MaskedDiffusion(3), label_dropout=0.1)
     with pytest.raises(ValueError, match="`guidance_scale` needs a teacher with labels"):
-        kd.DMMDDistiller(small_model(), guidance_scale=2.0)
+        kd.DMMDDistiller(tiny_model(), guidance_scale=2.0)
     with pytest.raises(ValueError, match="takes no `known`"):
         kd.Denoiser(3)(np.zeros((1, 5), "int32"), np.zeros(1), known=np.ones((1, 5), bool))
 
@@ -287,7 +287,7 @@ def test_a_model_learns_from_prompts_and_is_distilled_with_them(process):
     "process", [PROCESSES[0], *(pytest.param(p, marks=ON_TORCH) for p in PROCESSES[1:])], ids=repr
 )
 def test_given_tokens_carry_no_loss_in_distillation(process):
-    teacher = randomised(small_model(process, prompts=True))
+    teacher = randomised(tiny_model(process, prompts=True))
     distiller = kd.DMMDDistiller(teacher, steps=2)
     # So that the student's advantage is not 0.
     randomised(distiller.critic, seed=1)
@@ -307,7 +307,7 @@ def test_given_tokens_carry_no_loss_in_distillation(process):
 
 @every_process
 def test_guidance_is_an_extrapolation_of_log_probabilities(process):
-    model = randomised(small_model(process, num_classes=2))
+    model = randomised(tiny_model(process, num_classes=2))
     z = np.array([[0, 1, 2, 0, 1], [2, 1, 0, 0, 0]])
     t, labels = np.array([0.3, 0.8], "float32"), np.array([0, 1])
 
@@ -341,7 +341,7 @@ def share(model, label, **arguments):
 
 @ON_TORCH
 def test_guidance_strengthens_a_class_and_is_distilled():
-    denoiser = small_model(num_classes=2).denoiser
+    denoiser = tiny_model(num_classes=2).denoiser
     model = kd.DiffusionModel(denoiser, PROCESSES[0], length=LENGTH, label_dropout=0.3)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-2, 320)))
     data = labelled()
@@ -372,7 +372,7 @@ def test_guidance_strengthens_a_class_and_is_distilled():
 
 
 def test_hidden_labels():
-    model = small_model(num_classes=2)
+    model = tiny_model(num_classes=2)
     model = kd.DiffusionModel(model.denoiser, PROCESSES[0], length=LENGTH, label_dropout=0.25)
     data = {"tokens": np.zeros((4000, LENGTH), "int32"), "labels": np.ones(4000, "int32")}
     conditions = corrupt_batch(model, data, np.full(4000, 0.5, "float32"), key()).conditions
@@ -385,7 +385,7 @@ def test_hidden_labels():
 
 
 def test_a_model_keeps_its_tokenizer(tmp_path):
-    model = small_model(prompts=True)
+    model = tiny_model(prompts=True)
     model = kd.DiffusionModel(
         model.denoiser, PROCESSES[0], length=LENGTH, tokenizer=ABC, prompt_rate=0.25
     )

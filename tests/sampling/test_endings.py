@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from tests.builders import ON_TORCH, randomise, small_model
+from tests.builders import ON_TORCH, tiny_model
 from tests.sampling.test_blocks import network
 
 pytestmark = ON_TORCH
@@ -31,7 +31,7 @@ def closed(rows, stops, fill, given=0):
 
 @pytest.fixture(scope="module")
 def model():
-    return randomise(small_model())
+    return tiny_model()
 
 
 def test_a_sample_is_filled_after_the_first_stop(model):

@@ -7,7 +7,7 @@ from keras_dmmd import backend
 from keras_dmmd.sampling import buckets
 from keras_dmmd.sampling.grids import time_grid
 from keras_dmmd.training import generation
-from tests.builders import exact_model, randomise, small_model
+from tests.builders import exact_model, randomise, small_model, tiny_model
 from tests.oracles import toy
 from tests.oracles.exact_denoiser import ExactDenoiser
 
@@ -22,7 +22,7 @@ def test_one_step_of_the_exact_denoiser_draws_from_the_marginals():
 
 
 def test_same_seed_same_samples_and_seeds_matter():
-    model = randomise(small_model())
+    model = tiny_model()
     first = model.generate(32, steps=4, seed=1)
     assert first.dtype == np.int32
     assert first.shape == (32, 5)
@@ -40,7 +40,7 @@ def test_requests_share_compiled_steps():
         (kd.MaskedDiffusion(3), 8, 1),
         (kd.UniformDiffusion(3), None, 3),
     ]:
-        model = randomise(small_model(process))
+        model = randomise(tiny_model(process))
         for i in range(30):
             n = int(rng.integers(1, 9))
             told = {"prompts": [[1]] if i % 3 == 0 else [[kd.Gap(2), [2]]]} if i % 2 else {}
@@ -58,7 +58,7 @@ def test_requests_share_compiled_steps():
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="Torch pads nothing")
 def test_incomplete_batches_are_filled_up(monkeypatch):
-    model = randomise(small_model())
+    model = tiny_model()
     device = Device(monkeypatch, model)
     for n, batch_size in [(40, 16), (3, 8), (2, None), (6, None), (33, None), (100, None)]:
         device.sizes.clear()
@@ -85,7 +85,7 @@ def test_sizes_of_batches(most, compiled):
 
 
 def test_new_weights_reach_a_compiled_step():
-    model = randomise(small_model())
+    model = tiny_model()
     before = model.generate(64, steps=2, seed=0)
     model.set_weights([w * 0 for w in model.get_weights()])
     head_bias = model.denoiser.head.bias
@@ -95,7 +95,7 @@ def test_new_weights_reach_a_compiled_step():
 
 
 def test_trajectory_goes_from_noise_to_the_samples():
-    model = randomise(small_model())
+    model = tiny_model()
     path = model.generate(8, steps=5, seed=3, trajectory=True)
     assert path.shape == (6, 8, 5)
     assert (path[0] == model.process.mask_id).all()
@@ -135,7 +135,7 @@ class Device:
 
 
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
-    model = randomise(small_model())
+    model = tiny_model()
     device = Device(monkeypatch, model, room=5)
     halved = model.generate(12, steps=2, batch_size=12)
     assert device.sizes == [12, 6, 3, 3, 3, 3]
@@ -145,14 +145,14 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
 
 def test_batches_share_no_draws():
     """Were a batch's key among those that another batch splits off, their draws would agree."""
-    model = kd.DiffusionModel(small_model(kd.UniformDiffusion(3)).denoiser, kd.UniformDiffusion(3), 64)
+    model = kd.DiffusionModel(tiny_model(kd.UniformDiffusion(3)).denoiser, kd.UniformDiffusion(3), 64)
     draws = model.generate(12, steps=4, length=64, batch_size=3)
     rows = {row.tobytes() for row in draws}
     assert len(rows) == 12
 
 
 def test_other_errors_are_not_swallowed(monkeypatch):
-    model = small_model()
+    model = tiny_model()
     monkeypatch.setattr(model.process, "prior", lambda shape, seed: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         model.generate(12, steps=2)
@@ -174,7 +174,7 @@ def test_half_precision_draws_from_the_same_distribution(policy):
 
 
 def test_any_length_for_a_rotary_network():
-    assert randomise(small_model()).generate(4, steps=2, length=9).shape == (4, 9)
+    assert tiny_model().generate(4, steps=2, length=9).shape == (4, 9)
 
 
 def test_the_grid_of_times():
@@ -196,11 +196,11 @@ def test_the_grid_of_times():
 )
 def test_times_that_are_none(times, message):
     with pytest.raises(ValueError, match=message):
-        small_model().generate(2, times=times)
+        tiny_model().generate(2, times=times)
 
 
 def test_times_say_how_many_calls_there_are():
-    model = randomise(small_model())
+    model = tiny_model()
     times = [1.0, 0.75, 0.5, 0.25, 0.0]
     draws, calls = model.generate(6, times=times, return_calls=True)
     np.testing.assert_array_equal(draws, model.generate(6, steps=4))
@@ -211,16 +211,16 @@ def test_times_say_how_many_calls_there_are():
 
 
 def test_progress_bar_when_asked(capsys):
-    small_model().generate(4, steps=3, verbose=1)
+    tiny_model().generate(4, steps=3, verbose=1)
     assert "3/3" in capsys.readouterr().out
-    small_model().generate(4, steps=3)
+    tiny_model().generate(4, steps=3)
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="batches that are compiled for")
 def test_many_samples_are_drawn_in_equal_parts(monkeypatch):
     """100 samples in batches of at most 60 are two of 50, not 60 and 40."""
-    model = small_model()
+    model = tiny_model()
     device = Device(monkeypatch, model)
     monkeypatch.setattr(generation, "elements_per_call", lambda: 60 * 5 * (3 + 5))
     assert model.generate(100, steps=2).shape == (100, 5)
@@ -229,7 +229,7 @@ def test_many_samples_are_drawn_in_equal_parts(monkeypatch):
 
 
 def test_logits_that_are_not_numbers_are_named():
-    model = randomise(small_model())
+    model = tiny_model()
     model.denoiser.head.bias.assign(np.array([np.nan] + [0] * (model.denoiser.head.bias.shape[0] - 1)))
     with pytest.raises(ValueError, match="logits are NaN"):
         model.generate(3, steps=2)

@@ -7,7 +7,7 @@ import pytest
 import keras_dmmd as kd
 from benchmarks import parts
 from keras_dmmd.training.micro_batches import number_of_parts
-from tests.builders import QUICKLY, distiller, numpy, randomise, small_model, tokens
+from tests.builders import QUICKLY, distiller, numpy, randomise, small_model, tiny_model, tokens
 
 
 def trained(model, micro_batches, rows=6, **options):
@@ -32,11 +32,11 @@ def sgd():
 
 def test_a_teacher():
     found = [
-        trained(randomise(small_model(prompts=True)), parts, optimizer=sgd(), **QUICKLY)
+        trained(randomise(tiny_model(prompts=True)), parts, optimizer=sgd(), **QUICKLY)
         for parts in (2, 1)
     ]
     assert_same(*found, ["loss"])
-    start = [numpy(v) for v in randomise(small_model(prompts=True)).trainable_variables]
+    start = [numpy(v) for v in randomise(tiny_model(prompts=True)).trainable_variables]
     assert max(np.abs(a - b).max() for a, b in zip(found[0][0], start, strict=True)) > 1e-2
 
 
@@ -55,7 +55,7 @@ def test_a_distiller():
 @pytest.mark.long_compilation
 def test_compiled_with_dropout_and_a_smaller_last_batch():
     """The state of a dropout goes from part to part; a last batch of another size is cut anew."""
-    model = randomise(small_model(dropout=0.5))
+    model = randomise(tiny_model(dropout=0.5))
     seeds = [v for v in model.variables if "seed" in v.path and "block" in v.path]
     before = [numpy(v) for v in seeds]
     _, history = trained(model, 2, rows=8, jit_compile=keras.backend.backend() != "torch")
@@ -77,7 +77,7 @@ def test_parts_have_rows_for_every_device(least, number):
 
 
 def test_it_is_kept_and_checked(tmp_path):
-    for model in (small_model(), distiller()):
+    for model in (tiny_model(), distiller()):
         model.compile(micro_batches=4)
         model.save(tmp_path / "model.keras")
         assert keras.models.load_model(tmp_path / "model.keras").micro_batches == 4

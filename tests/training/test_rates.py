@@ -9,7 +9,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd.training.batches import ArrayBatches
-from tests.builders import distiller, numpy, small_model, tokens
+from tests.builders import distiller, numpy, tiny_model, tokens
 
 
 def schedule(updates):
@@ -18,7 +18,7 @@ def schedule(updates):
 
 def fit(updates, data, **options):
     """The updates made, and the messages of warnings about rates."""
-    model = small_model()
+    model = tiny_model()
     model.compile(keras.optimizers.Adam(schedule(updates)))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

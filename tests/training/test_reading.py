@@ -6,14 +6,14 @@ import pytest
 from keras import ops
 
 import keras_dmmd as kd
-from tests.builders import batches, small_model, tokens
+from tests.builders import batches, tiny_model, tokens
 
 KINDS = ["numpy", "list", "tensor", "tf.data", "PyDataset", "DataLoader", "Grain", "generator"]
 
 
 def compiled(**kwargs):
     keras.utils.set_random_seed(0)
-    model = small_model(**kwargs)
+    model = tiny_model(**kwargs)
     # What is read is read alike without compiling, of which TensorFlow takes seconds.
     model.compile(keras.optimizers.SGD(0.1), run_eagerly=keras.backend.backend() == "tensorflow")
     return model
@@ -285,7 +285,7 @@ def test_bits_are_a_mean_over_open_tokens():
 
 def test_a_distillers_losses_are_means_over_examples():
     """In batches of 4 and 1: not the mean of two means."""
-    distiller = kd.DMMDDistiller(small_model(), steps=2)
+    distiller = kd.DMMDDistiller(tiny_model(), steps=2)
     distiller.compile()
     x = tokens(5)
     values = distiller.predict(x, batch_size=4, verbose=0)

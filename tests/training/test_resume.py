@@ -25,14 +25,14 @@ def data():
 
 def teacher():
     keras.utils.set_random_seed(7)
-    model = small_model(dropout=0.1)
+    model = tiny_model(dropout=0.1)
     model.compile(keras.optimizers.Adam(1e-2, use_ema=True))
     return model
 
 
 def distiller():
     keras.utils.set_random_seed(7)
-    model = kd.DMMDDistiller(small_model(), steps=2)
+    model = kd.DMMDDistiller(tiny_model(), steps=2)
     model.compile()
     return model
 
@@ -152,7 +152,7 @@ def test_several_steps_per_execution(tmp_path):
 
     def make():
         keras.utils.set_random_seed(7)
-        model = small_model()
+        model = tiny_model()
         model.compile("adam", steps_per_execution=2)
         return model
 
@@ -188,7 +188,7 @@ def test_any_data(kind, tmp_path):
 
         def make():
             keras.utils.set_random_seed(7)
-            model = small_model(num_classes=2)
+            model = tiny_model(num_classes=2)
             model.compile("adam")
             return model
 
@@ -259,7 +259,7 @@ def test_calls_of_fit_have_orders_of_their_own(monkeypatch):
             yield batch
 
     monkeypatch.setattr(batches.ArrayBatches, "_batches", watched)
-    model = small_model(kd.MaskedDiffusion(20))
+    model = tiny_model(kd.MaskedDiffusion(20))
     model.compile("adam")
     x = np.tile(np.arange(20)[:, None], 5)
     for _ in range(2):
@@ -316,7 +316,8 @@ def test_a_damaged_file_is_told_and_the_one_before_is_taken(tmp_path):
 
 
 def test_bits_that_flip_are_seen(tmp_path):
-    model = teacher()
+    model = small_model()
+    model.compile()
     path = tmp_path / "own.weights.h5"
     model.save_weights(path)
     content, before = path.read_bytes(), [keras.ops.convert_to_numpy(v) for v in everything(model)]
@@ -350,7 +351,7 @@ def test_another_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="does not fit this DiffusionModel"):
         fit(other, tmp_path)
     # Another number of random streams is another model.
-    other = small_model(dropout=0.0)
+    other = tiny_model(dropout=0.0)
     other.compile(keras.optimizers.Adam(1e-2, use_ema=True))
     with pytest.raises(ValueError, match="random streams"):
         fit(other, tmp_path)
@@ -453,7 +454,7 @@ def test_truncated_weights_are_refused(make, tmp_path):
 
 
 def test_foreign_weights_are_refused_and_nothing_changes(tmp_path):
-    other = small_model(kd.MaskedDiffusion(4))
+    other = tiny_model(kd.MaskedDiffusion(4))
     other.compile()
     other.save_weights(tmp_path / "other.weights.h5")
     model = teacher()

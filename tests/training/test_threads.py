@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.builders import distiller, small_model, tokens
+from tests.builders import distiller, tiny_model, tokens
 
 
 class Hold(keras.callbacks.Callback):
@@ -43,7 +43,7 @@ def in_background(work):
 
 
 def trained_and_read():
-    model = small_model()
+    model = tiny_model()
     yield model, [model]
     made = distiller()
     yield made, [made.student, made.teacher]
@@ -66,7 +66,7 @@ def test_what_one_thread_trains_no_other_reads(index):
             ):
                 with pytest.raises(RuntimeError, match=f"'{trained.name}' is being trained"):
                     call()
-        other = small_model()  # which has nothing to do with it
+        other = tiny_model()  # which has nothing to do with it
         assert other.generate(2, steps=1).shape == (2, 5)
     finally:
         hold.go_on.set()
@@ -76,7 +76,7 @@ def test_what_one_thread_trains_no_other_reads(index):
 
 
 def test_what_a_thread_reads_no_other_trains():
-    model = small_model()
+    model = tiny_model()
     model.compile()
     inside, go_on = threading.Event(), threading.Event()
 
