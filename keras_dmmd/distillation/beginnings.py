@@ -1,8 +1,7 @@
 """How a distillation begins: student and critic as copies of the teacher."""
 
-import math
-
 from keras_dmmd import checks
+from keras_dmmd.distillation.calls import Calls
 from keras_dmmd.distillation.checks import check_no_noise, check_told
 from keras_dmmd.models import NoiseConditioning
 
@@ -69,8 +68,7 @@ class Beginning:
 
     def _new_student(self, noise):
         student = self._copy(noise=noise, seed=self.seed + 2, name="student")
-        several = isinstance(self.steps, tuple)
-        student.steps = round(math.sqrt(math.prod(self.steps))) if several else self.steps
+        student.steps = Calls.of(self.steps).usual
         return student
 
     def _student(self, given):
@@ -92,7 +90,7 @@ class Beginning:
         """A copy that can be trained: adapters beside shared weights, or floats of its own."""
         merges = self.teacher.is_quantized and self.adapters is None
         origin = self.teacher.merged() if merges else self.teacher
-        told = {"step_conditioning": True} if isinstance(self.steps, tuple) else {}
+        told = {"step_conditioning": True} if Calls.of(self.steps).several else {}
         return origin.copy(adapters=self.adapters, **told, **kwargs)
 
 
@@ -113,7 +111,7 @@ def default_times(process, steps):
     gain nothing, under masked diffusion they gain on some data and lose on others, and students by
     random times are better in other numbers of calls than their own.
     """
-    few = isinstance(steps, int) and steps <= 2
+    few = Calls.of(steps).always_at_most(2)
     return "grid" if few and not process.constant_prior else "random"
 
 
@@ -138,5 +136,5 @@ def default_noise(teacher, steps):
     """
     if not teacher.process.constant_prior:
         return None
-    few = not isinstance(steps, tuple) and steps <= FEW_CALLS
+    few = Calls.of(steps).always_at_most(FEW_CALLS)
     return "token" if few or teacher.capabilities.grid is not None else "gaussian"

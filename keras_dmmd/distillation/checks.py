@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_dmmd import checks
-from keras_dmmd.sampling.grids import MOST_CALLS
+from keras_dmmd.distillation.calls import Calls
 from keras_dmmd.training.diffusion_model import DiffusionModel
 
 
@@ -122,24 +122,10 @@ def check_same_network(student, **others):
             )
 
 
-def read_steps(steps):
-    """A count of network calls, or a pair of the fewest and the most, a tuple."""
-    if not isinstance(steps, (tuple, list)):
-        return checks.count("steps", steps, most=MOST_CALLS)
-    if len(steps) != 2:
-        raise ValueError(
-            f"`steps` must be a count, or a pair of the fewest and the most. Received: {steps!r}"
-        )
-    low, high = (checks.count("steps", count, most=MOST_CALLS) for count in steps)
-    if not low < high:
-        raise ValueError(f"`steps` must be a pair that rises. Received: steps={(low, high)}")
-    return low, high
-
-
 def check_told(steps, **models):
     """Raise a `ValueError` where models for several numbers of calls are not told which."""
     for name, model in models.items():
-        if isinstance(steps, tuple) and not model.capabilities.step_conditioning:
+        if Calls.of(steps).several and not model.capabilities.step_conditioning:
             raise ValueError(
                 f"For several numbers of calls, steps={steps}, the {name} must be told how far a step "
                 "goes: `teacher.copy(step_conditioning=True)`."

@@ -5,12 +5,8 @@ import keras
 from keras_dmmd import checks
 from keras_dmmd.distillation import recipes
 from keras_dmmd.distillation.beginnings import Beginning
-from keras_dmmd.distillation.checks import (
-    check_models,
-    check_teacher,
-    check_time_weighting,
-    read_steps,
-)
+from keras_dmmd.distillation.calls import read_steps
+from keras_dmmd.distillation.checks import check_models, check_teacher, check_time_weighting
 from keras_dmmd.distillation.critics import TIME_WEIGHTING
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.distillation.moments import MomentLosses

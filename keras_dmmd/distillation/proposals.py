@@ -1,13 +1,13 @@
 """What a student proposes: data corrupted, its sample of them, and that corrupted again."""
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 from keras import ops
 
 from keras_dmmd import backend, random
 from keras_dmmd.conditions import Conditions
+from keras_dmmd.distillation.calls import Calls
 from keras_dmmd.tensors import entropies
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 
@@ -122,22 +122,12 @@ class Proposals:
         which the student is called before it comes to `s`.
         """
         s = self.process.training_times(batch_size, s_key)
-        calls, gap_key = self._draw_calls(batch_size, gap_key)
+        calls, gap_key = Calls.of(self.steps).draw(batch_size, gap_key)
         if self.times == "grid":
             t = ops.maximum(1.0 - ops.floor((1.0 - s) * calls) / calls, s)
         else:
             t = ops.minimum(s + random.uniform((batch_size,), gap_key) / calls, 1.0)
         return s, t, 1.0 / calls
-
-    def _draw_calls(self, batch_size, key):
-        """k, `(batch,)`, of each example its own where there are several; a key to go on with."""
-        if isinstance(self.steps, int):
-            return ops.full((batch_size,), float(self.steps)), key
-        calls_key, key = random.split(key, 2)
-        low, high = self.steps
-        # k has its share of the octaves: log((k + 1) / k).
-        octaves = random.uniform((batch_size,), calls_key) * math.log((high + 1) / low)
-        return ops.clip(ops.floor(low * ops.exp(octaves)), low, high), key
 
     def renoised(self, x, z_t, s, t, key):
         """`z_s` from the student's sample `x`, by posterior, by forward corruption, or by a coin."""

@@ -5,7 +5,8 @@ from keras import ops
 
 from keras_dmmd import backend, checks
 from keras_dmmd.distillation.beginnings import Beginning, default_renoise, default_times
-from keras_dmmd.distillation.checks import check_models, check_time_weighting, read_steps
+from keras_dmmd.distillation.calls import read_steps
+from keras_dmmd.distillation.checks import check_models, check_time_weighting
 from keras_dmmd.distillation.critics import TIME_WEIGHTING, CriticLosses
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.distillation.proposals import RENOISE, TIMES, Proposals, first_rows
