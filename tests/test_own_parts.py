@@ -163,7 +163,7 @@ def test_an_absorbing_process_needs_its_noise_alone():
     np.testing.assert_array_equal(numpy(own.is_open(z)), numpy(shipped.is_open(z)))
     drawn = []
     for process in (own, shipped):
-        model = randomise(small_model(process))
+        model = tiny_model(process)
         drawn.append(model.generate(3, steps=3, sampler="confidence", verbose=0))
         kd.DMMDDistiller(model, steps=1)
     np.testing.assert_array_equal(*drawn)
@@ -445,7 +445,7 @@ class Remembering(kd.UniformDiffusion):
 )
 def test_an_unusual_process_makes_a_model(make):
     process = make()
-    small_model(process)
+    tiny_model(process)
     assert process.constant_prior is False
 
 

@@ -20,8 +20,8 @@ METHODS = {
 }
 MASKED_ONLY = ["SDTT", "DiMO"]
 BOTH = [name for name in METHODS if name not in MASKED_ONLY]
-CASES = [(name, kd.MaskedDiffusion(3)) for name in METHODS]
-CASES += [(name, kd.UniformDiffusion(3)) for name in BOTH]
+CASES = [pytest.param(name, kd.MaskedDiffusion(3)) for name in METHODS]
+CASES += [pytest.param(name, kd.UniformDiffusion(3), marks=ON_TORCH) for name in BOTH]
 
 
 def made(name, process=None, teacher=None, **kwargs):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="shards
 def distiller(devices):
     names = keras.distribution.list_devices()[:devices]
     with kd.distribution.FullySharded(devices=names).scope():
-        models = [tiny_model(seed, words=8) for seed in range(3)]
+        models = [tiny_model(seed=seed, words=8) for seed in range(3)]
         made = kd.DMMDDistiller(*models, steps=2)
         made.compile(*(keras.optimizers.Adam(0.05, use_ema=True) for _ in range(2)))
     return made

@@ -4,7 +4,7 @@ import pytest
 from keras import ops
 
 import keras_dmmd as kd
-from tests.builders import SMALL, K, randomise
+from tests.builders import SMALL, K, all_on_torch, randomise
 
 SIZE, LENGTH = 3, 9  # three blocks
 
@@ -28,16 +28,18 @@ def block(i):
     return slice(i * SIZE, (i + 1) * SIZE)
 
 
-@pytest.mark.parametrize(
-    ("kwargs", "tolerance"),
+@all_on_torch(
+    "case",
     [
         ({}, 2e-5),
         ({"position": "learned", "length": LENGTH}, 2e-5),
         ({"dtype": "mixed_bfloat16"}, 0.1),
         ({"dtype": "mixed_float16"}, 0.02),
     ],
+    first=2,
 )
-def test_cached_and_uncached_logits_are_equal(kwargs, tolerance):
+def test_cached_and_uncached_logits_are_equal(case):
+    kwargs, tolerance = case
     """All blocks at once, as in training; one canvas beside a cache, as in sampling."""
     layer, z, clean = denoiser(num_classes=3, **kwargs), ids(0), ids(1)
     labels = np.array([0, 2])

@@ -5,17 +5,15 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
+from tests.builders import all_on_torch
 from tests.oracles import make_golden
 
-# A student with noise, and a model that says nothing else: on TensorFlow these stand for all.
-FEW = ("digits_masked_student", "classes")
-ALL = [
-    pytest.param(name, marks=() if name in FEW else pytest.mark.long_compilation)
-    for name in (*make_golden.PRESETS, "classes")
-]
+# A student with noise, and a model that says nothing else: where they are compiled these stand for all.
+FEW = ["digits_masked_student", "classes"]
+ALL = FEW + [name for name in make_golden.PRESETS if name not in FEW]
 
 
-@pytest.mark.parametrize("name", ALL)
+@all_on_torch("name", ALL, first=len(FEW), ids=str)
 def test_same_seed_same_samples_as_ever(name):
     with np.load(make_golden.PATH) as file:
         for label, ids in make_golden.draws(name).items():

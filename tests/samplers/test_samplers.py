@@ -64,8 +64,10 @@ def model_of(kind, process=None):
     "kind",
     [
         "plain",
-        "blocks",
-        *(pytest.param(kind, marks=ON_TORCH) for kind in ("classes", "self-conditioning", "noise")),
+        *(
+            pytest.param(kind, marks=ON_TORCH)
+            for kind in ("blocks", "classes", "self-conditioning", "noise")
+        ),
     ],
 )
 def test_every_sampler_with_everything(name, kind):

@@ -6,12 +6,14 @@ import pytest
 import keras_dmmd as kd
 from keras_dmmd import backend, samplers
 from keras_dmmd.sampling import sampler as sampling
-from tests.builders import PROCESSES, randomise, small_model
+from tests.builders import PROCESSES, randomise, small_model, tiny_model
 
 N = 37
 
 
 def model(process, **kwargs):
+    if "position" not in kwargs:
+        return tiny_model(process, **kwargs)
     found = small_model(process, **kwargs)
     randomise(found.denoiser)
     return found

@@ -5,7 +5,7 @@ import pytest
 
 import keras_dmmd as kd
 from keras_dmmd import samplers
-from tests.builders import PROCESSES, randomise, small_model
+from tests.builders import PROCESSES, all_on_torch, randomise, small_model
 
 SAMPLERS = [
     samplers.Ancestral(),
@@ -33,10 +33,7 @@ def both(process, network=None, **options):
     return found
 
 
-COMPILED = [pytest.param(x, marks=pytest.mark.long_compilation) for x in SAMPLERS[1:]]
-
-
-@pytest.mark.parametrize("sampler", [SAMPLERS[0], *COMPILED], ids=repr)
+@all_on_torch("sampler", SAMPLERS)
 def test_every_sampler(sampler):
     wanted, found = both(kd.MaskedDiffusion(3), sampler=sampler, temperature=3.0, return_calls=True)
     for own, value in zip(found, wanted, strict=True):
