@@ -1,4 +1,4 @@
-"""The table and the picture of `benchmarks/methods.py`, from its result files."""
+"""The tables and the picture of `benchmarks/methods.py`, from its result files."""
 
 import glob
 import json
@@ -33,21 +33,20 @@ def read(folder):
     return found
 
 
-def table(sets):
-    """Lines of Markdown: a row for each method, a column for each set and number of calls."""
-    columns = [
-        (name, calls) for name, rows in sets.items() for calls in sorted({r["calls"] for r in rows})
-    ]
-    heads = [f"{SETS[name][0]}: {SETS[name][2]}, calls: {calls}" for name, calls in columns]
-    lines = [f"| | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
-    methods = list(dict.fromkeys(row["method"] for rows in sets.values() for row in rows))
-    for method in methods:
-        cells = []
-        for name, calls in columns:
-            judge = SETS[name][1]
-            own = [r for r in sets[name] if r["method"] == method and r["calls"] == calls]
-            cells += [with_error(own[0][judge], own[0][f"{judge}_error"]) if own else ""]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+def tables(sets):
+    """Lines of Markdown: a table for each set, with a row for each method, a column for each number of
+    calls; the methods that were measured there."""
+    lines = []
+    for name, rows in sets.items():
+        title, judge, label = SETS[name]
+        found = {(row["method"], row["calls"]): row for row in rows}
+        calls = sorted({row["calls"] for row in rows})
+        lines += ["", f"| {title}: {label}, network calls: | {' | '.join(map(str, calls))} |"]
+        lines += ["|---" * (len(calls) + 1) + "|"]
+        for method in dict.fromkeys(row["method"] for row in rows):
+            own = [found.get((method, number)) for number in calls]
+            cells = [with_error(row[judge], row[f"{judge}_error"]) if row else "" for row in own]
+            lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines
 
 
@@ -106,11 +105,11 @@ def color_of(method, every):
 
 
 def show(folder, page=None, picture=None):
-    """Put the table into a page, and draw the picture; the table's lines."""
+    """Put the tables into a page, and draw the picture; the tables' lines."""
     sets = read(folder)
-    lines = table(sets)
+    lines = tables(sets)
     if page:
-        write_between(NAME, "\n".join(["", *lines, ""]), page)
+        write_between(NAME, "\n".join([*lines, ""]), page)
     if picture:
         draw(sets, picture)
     return lines

@@ -65,14 +65,15 @@ class TinyDenoiser(keras.layers.Layer):
         super().__init__(**kwargs)
         self.vocabulary_size, self.num_states = vocabulary_size, num_states
         self.num_classes, self.prompts = num_classes, prompts
-        self.table = keras.layers.Embedding(num_states, 8, name="token_embedding")
+        own = {"dtype": self.dtype_policy}
+        self.table = keras.layers.Embedding(num_states, 8, name="token_embedding", **own)
         if num_classes:
-            self.classes = keras.layers.Embedding(num_classes + 1, 8, name="label_embedding")
+            self.classes = keras.layers.Embedding(num_classes + 1, 8, name="label_embedding", **own)
         if prompts:
-            self.known = keras.layers.Embedding(2, 8, name="known_embedding")
+            self.known = keras.layers.Embedding(2, 8, name="known_embedding", **own)
         self.noise = kd.models.noise.get(noise, 8, None, self.dtype_policy)
-        self.dropout = keras.layers.Dropout(dropout)
-        self.head = keras.layers.Dense(vocabulary_size, name="head")
+        self.dropout = keras.layers.Dropout(dropout, **own)
+        self.head = keras.layers.Dense(vocabulary_size, name="head", **own)
 
     def build(self, input_shape=None):
         if self.built:

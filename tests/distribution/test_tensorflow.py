@@ -92,7 +92,7 @@ def test_a_distiller():
     x = tokens(7)
 
     def run():
-        distiller = kd.DMMDDistiller(*(tiny_model(seed) for seed in range(3)), steps=2)
+        distiller = kd.DMMDDistiller(*(tiny_model(seed=seed) for seed in range(3)), steps=2)
         distiller.compile(keras.optimizers.SGD(0.1, global_clipnorm=0.5), run_eagerly=True)
         history = distiller.fit(x, batch_size=4, verbose=0)
         return [*logs(history), *weights(distiller.student, distiller.critic)]
