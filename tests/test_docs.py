@@ -136,6 +136,14 @@ def test_calls_memory_and_resuming(briefly):
 
 
 @ON_TORCH
+def test_a_student_is_begun_for_fewer_calls():
+    scope = {"kd": kd, "teacher": small_model(), "tokens": np.zeros((8, 5), "int32"), "early": 4}
+    scope = run_blocks("results.md", "Begun with longer steps", **scope)
+    _, calls = scope["distiller"].student.generate(2, return_calls=True)
+    assert (calls == 8).all()
+
+
+@ON_TORCH
 def test_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
