@@ -44,7 +44,7 @@ def begun_student(data, steps, seed, args):
 
 def kind_of(args):
     """What sets these students apart, in names of files."""
-    return f"across_begun_for_{args.begun_for}" if args.begun_for else "across"
+    return f"across_begun_for_{args.begun_for}_{args.share:g}" if args.begun_for else "across"
 
 
 def judged(name, data, steps, seed, args):
@@ -79,10 +79,10 @@ def summary(name, args):
 
 
 def main(argv=None):
-    own = argparse.ArgumentParser(add_help=False)
-    own.add_argument("--begun-for", type=int, help="calls of the student in the first rounds")
-    own.add_argument("--share", type=float, default=0.2, help="of the rounds for these")
-    known, others = own.parse_known_args(argv)
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--begun-for", type=int, help="calls of the student in the first rounds")
+    parser.add_argument("--share", type=float, default=0.2, help="of the rounds for these")
+    known, others = parser.parse_known_args(argv)
     args = parse(others)
     vars(args).update(vars(known))
     rows = []

@@ -29,11 +29,11 @@ PROCESSES = [
 ON_TORCH = pytest.mark.skipif(keras.backend.backend() != "torch", reason="compiles for long")
 
 
-def all_on_torch(name, values, first=1, ids=repr):
-    """Parametrised: every value on Torch, the first ones on the others, where each is compiled."""
-    marks = [()] * first + [ON_TORCH] * (len(values) - first)
-    params = [pytest.param(value, marks=mark) for value, mark in zip(values, marks, strict=True)]
-    return pytest.mark.parametrize(name, params, ids=ids)
+def all_on_torch(names, values, first=1, ids=repr):
+    """As `pytest.mark.parametrize`: all on Torch, the first on the others, where each is compiled."""
+    rows = values if isinstance(names, tuple) else [(value,) for value in values]
+    params = [pytest.param(*row, marks=ON_TORCH if i >= first else ()) for i, row in enumerate(rows)]
+    return pytest.mark.parametrize(names, params, ids=ids)
 
 
 def small_model(process=None, dtype=None, seed=0, **kwargs):

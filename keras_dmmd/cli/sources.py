@@ -59,14 +59,14 @@ def kind_of(path, said=None):
     """
     if os.path.isdir(path):
         texts, images = len(files_below(path, (".txt",))), len(image_files(path))
-        if texts and images and said not in ("text", "images"):
+        if texts and images:
+            if said in ("text", "images"):
+                return said
             raise ValueError(
                 f"The folder {path!r} holds both texts and images, {texts} .txt file(s) and {images} "
                 "image(s): give one that holds what is to be read alone, or an option for texts or "
                 "for images."
             )
-        if texts and images:
-            return said
         if not texts and not images:
             raise ValueError(f"There are no .txt files and no images in the folder {path!r}. {DATA}")
         return "images" if images else "text"

@@ -72,7 +72,7 @@ def global_streams():
 
 
 def _on_gpu(torch):
-    return torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
+    return torch is not None and torch.cuda.is_initialized()
 
 
 def own_streams(streams):

@@ -36,7 +36,7 @@ def test_tiny_run_and_its_resumption(tmp_path, monkeypatch):
 
     rows = across.main([*arguments, "--begun-for", "1", "--share", "0.5", "--seeds", "1"])
     assert [(row["made for"], row["calls"]) for row in rows] == [pair[:2] for pair in pairs]
-    assert (tmp_path / f"across_begun_for_1_coins_{keras.backend.backend()}.json").exists()
+    assert (tmp_path / f"across_begun_for_1_0.5_coins_{keras.backend.backend()}.json").exists()
 
     page, picture = tmp_path / "page.md", tmp_path / "picture.png"
     page.write_text(f"before\n{methods_page.BEGIN}\nold\n{methods_page.END}\nafter\n")

@@ -29,7 +29,7 @@ def block(i):
 
 
 @all_on_torch(
-    "case",
+    ("kwargs", "tolerance"),
     [
         ({}, 2e-5),
         ({"position": "learned", "length": LENGTH}, 2e-5),
@@ -38,8 +38,7 @@ def block(i):
     ],
     first=2,
 )
-def test_cached_and_uncached_logits_are_equal(case):
-    kwargs, tolerance = case
+def test_cached_and_uncached_logits_are_equal(kwargs, tolerance):
     """All blocks at once, as in training; one canvas beside a cache, as in sampling."""
     layer, z, clean = denoiser(num_classes=3, **kwargs), ids(0), ids(1)
     labels = np.array([0, 2])

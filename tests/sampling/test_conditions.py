@@ -70,10 +70,9 @@ TOLD = [(PROCESSES[0], False), (PROCESSES[1], True)]
 TOLD += [pair for pair in itertools.product(PROCESSES, (False, True)) if pair not in TOLD]
 
 
-@all_on_torch("case", TOLD, first=2)
-def test_samples_follow_the_conditional_distribution(case):
+@all_on_torch(("process", "told"), TOLD, first=2)
+def test_samples_follow_the_conditional_distribution(process, told):
     """A given token in the middle; 8 modes, 10,000 draws of many steps by the exact denoiser."""
-    process, told = case
     known = np.array([False, False, True, False, True])
     x = SUPPORT[np.argmax(PROBABILITIES)]
     target = conditional(known, x)
