@@ -154,6 +154,7 @@ GOOD = {
     "critic_steps": ["1", "2"],
     "remat": ["True", "False"],
     "simultaneous": ["False"],
+    "curriculum_rounds": ["0", "2"],
     "data": ["x", "None"],
     "definition": ["byte_pairs.definition"],
     "denoiser": ["kd.Denoiser(5, **sizes)"],

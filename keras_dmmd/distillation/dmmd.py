@@ -8,6 +8,7 @@ from keras_dmmd.distillation.beginnings import Beginning
 from keras_dmmd.distillation.calls import read_steps
 from keras_dmmd.distillation.checks import check_models, check_teacher, check_time_weighting
 from keras_dmmd.distillation.critics import TIME_WEIGHTING
+from keras_dmmd.distillation.curriculum import Curriculum, read_rounds
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.distillation.moments import MomentLosses
 from keras_dmmd.distillation.proposals import RENOISE, TIMES, Proposals
@@ -18,7 +19,7 @@ TARGET = ("hard", "soft")
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
-class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
+class DMMDDistiller(Curriculum, SharpenedTeacher, MomentLosses, Proposals, Distiller):
     """Distils a `DiffusionModel` into a student that samples in a few steps.
 
     The student proposes clean tokens at noise level `t`; its proposal is corrupted again to `s < t`,
@@ -45,6 +46,10 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
             one before `s`. `"auto"` is the grid where `steps` is 1 or 2 and the process ends in random
             tokens, as uniform diffusion does (such a student is poor in more calls), and random times
             elsewhere.
+        curriculum_rounds: over how many rounds its steps shorten from those of a student for two calls
+            to those for k, geometrically; 0, the default, is none. About two fifths of all rounds help
+            a student for 4 calls or more to find a joint structure that short steps hardly show, as
+            that of permutations has.
         renoise: how the student's sample goes to `s`. `"posterior"`: `q(z_s | z_t, x)`, as when
             sampling. `"forward"`: `q(z_s | x)`, forgetting `z_t` (as in Di[M]O and IDLM). `"mixed"`:
             one or the other, by a fair coin for each example. `"auto"` is the posterior for masked
@@ -122,6 +127,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         adapters=None,
         steps=8,
         times="auto",
+        curriculum_rounds=0,
         renoise="auto",
         target="hard",
         critic_steps=1,
@@ -145,6 +151,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         given |= {"time_weighting": time_weighting, "max_log_ratio": max_log_ratio, "noise": noise}
         given |= {"student_temperature": student_temperature}
         steps = read_steps(steps)
+        curriculum_rounds = read_rounds(curriculum_rounds, steps)
         given = recipes.resolved(recipe, given, teacher, steps, copies=student is None)
         checks.choice("times", given["times"], TIMES)
         checks.choice("renoise", given["renoise"], RENOISE)
@@ -173,6 +180,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
         student, critic = start.pair(student, critic)
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
         self.recipe, self.steps, self.times, self.target = recipe, steps, given["times"], target
+        self.curriculum_rounds = curriculum_rounds
         self.renoise, self.time_weighting = given["renoise"], given["time_weighting"]
         self.critic_steps, self.simultaneous = critic_steps, simultaneous
         self.teacher_weight, self.max_log_ratio = teacher_weight, max_log_ratio
@@ -188,6 +196,7 @@ class DMMDDistiller(SharpenedTeacher, MomentLosses, Proposals, Distiller):
             "simultaneous": self.simultaneous,
             "steps": self.steps,
             "times": self.times,
+            "curriculum_rounds": self.curriculum_rounds,
             "renoise": self.renoise,
             "target": self.target,
             "teacher_weight": self.teacher_weight,

@@ -122,12 +122,16 @@ class Proposals:
         which the student is called before it comes to `s`.
         """
         s = self.process.training_times(batch_size, s_key)
-        calls, gap_key = Calls.of(self.steps).draw(batch_size, gap_key)
+        calls, gap_key = self.draw_calls(batch_size, gap_key)
         if self.times == "grid":
             t = ops.maximum(1.0 - ops.floor((1.0 - s) * calls) / calls, s)
         else:
             t = ops.minimum(s + random.uniform((batch_size,), gap_key) / calls, 1.0)
         return s, t, 1.0 / calls
+
+    def draw_calls(self, batch_size, key):
+        """The number of calls of each example, float `(batch,)`, and a key to go on with."""
+        return Calls.of(self.steps).draw(batch_size, key)
 
     def renoised(self, x, z_t, s, t, key):
         """`z_s` from the student's sample `x`, by posterior, by forward corruption, or by a coin."""
