@@ -18,27 +18,46 @@ class Curriculum:
     calls c, by which a step is at most `1/c` long, rises geometrically: `c = 2^(1-u) k^u`, where u goes
     from 0 to 1 over the first rounds.
 
-    Attributes:
-        curriculum_rounds: how many these are; with 0 all steps are those of `steps` calls.
+    A weight of the distiller counts rounds: a file, a new optimizer and a new process go on with it.
+    Evaluation is of `steps` calls, whatever the round.
     """
 
     curriculum_rounds = 0
 
+    def begin_curriculum(self, curriculum_rounds):
+        """Take the number of first rounds; 0 is none, and leaves weights as they are without one."""
+        self.curriculum_rounds = curriculum_rounds
+        if curriculum_rounds:
+            self.rounds = self.add_weight(
+                name="rounds", shape=(), initializer="zeros", dtype="int32", trainable=False
+            )
+
+    def end_round(self):
+        super().end_round()
+        if self.curriculum_rounds:
+            self.rounds.assign_add(1)
+
     def draw_calls(self, batch_size, key):
         calls, key = super().draw_calls(batch_size, key)
-        if not self.curriculum_rounds or not self.compiled:
+        if not self.curriculum_rounds or not self.in_training:
             return calls, key
-        u = ops.cast(self.optimizer.iterations, calls.dtype) / self.curriculum_rounds
-        return calls * ops.exp(math.log(FIRST / self.steps) * (1.0 - ops.minimum(u, 1.0))), key
+        u = ops.minimum(ops.cast(self.rounds, calls.dtype) / self.curriculum_rounds, 1.0)
+        return calls * ops.exp(math.log(FIRST / self.steps) * (1.0 - u)), key
 
 
-def read_rounds(rounds, steps):
+def read_rounds(rounds, steps, recipe):
     """The argument `curriculum_rounds`, for a student of `steps`, as `read_steps` returned it.
 
     Raises:
-        ValueError: it is no count, or there are no longer steps to begin with.
+        ValueError: it is no count, the paper's recipe has none, or there are no longer steps to begin
+            with.
     """
     rounds = checks.count("curriculum_rounds", rounds, least=0)
+    if rounds and recipe == "paper":
+        raise ValueError(
+            '`recipe="paper"` has steps of one length: leave out `curriculum_rounds`, or the recipe. '
+            f"Received: curriculum_rounds={rounds}"
+        )
     if rounds and (isinstance(steps, tuple) or steps <= FIRST):
         raise ValueError(
             f"`curriculum_rounds` are for a student of one number of calls above {FIRST}, which begins "

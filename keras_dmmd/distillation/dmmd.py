@@ -60,9 +60,9 @@ class DMMDDistiller(Curriculum, SharpenedTeacher, MomentLosses, Proposals, Disti
         recipe: what the arguments that are left at `"auto"` become. `"default"`: what did best in our
             runs. `"paper"`: what the paper states, `times="random"`, `renoise="posterior"`,
             `teacher_weight=1`, `max_log_ratio=None`, `time_weighting="nelbo"`,
-            `student_temperature=1`, for which other values are errors then; and, of the random inputs
-            that it compares, `noise="pyramid"` for images and Gaussian noise for texts. Optimizers
-            and rates, which it does not give, stay ours.
+            `student_temperature=1`, no curriculum, for which other values are errors then; and, of the
+            random inputs that it compares, `noise="pyramid"` for images and Gaussian noise for texts.
+            Optimizers and rates, which it does not give, stay ours.
         target: what the critic fits. `"hard"`: the student's sample. `"soft"`: its probabilities, of
             less variance, for masked diffusion only.
         critic_steps: critic updates per student update.
@@ -151,7 +151,7 @@ class DMMDDistiller(Curriculum, SharpenedTeacher, MomentLosses, Proposals, Disti
         given |= {"time_weighting": time_weighting, "max_log_ratio": max_log_ratio, "noise": noise}
         given |= {"student_temperature": student_temperature}
         steps = read_steps(steps)
-        curriculum_rounds = read_rounds(curriculum_rounds, steps)
+        curriculum_rounds = read_rounds(curriculum_rounds, steps, recipe)
         given = recipes.resolved(recipe, given, teacher, steps, copies=student is None)
         checks.choice("times", given["times"], TIMES)
         checks.choice("renoise", given["renoise"], RENOISE)
@@ -180,7 +180,7 @@ class DMMDDistiller(Curriculum, SharpenedTeacher, MomentLosses, Proposals, Disti
         student, critic = start.pair(student, critic)
         super().__init__(teacher, student, critic, seed=seed, **kwargs)
         self.recipe, self.steps, self.times, self.target = recipe, steps, given["times"], target
-        self.curriculum_rounds = curriculum_rounds
+        self.begin_curriculum(curriculum_rounds)
         self.renoise, self.time_weighting = given["renoise"], given["time_weighting"]
         self.critic_steps, self.simultaneous = critic_steps, simultaneous
         self.teacher_weight, self.max_log_ratio = teacher_weight, max_log_ratio

@@ -16,8 +16,10 @@ def made(**kwargs):
 
 def gaps(distiller, rounds):
     """How long steps are after so many rounds, `t - s` of 4,000 examples, and where they end."""
-    distiller.optimizer.iterations.assign(rounds)
-    s, t, step_size = (numpy(x) for x in distiller.draw_times(4000, key(1), key(2)))
+    if distiller.curriculum_rounds:
+        distiller.rounds.assign(rounds)
+    with distiller.phase(training=True):
+        s, t, step_size = (numpy(x) for x in distiller.draw_times(4000, key(1), key(2)))
     np.testing.assert_allclose(step_size, step_size[0])
     return t - s, s, step_size[0]
 
@@ -46,17 +48,24 @@ def test_times_of_a_grid_shorten_too():
         np.testing.assert_allclose((gap + s)[inside], expected[inside], atol=1e-5)
 
 
+def step_size(distiller):
+    with distiller.phase(training=True):
+        return numpy(distiller.draw_times(8, key(), key())[2])[0]
+
+
 def test_rounds_are_counted_and_kept(tmp_path):
-    """Within the compiled step, and on from a file."""
+    """Within the compiled step, by another optimizer, and on from a file."""
     distiller = made(curriculum_rounds=4)
     distiller.fit(tokens(32), batch_size=16, verbose=0)  # two rounds
-    assert numpy(distiller.draw_times(8, key(), key())[2])[0] == pytest.approx(1 / 4)
+    assert step_size(distiller) == pytest.approx(1 / 4)
+    distiller.compile("sgd", "sgd")
+    assert step_size(distiller) == pytest.approx(1 / 4)
     distiller.save(tmp_path / "half.keras")
     again = keras.saving.load_model(tmp_path / "half.keras")
     assert again.curriculum_rounds == 4 and again.steps == 8
     for model in (distiller, again):
         model.fit(tokens(32), batch_size=16, verbose=0)
-        assert numpy(model.draw_times(8, key(), key())[2])[0] == pytest.approx(1 / 8)
+        assert step_size(model) == pytest.approx(1 / 8)
     for one, other in zip(distiller.student.get_weights(), again.student.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -70,9 +79,21 @@ def test_what_is_trained_follows_it():
     assert np.abs(weights[0] - weights[1]).max() > 0
 
 
-def test_before_compile_steps_are_those_of_all_calls():
-    distiller = kd.DMMDDistiller(tiny_model(), steps=8, curriculum_rounds=10)
-    assert numpy(distiller.draw_times(8, key(), key())[2])[0] == pytest.approx(1 / 8)
+def test_evaluation_is_of_all_calls():
+    """The same at any round: losses of one validation can be held against those of another."""
+    distiller, plain = made(curriculum_rounds=200), made()
+    for rounds in (0, 100, 200):
+        distiller.rounds.assign(rounds)
+        found, wanted = (
+            model.evaluate(tokens(32), batch_size=16, verbose=0, return_dict=True)["critic_loss"]
+            for model in (distiller, plain)
+        )
+        assert found == pytest.approx(wanted, rel=1e-5)
+
+
+def test_weights_without_one_are_as_before():
+    assert [v.name for v in made().non_trainable_variables].count("rounds") == 0
+    assert [v.name for v in made(curriculum_rounds=1).non_trainable_variables].count("rounds") == 1
 
 
 @pytest.mark.parametrize("steps", [1, 2, (1, 64)])
@@ -85,3 +106,8 @@ def test_there_must_be_longer_steps_to_begin_with(steps):
 def test_rounds_are_a_count(rounds):
     with pytest.raises(ValueError, match="`curriculum_rounds` must be"):
         kd.DMMDDistiller(tiny_model(), steps=8, curriculum_rounds=rounds)
+
+
+def test_the_paper_has_none():
+    with pytest.raises(ValueError, match="has steps of one length.*curriculum_rounds=5"):
+        kd.DMMDDistiller(tiny_model(), steps=8, recipe="paper", curriculum_rounds=5)
