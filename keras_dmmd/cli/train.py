@@ -170,11 +170,12 @@ def updates_in(args, data, batch_size):
 
 
 def bits(model, part, batch_size):
-    """NELBO in bits per token and its standard error, rounded."""
+    """NELBO in bits per token and its standard error, rounded; `None` for one that is unknown."""
     found = model.evaluate(
         *part, corruptions=CORRUPTIONS, batch_size=batch_size, verbose=0, return_dict=True
     )
-    return [round(float(found[name]), 4) for name in ("bits_per_dim", "bits_per_dim_error")]
+    values = [float(found[name]) for name in ("bits_per_dim", "bits_per_dim_error")]
+    return [None if value != value else round(value, 4) for value in values]
 
 
 def _first(rows, labels, most):
