@@ -22,6 +22,7 @@ import numpy as np
 
 import keras_dmmd as kd
 from keras_dmmd.files import replacing
+from keras_dmmd.tokenizers import CharacterTokenizer
 
 FOLDER = pathlib.Path(os.environ.get("FOLDER", "runs/demo"))
 RUNTIME = "onnxruntime-web@1.22.0"  # 1.30 is a quarter larger, and has nothing that these networks need
@@ -101,6 +102,8 @@ def network(model):
         raise ValueError(f"The page begins with masks. Received: {model.process!r}")
     if model.capabilities.num_classes:
         raise ValueError("The page has no choice of classes, which this model has.")
+    if model.capabilities.grid is None and not isinstance(model.tokenizer, CharacterTokenizer):
+        raise ValueError(f"The page shows images, or characters. Received: {model.tokenizer!r}")
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "step.onnx")
         model.export(path, kind="step", steps=MOST_CALLS, sampler="ancestral", weights="int8")
@@ -109,7 +112,6 @@ def network(model):
 
 def facts(name, shown, model):
     """What the page's script has to know of a pair of models."""
-    characters = None if model.tokenizer is None else model.tokenizer.symbols
     return {
         "name": name,
         "title": shown["title"],
@@ -119,7 +121,7 @@ def facts(name, shown, model):
         "length": model.length,
         "vocabulary_size": model.process.vocabulary_size,
         "image": model.capabilities.grid,
-        "characters": characters,
+        "characters": None if model.capabilities.grid else model.tokenizer.symbols,
     }
 
 

@@ -29,8 +29,7 @@ from keras import ops
 import keras_dmmd as kd
 from keras_dmmd import backend, checks
 from keras_dmmd.exporting.graphs import Prior, Step
-from keras_dmmd.sampling import buckets
-from keras_dmmd.sampling.grids import time_grid
+from keras_dmmd.sampling import buckets, truncation
 from keras_dmmd.sampling.network_step import Settings
 
 
@@ -103,38 +102,50 @@ class Engine:
         jit_compile=backend.COMPILES,
     ):
         self.model, self.limits = model, limits or Limits()
-        stepper = model.sampler if sampler is None else kd.samplers.get(sampler)
-        stepper.check(model.process)
+        truncation.check(temperature, top_p)
+        self.stepper = model.sampler if sampler is None else kd.samplers.get(sampler)
+        self.stepper.check(model.process)
         graph = {
             "model": model,
-            "stepper": stepper,
-            "grid": time_grid(self.limits.steps),
+            "stepper": self.stepper,
+            "grid": self._grid(self.limits.steps),
             "length": model.length,
             "batch": None,
-            "settings": Settings.fixed(stepper, temperature, top_p, None),
+            "settings": Settings.fixed(self.stepper, temperature, top_p, None),
         }
         self.step, self.prior = Step(**graph), Prior(**graph)
         self.step.check(most=None)
         self.counts = collections.Counter()
-        self._functions = {g: self._compiled(g, jit_compile) for g in (self.prior, self.step)}
+        self._functions = {
+            self.prior: self._compiled(self.prior, jit_compile),
+            self.step: self._compiled(lambda *x: self.step.call(*self.step.read(x)), jit_compile),
+        }
         self.latencies = collections.deque(maxlen=1000)
         self._waiting, self._closing = collections.deque(), False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="draws samples", daemon=True)
 
-    def _compiled(self, graph, jit_compile):
+    def _grid(self, steps):
+        return self.stepper.grid(self.model.process, steps, None)
+
+    def _compiled(self, function, jit_compile):
         def counted(*tensors):
             self.counts["traces"] += backend.COMPILES
-            return graph(*tensors)
+            return function(*tensors)
 
         return backend.compile_inference(counted, self.model.variables, jit_compile)
 
     def start(self):
-        """Compile what there is to compile, and begin."""
+        """Compile what there is to compile, and begin.
+
+        Raises:
+            ValueError: the network's logits are NaN.
+        """
         for size in self.sizes():
             job = Job(np.zeros(0, "int32"), 1, 1, 0, None, lambda *event: None)
             self._draw([job], size)
         self.counts.clear()
+        self.latencies.clear()
         self._thread.start()
         return self
 
@@ -175,8 +186,12 @@ class Engine:
             self._changed.notify_all()
         for job in left:
             job.emit("error", 503, "the server is closing")
-        if self._thread.is_alive():
+        if self.is_alive:
             self._thread.join()
+
+    @property
+    def is_alive(self):
+        return self._thread.is_alive()
 
     @property
     def waiting(self):
@@ -194,26 +209,32 @@ class Engine:
     def _next(self):
         """Jobs of one number of calls that fit into a batch, the oldest among them; none at the end."""
         with self._changed:
-            while True:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
-                if self._closing:
-                    return []
+            while not self._closing:
                 self._drop()
-                if self._waiting:
-                    break
-            first = self._waiting[0]
-            end = first.came + self.limits.patience
-            while (left := end - time.monotonic()) > 0 and not self._closing:
-                if sum(job.samples for job in self._waiting) >= self.limits.rows:
-                    break
-                self._changed.wait(left)
-            jobs, rows = [], 0
-            for job in list(self._waiting):
-                if job.steps == first.steps and rows + job.samples <= self.limits.rows:
-                    jobs.append(job)
-                    rows += job.samples
-                    self._waiting.remove(job)
-            return jobs
+                left = self._left()
+                if left == 0:
+                    return self._taken()
+                self._changed.wait(left)  # meanwhile jobs come, and leave
+            return []
+
+    def _left(self):
+        """Seconds until those that wait are drawn, whoever else comes; `None` where nobody waits."""
+        if not self._waiting:
+            return None
+        if sum(job.samples for job in self._waiting) >= self.limits.rows:
+            return 0
+        return max(0, self._waiting[0].came + self.limits.patience - time.monotonic())
+
+    def _taken(self):
+        """The oldest job that waits, and what fits beside it; they wait no more."""
+        jobs, rows = [], 0
+        for job in list(self._waiting):
+            if job.steps == self._waiting[0].steps and rows + job.samples <= self.limits.rows:
+                jobs.append(job)
+                rows += job.samples
+        for job in jobs:
+            self._waiting.remove(job)
+        return jobs
 
     def _drop(self):
         """Leave out what waited too long."""
@@ -244,16 +265,19 @@ class Engine:
             places.append(place)
             start = place.stop
         tensors = {name: ops.convert_to_tensor(value) for name, value in values.items()}
-        z = self._run(self.prior, tensors)
-        grid = time_grid(jobs[0].steps)
+        z, broken = self._run(self.prior, tensors), []
+        grid = self._grid(jobs[0].steps)
         for call, (t, s) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
             own = {"t": t, "s": s, "call": np.int32(call)}
             own = {name: ops.convert_to_tensor(value) for name, value in own.items()}
-            z = self._run(self.step, {**tensors, **own, "z": z})
+            z, is_nan = self._run(self.step, {**tensors, **own, "z": z})
+            broken.append(is_nan)
             if any(job.streams for job in jobs):
                 self._show(jobs, places, call, ops.convert_to_numpy(z))
             if all(job.cancelled for job in jobs):
                 return
+        if any(ops.convert_to_numpy(is_nan) for is_nan in broken):
+            raise ValueError("The network's logits are NaN: its training diverged.")
         tokens = ops.convert_to_numpy(z)
         tokens = np.where(values["known"], values["given"], tokens)
         stayed = [(job, place) for job, place in zip(jobs, places, strict=True) if not job.cancelled]
@@ -387,6 +411,8 @@ def make_app(engine):
 
     @app.get("/health")
     async def health():
+        if not engine.is_alive:
+            raise fastapi.HTTPException(503, "the thread that draws has ended")
         return {"model": model.name, "length": model.length, "steps": model.steps}
 
     return app
@@ -419,7 +445,7 @@ def read(model, prompt, label):
         if prompt and model.tokenizer is None:
             raise ValueError("This model has no tokenizer: give the prompt as a list of ids.")
         prompt = model.tokenizer.encode(prompt) if prompt else []
-    ids = checks.ids("prompt", np.asarray(prompt, "int64"), model.process.vocabulary_size)
+    ids = checks.ids("prompt", prompt, model.process.vocabulary_size)
     if len(ids) > model.length:
         raise ValueError(f"A sample has {model.length} tokens. Received: a prompt of {len(ids)}")
     classes = model.capabilities.num_classes

@@ -21,7 +21,7 @@ from keras_dmmd.cli import commands, inputs
 from keras_dmmd.exporting.formats import SUFFIXES
 from keras_dmmd.fingerprints import array_hash, weights_hash
 from keras_dmmd_command.messages import one_sentence
-from tests.builders import ON_TORCH
+from tests.builders import ON_TORCH, tiny_model
 
 LENGTH = 8
 UNSAID = {"labels": None, "column": None, "label_column": None, "color": False}
@@ -268,6 +268,17 @@ def test_classes_and_guidance(classes, tmp_path, monkeypatch, capsys):
     ):
         assert cli.main(list(map(str, arguments))) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_label_is_the_same_class_of_every_model(teacher, tmp_path, capsys):
+    for name, order in (("a", ["x", "y"]), ("b", ["y", "x"])):
+        model = tiny_model(num_classes=2)
+        kd.presets.save_to_preset(model, tmp_path / name, card={"reading": {"classes": order}})
+    words = ["evaluate", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "o", "--label"]
+    assert cli.main([*map(str, words), "y"]) == 2
+    assert "same number in all models" in (said := capsys.readouterr().err) and "'a': 1, 'b': 0" in said
+    assert cli.main([*map(str, [words[0], words[1], teacher, *words[3:]]), "y"]) == 2
+    assert "This model has no classes" in capsys.readouterr().err
 
 
 def test_where_nothing_can_be_written_no_work_is_done(teacher, text, tmp_path, monkeypatch, capsys):

@@ -82,6 +82,13 @@ def test_an_animation_of_text(writer, tmp_path):
 
 
 @pytest.mark.plain
+def test_what_an_animation_needs_is_asked_for_before_any_work(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match="pip install pillow matplotlib"):
+        denoising.check_path("a.gif")
+
+
+@pytest.mark.plain
 def test_pixels(painter):
     grey = pictures.pixels(np.array([[0, 1, 2, 3, 0, 2]]), painter, 1)
     assert grey.shape == (1, 2, 3, 3) and grey[0, 0, :, 0].tolist() == [0, 127, 255]

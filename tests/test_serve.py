@@ -1,5 +1,6 @@
 """The server of samples: each request gets what `generate` gives it, whoever asks at the same time."""
 
+import dataclasses
 import json
 import socket
 import threading
@@ -12,7 +13,7 @@ import pytest
 import keras_dmmd as kd
 from examples import serve
 from keras_dmmd.tokenizers import CharacterTokenizer
-from tests.builders import ON_TORCH, SMALL, randomise
+from tests.builders import ON_TORCH, SMALL, randomise, tiny_model
 
 STEPS = 2
 PLAINLY = {"jit_compile": False, "verbose": 0}  # XLA takes long on TensorFlow
@@ -136,12 +137,56 @@ def test_an_error_ends_its_batch_alone(model, engine, monkeypatch):
     np.testing.assert_array_equal(good.events[0][1], good.expected(model))
 
 
+def test_a_client_that_leaves_alone_leaves_the_server_to_others(model, engine):
+    engine.limits = dataclasses.replace(engine.limits, patience=0.2)
+    engine.start()
+    leaves, stays = Ask().job(model), Ask(seed=4)
+    engine.submit(leaves)
+    time.sleep(0.05)
+    engine.leave(leaves)
+    time.sleep(0.3)
+    engine.submit(stays.job(model))
+    assert stays.done.wait(100) and engine.is_alive
+    np.testing.assert_array_equal(stays.events[0][1], stays.expected(model))
+
+
+def test_a_network_of_nan_is_not_served():
+    model = tiny_model()
+    engine = serve.Engine(model, serve.Limits(rows=1), jit_compile=False).start()
+    model.denoiser.head.bias.assign(np.full(3, np.nan))
+    ask = Ask()
+    engine.submit(ask.job(model))
+    assert ask.done.wait(100) and ask.events[0][:2] == ("error", 500)
+    assert "logits are NaN" in ask.events[0][2]
+    engine.close()
+    with pytest.raises(ValueError, match="logits are NaN"):
+        serve.Engine(model, serve.Limits(rows=1), jit_compile=False).start()
+
+
+def test_a_sampler_keeps_its_own_times():
+    model, loop = tiny_model(), kd.samplers.Remasking("loop", eta=0.9)
+    engine = serve.Engine(model, serve.Limits(rows=8), sampler=loop, jit_compile=False).start()
+    ask = Ask(samples=8, steps=12)
+    engine.submit(ask.job(model))
+    assert ask.done.wait(100)
+    engine.close()
+    expected = model.generate(8, steps=12, sampler=loop, **PLAINLY)
+    np.testing.assert_array_equal(ask.events[0][1], expected)
+
+
+def test_what_cannot_be_is_refused_at_the_start(model):
+    for options in ({"temperature": -1.0}, {"top_p": 0.0}):
+        with pytest.raises(ValueError, match=f"`{next(iter(options))}`"):
+            serve.Engine(model, **options)
+
+
 def test_over_http(model, engine):
     pytest.importorskip("fastapi")
     pytest.importorskip("httpx")
     from fastapi.testclient import TestClient
 
     with TestClient(serve.make_app(engine)) as client:
+        assert not engine.latencies  # of what was compiled for nobody
         assert client.get("/health").json()["length"] == 6
         ask = Ask("ab", samples=2, seed=7)
         found = client.post("/generate", json={"prompt": "ab", "samples": 2, "seed": 7})
@@ -155,6 +200,7 @@ def test_over_http(model, engine):
             ({"prompt": "abcabca"}, "a prompt of 7"),
             ({"prompt": "a?"}, "?"),
             ({"prompt": [5]}, "ids from 0 to 2"),
+            ({"prompt": [10**30]}, "array of numbers"),
             ({"label": 2}, "must be below 2"),
             ({"samples": 5}, "less than or equal to 4"),
             ({"steps": 0}, "greater than or equal to 1"),
@@ -164,7 +210,8 @@ def test_over_http(model, engine):
             assert refused.status_code == 422 and message in refused.text, refused.text
         shown = client.get("/metrics").text
         assert "dmmd_answered_total 2\n" in shown and 'quantile="0.99"' in shown
-    assert not engine._thread.is_alive()
+    assert not engine.is_alive
+    assert client.get("/health").status_code == 503
 
 
 @pytest.fixture

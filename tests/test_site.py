@@ -18,7 +18,7 @@ import pytest
 
 import keras_dmmd as kd
 from examples import demo
-from keras_dmmd.tokenizers import CharacterTokenizer
+from keras_dmmd.tokenizers import ByteTokenizer, CharacterTokenizer
 from tests.browser import BROWSER, visit
 from tests.builders import SMALL, numpy, randomise
 from tests.test_docs import DOCS
@@ -77,6 +77,7 @@ DEMO_READER = """
   panel.fields.prompt.value = "a?";
   await panel.start().catch(() => {});
   found.error = document.getElementById("error").textContent;
+  found.capitals = encode("aB", { characters: ["a", "B"], length: 2 });
   return found;
 })().catch((problem) => ({ problem: String(problem) })).then((found) =>
   fetch("/found", { method: "POST", body: JSON.stringify(found) }));
@@ -248,7 +249,7 @@ def test_the_demo_draws_what_generate_draws(site, model, student, runtime, tmp_p
     for role, tokens in expected.items():
         np.testing.assert_array_equal(np.reshape(found[role], (2, 6)), tokens)
     text = model.tokenizer.decode(expected["teacher"])[0]
-    assert found["text"] == text and found["bold"] == "a"
+    assert found["text"] == text and found["bold"] == "a" and found["capitals"] == [0, 1]
     assert found["error"] == "Letters & <b>: The model does not know “?”."
 
 
@@ -291,3 +292,9 @@ def test_the_demo_refuses_what_it_cannot_draw():
     model = kd.DiffusionModel(kd.Denoiser(3, **SMALL), kd.UniformDiffusion(3), length=6)
     with pytest.raises(ValueError, match="begins with masks"):
         demo.network(model)
+    for tokenizer in (None, ByteTokenizer()):
+        model = kd.DiffusionModel(
+            kd.Denoiser(257, **SMALL), kd.MaskedDiffusion(257), tokenizer=tokenizer
+        )
+        with pytest.raises(ValueError, match="shows images, or characters"):
+            demo.network(model)

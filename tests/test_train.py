@@ -17,7 +17,7 @@ from keras_dmmd.cli import train as training
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd.cli.watching import Run, Watch
 from keras_dmmd_command.arguments import SIZES, parser
-from tests.builders import ON_TORCH, SMALL
+from tests.builders import ON_TORCH, SMALL, tiny_model
 
 ALPHABET = "abc"
 
@@ -72,6 +72,32 @@ def test_tables_have_classes(table, capsys):
     sides = [set(data.tokenizer.decode(rows)) for rows in (data.rows, data.held_out)]
     assert not sides[0] & sides[1] and all(sides)
     assert data.num_classes == 2 and data.rows.shape[1] == 5
+
+
+@pytest.mark.plain
+def test_a_class_of_texts_that_are_all_too_long_is_none(table, capsys):
+    """It is said; and the same data are read in the same way later."""
+    words = [table, "--column", "word", "--label-column", "kind", "--length", 3]
+    data = read(*words)
+    assert data.reading["classes"] == ["short"] and data.num_classes == 1
+    assert "No text of the classes ['long'] fits" in capsys.readouterr().out
+    denoiser = kd.Denoiser(data.vocabulary_size, num_classes=1, **SMALL)
+    process = kd.MaskedDiffusion(data.vocabulary_size)
+    model = kd.DiffusionModel(denoiser, process, 3, tokenizer=data.tokenizer)
+    args = parser().parse_args(["distill", "m", "--data", str(table), "--out", "o"])
+    rows, labels = inputs.rows(args, model, {"reading": data.reading})
+    assert len(rows) == len(data.rows) + len(data.held_out) and not labels.any()
+    with pytest.raises(ValueError, match="--label must be"):  # of a card that has more classes
+        inputs.label("b", model, {"reading": {**data.reading, "classes": ["a", "b"]}})
+
+
+@pytest.mark.plain
+def test_epochs_are_of_one_size_and_hold_what_was_asked_for(capsys):
+    assert watching.in_epochs("update", 1500, 1000) == (2, 750)
+    assert watching.in_epochs("round", 7, 50) == (1, 7)
+    assert not capsys.readouterr().out
+    assert watching.in_epochs("round", 51, 50) == (2, 26)
+    assert capsys.readouterr().out == "52 rounds, 2 times 26, in place of 51.\n"
 
 
 @pytest.mark.plain
@@ -265,6 +291,14 @@ def command(table, tmp_path, monkeypatch):
     words = ["train", table, "--column", "word", "--label-column", "kind", "--size", "nano"]
     words += ["--updates", 4, "--every", 2, "--license", "mit", "--out", tmp_path / "out"]
     return list(map(str, words))
+
+
+@ON_TORCH
+def test_one_held_out_row_has_no_error(tmp_path, capsys):
+    model = tiny_model()
+    model.compile()
+    one, many = (training.bits(model, (np.zeros((n, 5), "int32"),), 8) for n in (1, 8))
+    assert one[0] > 0 and one[1] is None and many[1] > 0
 
 
 def log_of(folder):

@@ -13,7 +13,7 @@ from keras_dmmd.cli import cards, inputs, places, sources
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd.cli.pictures import channels_of
 from keras_dmmd.cli.showing import bar
-from keras_dmmd.cli.watching import Run, WatchRounds
+from keras_dmmd.cli.watching import Run, WatchRounds, in_epochs
 from keras_dmmd.distillation import DMMDDistiller, annealed_optimizers
 from keras_dmmd.evaluation.checks import check_numbers
 from keras_dmmd.evaluation.defaults import most_samples
@@ -83,8 +83,8 @@ def distill(args):
         guidance_scale=args.guidance,
         seed=args.seed,
     )
-    per_epoch = min(args.rounds, ROUNDS_PER_EPOCH)
-    args.rounds = per_epoch * -(-args.rounds // per_epoch)  # whole epochs: what the card says
+    epochs, per_epoch = in_epochs("round", args.rounds, ROUNDS_PER_EPOCH)
+    args.rounds = epochs * per_epoch  # what the card says
     asked = cards.settings(args)
     teacher_hash = weights_hash(teacher)
     made_from = {"teacher": teacher_hash, "rows": cards.digest(tokens, labels)}
@@ -96,7 +96,7 @@ def distill(args):
         labels,
         batch_size=min(args.batch_size, len(tokens)),
         steps_per_epoch=per_epoch,
-        epochs=args.rounds // per_epoch,
+        epochs=epochs,
         verbose=bar(),
         callbacks=[watch, checkpoint.callback],
     )
@@ -141,8 +141,9 @@ def evaluate(args):
     places.for_a_report(args)
     names = _names(args.models)
     models = {name: inputs.sampler(path) for name, path in zip(names, args.models, strict=True)}
-    card = inputs.card(args.models[0])
-    label = inputs.label(args.label, models[names[0]], card)
+    cards_of = {name: inputs.card(path) for name, path in zip(names, args.models, strict=True)}
+    label = _label(args.label, models, cards_of)
+    card = cards_of[names[0]]
     data, known = (
         (None, False) if args.data is None else _data_of_label(args, models[names[0]], card, label)
     )
@@ -186,6 +187,17 @@ def _names(paths):
     if len(set(names)) < len(names):
         raise ValueError(f"The models need different names. Received: {names}")
     return names
+
+
+def _label(name, models, known):
+    """The number of the class of `--label`, which is the same of all models, by their cards."""
+    found = {own: inputs.label(name, model, known[own]) for own, model in models.items()}
+    if len(set(found.values())) > 1:
+        raise ValueError(
+            "The class of --label must have the same number in all models: evaluate the others apart. "
+            f"Received: {name!r}, whose numbers are {found}"
+        )
+    return next(iter(found.values()))
 
 
 def _samples(args, asked, data):

@@ -25,6 +25,8 @@ def check_path(path):
     if not path.lower().endswith((".gif", ".html")):
         raise ValueError(f"--trajectory must end in .gif or .html. Received: {path!r}")
     package("PIL.Image", "--trajectory", "pillow matplotlib")
+    if path.lower().endswith(".gif"):  # whose texts are drawn in a font of matplotlib's
+        package("matplotlib", "--trajectory", "pillow matplotlib")
 
 
 def save_denoising(path, trajectory, model, channels):

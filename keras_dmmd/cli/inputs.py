@@ -109,7 +109,7 @@ def label(name, model, known):
     size = model.capabilities.num_classes
     if not size:
         raise ValueError("This model has no classes: it takes no --label.")
-    classes = sources.remembered(known).get("classes") or []
+    classes = (sources.remembered(known).get("classes") or [])[:size]
     if name in classes:
         return classes.index(name)
     named = any(map(str.isdecimal, classes))
@@ -155,7 +155,7 @@ def rows(args, model, known=None):
         return tokens, None
     if not how.get("classes"):
         raise ValueError("The card of this model does not say what its classes are called.")
-    return tokens, sources.numbered(names, how["classes"])[fits]
+    return tokens, sources.numbered(sources.those(names, fits), how["classes"])
 
 
 def _fitting(model):

@@ -182,8 +182,12 @@ def encoded(texts, tokenizer, length, hint=""):
         raise ValueError(f"All {len(texts)} texts have more than {length} tokens{hint}: none fits.")
     if left_out:
         print(f"{left_out} of {len(texts)} texts have more than {length} tokens, and are left out.")
-    kept = [text for text, fit in zip(texts, fits, strict=True) if fit]
-    return tokenizer.encode_batch(kept, length), fits
+    return tokenizer.encode_batch(those(texts, fits), length), fits
+
+
+def those(values, fits):
+    """The texts that fit, or the names of their classes."""
+    return [value for value, fit in zip(values, fits, strict=True) if fit]
 
 
 def classes_of(names):

@@ -10,14 +10,14 @@ from keras_dmmd.cli import cards, inputs, places, training_data
 from keras_dmmd.cli.checkpoint import Checkpoint
 from keras_dmmd.cli.pictures import channels_of
 from keras_dmmd.cli.showing import bar
-from keras_dmmd.cli.watching import Clock, Run, Watch
+from keras_dmmd.cli.watching import Clock, Run, Watch, in_epochs
 from keras_dmmd.diffusion import MaskedDiffusion, UniformDiffusion
 from keras_dmmd.metrics.statistics import with_error
 from keras_dmmd.models import BlockDenoiser, Denoiser
 from keras_dmmd.training import DiffusionModel
 
 UPDATES = 5000  # where nobody says
-LOOKS = 20  # at a run, but
+LOOKS = 20  # at a run, at most, but
 EPOCH = (10, 500)  # updates between two of them, at least and at most
 WATCHED = 512  # held-out rows that are measured on the way
 MEASURED = 4096  # rows that are measured at the end
@@ -51,8 +51,8 @@ def train(args):
     if args.minutes is not None:
         updates = checkpoint.remember("updates", lambda: updates_in(args, data, batch_size))
     least, most = EPOCH
-    per_epoch = min(updates, args.every or max(least, min(updates // LOOKS, most)))
-    epochs = -(-updates // per_epoch)
+    every = args.every or max(least, min(-(-updates // LOOKS), most))
+    epochs, per_epoch = in_epochs("update", updates, every)
     updates = epochs * per_epoch
     model.compile(optimizer(updates, args.learning_rate))
     held_out = _first(data.held_out, data.held_out_labels, WATCHED)
@@ -170,11 +170,12 @@ def updates_in(args, data, batch_size):
 
 
 def bits(model, part, batch_size):
-    """NELBO in bits per token and its standard error, rounded."""
+    """NELBO in bits per token and its standard error, rounded; `None` for one that is unknown."""
     found = model.evaluate(
         *part, corruptions=CORRUPTIONS, batch_size=batch_size, verbose=0, return_dict=True
     )
-    return [round(float(found[name]), 4) for name in ("bits_per_dim", "bits_per_dim_error")]
+    values = [float(found[name]) for name in ("bits_per_dim", "bits_per_dim_error")]
+    return [None if value != value else round(value, 4) for value in values]
 
 
 def _first(rows, labels, most):

@@ -120,8 +120,12 @@ def _records(args, how):
     rows, fits = sources.encoded(texts, tokenizer, _whole_blocks(length, args), hint)
     labels = None
     if names is not None:
-        how["classes"] = sources.classes_of(names)
-        labels = sources.numbered(names, how["classes"])[fits]
+        kept = sources.those(names, fits)
+        how["classes"] = sources.classes_of(kept)
+        left_out = sources.classes_of(set(names) - set(kept))
+        if left_out:
+            print(f"No text of the classes {left_out[:20]} fits: the model will not have them.")
+        labels = sources.numbered(kept, how["classes"])
     return _divided(args, how, rows, labels, tokenizer=tokenizer)
 
 

@@ -23,6 +23,18 @@ SHORTEST = 80  # characters of a text on one line of the screen
 MOST_CALLS = 32  # of a sample on the way
 
 
+def in_epochs(unit, number, most):
+    """How many epochs of one size there are, of at most `most` updates or rounds, and that size.
+
+    They may hold a few more than were asked for, which is then said.
+    """
+    epochs = -(-number // most)
+    per_epoch = -(-number // epochs)
+    if epochs * per_epoch != number:
+        print(f"{epochs * per_epoch:,} {unit}s, {epochs} times {per_epoch}, in place of {number:,}.")
+    return epochs, per_epoch
+
+
 @dataclasses.dataclass
 class Run:
     """What a training is, and when its present epoch began.

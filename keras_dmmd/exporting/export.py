@@ -85,7 +85,7 @@ def export(
         raise ValueError(f"{type(stepper).__name__} has times of its own: leave out `times`.")
     asked = calls_of(times) if steps is None else checks.count("steps", steps)
     size = model.capabilities.block_size or length
-    if asked is None and stepper.adaptive:
+    if asked is None and stepper.adaptive and stepper.one_call_is_enough:
         asked = min(model.steps, stepper.steps(None, model.steps, size))
     grid = stepper.grid(model.process, stepper.steps(asked, model.steps, size), times)
     graph = KINDS[kind](

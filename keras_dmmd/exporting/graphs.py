@@ -75,9 +75,12 @@ class Graph:
 
     def __call__(self, *tensors):
         """Ids int32 `(batch, length)`."""
+        return ops.cast(self.run(*self.read(tensors)), "int32")
+
+    def read(self, tensors):
+        """The inputs by their names, a key of all rows, and `Conditions`: what `run` takes."""
         values = {i.name: x for i, x in zip(self.inputs, tensors, strict=True)}
-        key = random.seed_keys(values["seeds"])
-        return ops.cast(self.run(values, key, self._conditions(values)), "int32")
+        return values, random.seed_keys(values["seeds"]), self._conditions(values)
 
     def check(self, most):
         """Raise a `ValueError` where there is no such graph; `most` calls are written out."""
@@ -89,9 +92,7 @@ class Graph:
     def _conditions(self, values):
         known, no_end = values["known"], None
         if self.model.tokenizer is not None and self.model.tokenizer.end_id is not None:
-            places = ops.arange(1, self.length + 1, dtype="int32")
-            last = ops.max(ops.where(known, places, 0), axis=-1, keepdims=True)
-            no_end = ops.logical_and(places < last, ops.logical_not(known))
+            no_end = ops.logical_and(ops.logical_not(_after(known)), ops.logical_not(known))
         return Conditions(
             labels=values.get("labels"), known=known, given=values["given"], no_end=no_end
         )
@@ -159,6 +160,7 @@ class Sampler(Graph):
         cache = denoiser.empty_cache(ops.shape(noise)[0], self.length)
         end = None if self.model.tokenizer is None else self.model.tokenizer.end_id
         written, ended = [], ops.zeros_like(values["rows"], "bool")
+        may_end = _after(values["known"])
         for i, start in enumerate(self._starts):
             here = conditions.columns(start, size)
             here = here._replace(cache=cache, start=ops.convert_to_tensor(start, "int32"))
@@ -167,7 +169,8 @@ class Sampler(Graph):
             z = z if end is None else ops.where(ops.expand_dims(ended, -1), end, z)
             written.append(here.place(z))
             if end is not None:
-                ended = ops.logical_or(ended, ops.any(ops.equal(written[-1], end), axis=-1))
+                ends = ops.logical_and(may_end[:, start : start + size], ops.equal(written[-1], end))
+                ended = ops.logical_or(ended, ops.any(ends, axis=-1))
             if start + size < self.length:
                 cache = denoiser.extend(cache, written[-1], here.start)
         return ops.concatenate(written, axis=1)
@@ -197,12 +200,16 @@ class Step(Graph):
         ]
 
     def run(self, values, key, conditions):
+        return self.call(values, key, conditions)[0]
+
+    def call(self, values, key, conditions):
+        """Ids, and whether a logit was NaN, a bool tensor."""
         key = backend.pick(key, 1 + self.calls, values["call"] + 1)
         state = State(values["z"], (), None, None)
-        found, _ = self._step()(
+        found, seen = self._step()(
             state, values["t"], values["s"], key, values["rows"], conditions, self.settings
         )
-        return found.z
+        return found.z, seen.broken
 
 
 class Prior(Graph):
@@ -210,6 +217,12 @@ class Prior(Graph):
 
     def run(self, values, key, conditions):
         return self._prior(values, self._split(key)[0], conditions)
+
+
+def _after(known):
+    """Which places come after all that is given, bool `(batch, length)`."""
+    places = ops.arange(1, known.shape[1] + 1, dtype="int32")
+    return places > ops.max(ops.where(known, places, 0), axis=-1, keepdims=True)
 
 
 KINDS = {"sampler": Sampler, "step": Step, "prior": Prior}

@@ -11,6 +11,8 @@ from keras_dmmd.weight_files import short
 
 # Larger numbers than these size nothing that is in use: network calls of a sample, tokens of a text.
 MOST = 10**7
+# Classes that Keras writes arrays as.
+ARRAYS = ("__numpy__", "__tensor__")
 
 
 def read_config(path, weights):
@@ -48,7 +50,7 @@ def read_config(path, weights):
 
 def _check_array(value, path, part):
     """Raise a `ValueError` where an array in a config has a type that could be of any size."""
-    if isinstance(value, dict) and value.get("class_name") in ("__numpy__", "__tensor__"):
+    if isinstance(value, dict) and value.get("class_name") in ARRAYS:
         inner = value.get("config")
         dtype = inner.get("dtype") if isinstance(inner, dict) else None
         if dtype not in ("bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64"):
@@ -107,14 +109,24 @@ def change(model, changes, path):
 
 def portable(config):
     """Drop what belongs to a process: dtype policies, for which a preset takes those in force where it
-    is loaded, and the identities of shared objects. What is frozen stands under `changes`."""
-    if isinstance(config, dict):
-        dropped = ("dtype", "trainable", "shared_object_id", "compile_config")
-        portables = {k: portable(v) for k, v in config.items() if k not in dropped}
-        return portables | ({"changes": config["changes"]} if "changes" in config else {})
+    is loaded, and the identities of shared objects. What is frozen stands under `changes`.
+
+    These are keys of serialised objects: elsewhere the same words are data of the user's.
+    """
     if isinstance(config, list):
         return [portable(v) for v in config]
-    return config
+    if not isinstance(config, dict):
+        return config
+    found = {k: v if k == "changes" else portable(v) for k, v in config.items()}
+    if "class_name" in config and isinstance(config.get("config"), dict):
+        found = _without(found, ("shared_object_id", "compile_config"))
+        if config["class_name"] not in ARRAYS:
+            found["config"] = _without(found["config"], ("dtype", "trainable"))
+    return found
+
+
+def _without(config, names):
+    return {k: v for k, v in config.items() if k not in names}
 
 
 def _import_parts(config):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from urllib.request import url2pathname
 
 from keras_dmmd import checks
 from keras_dmmd.files import replacing
@@ -91,7 +92,7 @@ def _split(handle):
             "A handle must be 'hf://user/name', 'kaggle://user/model/keras/variation' or "
             f"'file:///path'. Received: {handle!r}"
         )
-    return scheme, name
+    return scheme, url2pathname(name) if scheme == "file://" else name
 
 
 def _package(name):

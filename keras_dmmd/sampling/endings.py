@@ -62,17 +62,17 @@ class Ending:
             ValueError: they are no ids.
         """
         end = None if tokenizer is None else tokenizer.end_id
+        known = conditions.known
+        # No text ends before a given part, nor in it.
+        where = None if known is None else ~np.flip(np.maximum.accumulate(np.flip(known, 1), 1), 1)
         if isinstance(stop_token_ids, str) and stop_token_ids == "auto":
-            return cls() if end is None else cls((end,), end)
+            return cls() if end is None else cls((end,), end, where)
         if stop_token_ids is None:
             return cls()
         ids = checks.ids("stop_token_ids", stop_token_ids, vocabulary_size, ndim=1)
         if not len(ids):
             return cls()
         ids = tuple(int(i) for i in ids)
-        known = conditions.known
-        # No text ends before a given part, nor in it.
-        where = None if known is None else ~np.flip(np.maximum.accumulate(np.flip(known, 1), 1), 1)
         return cls(ids, ids[0] if end is None else end, where, closes=True)
 
     def found(self, tokens, rows, start=0):

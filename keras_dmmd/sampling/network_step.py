@@ -16,7 +16,7 @@ class Settings(NamedTuple):
     """Numbers that are tensors in a compiled step: other values need no other step.
 
     Attributes:
-        temperature: of the predictions, or `None` for 1 where nothing is compiled.
+        temperature: of the predictions, or `None`: they are left as they are, and have no nucleus.
         top_p: nucleus mass, or `None`.
         guidance_scale: of classifier-free guidance, or `None`.
         floats: those of the stepper, a dict.
@@ -44,8 +44,8 @@ class Settings(NamedTuple):
     @classmethod
     def fixed(cls, stepper, temperature, top_p, guidance_scale):
         """Numbers that stand in a graph, and what has no effect left out."""
-        temperature = None if temperature == 1.0 else temperature
         top_p = truncation.nucleus_mass(top_p)
+        temperature = None if temperature == 1.0 and top_p is None else temperature
         return cls(temperature, top_p, guidance_scale, stepper.floats())
 
 

@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_dmmd import random
+from keras_dmmd.tensors import certain
 from keras_dmmd.vocabulary import Logits
 
 
@@ -52,7 +53,12 @@ class Prediction:
     @property
     def log_probs(self):
         """`log E[x | z_t]`, `(batch, length, K)`."""
-        return self._read(self._logits.table(), *self._inputs)[0]
+        found = self._read(self._logits.table(), *self._inputs)[0]
+        if not self.in_tiles or self._where_open is None:
+            return found
+        # What is read in tiles is read as if all were open. A mask is no word.
+        there = certain(ops.minimum(self._z_t, self._vocabulary_size - 1), self._vocabulary_size)
+        return ops.where(ops.expand_dims(self._where_open, -1), found, there)
 
     def each(self, function, *inputs, where=None):
         """What a function makes of the prediction of every position.
@@ -62,7 +68,7 @@ class Prediction:
                 inputs there, to a tensor `(rows, positions)` or a tuple of such. It may read no other
                 tensors.
             *inputs: tensors `(batch, length, ...)` or `(batch,)`.
-            where: bool `(batch, length)`, positions that are asked for; by default all that are open.
+            where: bool `(batch, length)`, which of the open positions are asked for; by default all.
 
         Returns:
             `(batch, length)` float32 each, 0 at other positions.
@@ -75,9 +81,7 @@ class Prediction:
             broken = (ops.isnan(ops.sum(logits, axis=-1)),) if self.in_tiles else ()
             return tuple(ops.cast(x, "float32") for x in (*found, *broken))
 
-        if self.in_tiles and where is not None and self._where_open is not None:
-            where = ops.logical_and(where, self._where_open)
-        where = self._where_open if where is None else where
+        where = self._asked(where)
         found = self._logits.each(values, *self._inputs, *inputs, where=where)
         if self.in_tiles:
             *found, broken = found
@@ -90,7 +94,7 @@ class Prediction:
         return random.race(shape, self._vocabulary_size, key)
 
     def draw(self, key, where=None):
-        """A token for every position that is open, or that is asked for, int32 `(batch, length)`.
+        """A token for every open position, or for those that are asked for, int32 `(batch, length)`.
 
         Elsewhere the tokens are those of `z_t`, or 0 for a prediction without.
         """
@@ -100,8 +104,14 @@ class Prediction:
             return random.winner(sharpened, race)
 
         x = ops.cast(self.each(winner, self.race(key), where=where), "int32")
-        where = self._where_open if where is None else where
+        where = self._asked(where)
         return x if where is None or self._z_t is None else ops.where(where, x, self._z_t)
+
+    def _asked(self, where):
+        """Of the positions that are asked for those that are open, or `None` for all."""
+        if where is None or self._where_open is None:
+            return self._where_open if where is None else where
+        return ops.logical_and(where, self._where_open)
 
     def is_broken(self):
         """Whether a logit that was asked for is NaN, a bool tensor."""

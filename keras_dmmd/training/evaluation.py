@@ -14,7 +14,8 @@ from keras_dmmd.training.inputs import example_weights
 class MeanAndError(keras.metrics.Mean):
     """A weighted mean of independent values, and its standard error under `<name>_error`.
 
-    With `m = Σ w v / Σ w` over n values the error is `√(n / (n - 1) Σ w² (v - m)²) / Σ w`.
+    With `m = Σ w v / Σ w` over n values the error is `√(n / (n - 1) Σ w² (v - m)²) / Σ w`; NaN, since
+    unknown, of a single one.
     """
 
     def __init__(self, name="mean", dtype=None):
@@ -44,6 +45,7 @@ class MeanAndError(keras.metrics.Mean):
         mean = super().result()
         squares, first, second = (ops.convert_to_tensor(total) for total in self.sums)
         spread = ops.maximum(second - 2.0 * mean * first + mean**2 * squares, 0.0)
+        spread = ops.where(self.number > 1.0, spread, float("nan"))
         spread = spread * self.number / ops.maximum(self.number - 1.0, 1.0)
         error = ops.sqrt(spread) / ops.maximum(
             ops.convert_to_tensor(self.count), keras.config.epsilon()

@@ -16,7 +16,7 @@ from keras_dmmd.backend.writers import BACKENDS, WRITERS
 from keras_dmmd.exporting.formats import SUFFIXES, WITH_INTEGERS, check_place
 from keras_dmmd.exporting.graphs import Input
 from keras_dmmd.tokenizers import CharacterTokenizer
-from tests.builders import distiller, numpy, randomise, small_model
+from tests.builders import distiller, numpy, randomise, small_model, tiny_model
 
 STEPS = 2  # calls, in a file or in a loop around it
 ROWS = 2  # of a fixed batch
@@ -252,6 +252,14 @@ def test_what_cannot_be_is_said_before_anything_is_written(options, message, tmp
     with pytest.raises(ValueError, match=message):
         written(tmp_path, small_model(), **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_call_for_each_token_where_a_sampler_needs_them(tmp_path):
+    model = tiny_model()
+    model.steps = 2
+    path = written(tmp_path, model, kind="prior", sampler="first_hitting")
+    with open(path + ".json") as file:
+        assert len(json.load(file)["times"]) == 1 + 5
 
 
 def test_a_path_says_the_format(tmp_path):

@@ -10,7 +10,7 @@ from keras_dmmd.exporting.graphs import KINDS, Prior, Sampler, Step
 from keras_dmmd.sampling.grids import time_grid
 from keras_dmmd.sampling.network_step import Settings
 from keras_dmmd.tokenizers import CharacterTokenizer
-from tests.builders import ON_TORCH, SMALL, numpy, randomise, small_model
+from tests.builders import ON_TORCH, SMALL, numpy, randomise, small_model, tiny_model
 
 ROWS = 3
 PLAINLY = {"jit_compile": False, "verbose": 0}  # XLA takes long on TensorFlow
@@ -65,10 +65,11 @@ def blocks():
     [
         (lambda: randomise(small_model(noise="gaussian")), {}),
         (lambda: randomise(small_model(kd.UniformDiffusion(3))), {"temperature": 0.7, "top_p": 0.8}),
+        (tiny_model, {"top_p": 0.8}),
         pytest.param(shown_its_prediction, {"sampler": "confidence"}, marks=ON_TORCH),
         pytest.param(blocks, {}, marks=ON_TORCH),
     ],
-    ids=["noise", "uniform", "confidence", "blocks"],
+    ids=["noise", "uniform", "nucleus", "confidence", "blocks"],
 )
 def test_a_sampler_draws_what_generate_draws(make, options):
     model = make()
@@ -99,6 +100,18 @@ def test_what_is_given_stays_and_each_row_has_a_seed_of_its_own():
             **PLAINLY,
         )
         np.testing.assert_array_equal(found[i], expected[rows[i]])
+
+
+@ON_TORCH
+def test_blocks_go_on_after_an_end_that_is_given():
+    model = blocks()
+    prompt = [0, 3, 1]
+    known = np.broadcast_to(np.arange(6) < 3, (ROWS, 6))
+    given = np.broadcast_to(np.array([*prompt, 0, 0, 0], "int32"), (ROWS, 6))
+    found = run(graph(Sampler, model), known=known, given=given)
+    expected = model.generate(ROWS, steps=2, seed=7, prompts=[prompt], **PLAINLY)
+    np.testing.assert_array_equal(found, expected)
+    assert (found[:, 3:] != 3).any()
 
 
 def test_steps_in_a_loop_are_the_sampler():

@@ -1,11 +1,12 @@
 from unittest import mock
 
+import keras
 import numpy as np
 import pytest
 
 import keras_dmmd as kd
 from examples.train_digits_teacher import bits
-from tests.builders import randomise, small_model
+from tests.builders import randomise, small_model, tiny_model
 
 
 @pytest.mark.parametrize("noise", [None, "gaussian", "token"])
@@ -17,6 +18,32 @@ def test_round_trip_of_a_student(noise, tmp_path):
     assert loaded.capabilities.noise == (noise is not None)
     assert (loaded.generate(32, steps=3, seed=1) == student.generate(32, steps=3, seed=1)).all()
     assert kd.presets.read_card(str(tmp_path / "one")) == {"note": "hello"}
+
+
+@keras.saving.register_keras_serializable("keras_dmmd_tests")
+class Words(kd.tokenizers.Tokenizer):
+    """Words that are also names in Keras's configs, with a number each."""
+
+    def __init__(self, ids, counts):
+        self.ids, self.counts, self.vocabulary_size = ids, counts, len(ids)
+
+    def get_config(self):
+        return {"ids": self.ids, "counts": self.counts}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(config["ids"], keras.saving.deserialize_keras_object(config["counts"]))
+
+
+def test_what_users_keep_in_a_config_stays_whole(tmp_path):
+    words = {"dtype": 0, "trainable": 1, "shared_object_id": 2, "compile_config": 3}
+    tokenizer = Words(words, np.arange(4))
+    denoiser = tiny_model(words=4, dtype="float16").denoiser
+    model = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(4), length=5, tokenizer=tokenizer)
+    kd.presets.save_to_preset(model, tmp_path)
+    found = kd.from_preset(str(tmp_path))
+    assert found.tokenizer.ids == words and (found.tokenizer.counts == np.arange(4)).all()
+    assert found.denoiser.dtype_policy.name == "float32"
 
 
 @pytest.mark.heavy
@@ -53,8 +80,11 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 def test_a_preset_is_published_in_a_folder(tmp_path):
     model = randomise(small_model())
     kd.presets.save_to_preset(model, tmp_path / "own", card={"note": "hello"})
-    handle = f"file://{tmp_path}/public/model"
+    folder = tmp_path / "für alle" / "model"
+    handle = folder.as_uri()
+    assert "%20" in handle
     kd.presets.upload_to_hub(handle, tmp_path / "own")
+    assert (folder / "config.json").exists()
     assert kd.presets.read_card(handle) == {"note": "hello"}
     draws = kd.from_preset(handle).generate(4, steps=2, seed=1)
     assert (draws == kd.from_preset(str(tmp_path / "own")).generate(4, steps=2, seed=1)).all()

@@ -102,6 +102,16 @@ def test_blocks_may_be_cut_and_stop():
     np.testing.assert_array_equal(again, draws)
 
 
+def test_an_end_token_that_is_given_ends_no_block():
+    model = with_tokenizer(network(), ABEND)
+    options = {"n": 10, "prompts": [[0, 2, 1]], "steps": 2, "seed": 3, "return_calls": True}
+    draws, calls = model.generate(**options)
+    plain, _ = model.generate(**options, stop_token_ids=None)
+    assert (draws[:, 3] == plain[:, 3]).all() and (calls >= 2).all()
+    named, _ = model.generate(**options, stop_token_ids=[2])
+    np.testing.assert_array_equal(draws[:, :4], named[:, :4])
+
+
 def test_a_model_of_blocks_goes_on_where_nothing_stops_it():
     model = with_tokenizer(network(), ABEND)
     options = {"n": 40, "steps": 2, "length": 10, "seed": 3, "return_calls": True}

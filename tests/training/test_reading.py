@@ -258,6 +258,13 @@ def test_evaluation_does_not_depend_on_the_batches():
     np.testing.assert_allclose(whole["bits_per_dim_error"], bits.std(ddof=1) / 37**0.5, rtol=1e-3)
 
 
+def test_the_error_of_a_single_row_is_unknown():
+    model = compiled()
+    one, two = (model.evaluate(tokens(n), verbose=0, return_dict=True) for n in (1, 2))
+    assert np.isnan(one["bits_per_dim_error"]) and two["bits_per_dim_error"] > 0
+    assert np.isfinite(one["bits_per_dim"])
+
+
 @pytest.mark.parametrize("kind", ["numpy", "tf.data", "PyDataset"])
 def test_more_corruptions_of_a_row_come_closer(kind):
     model = compiled()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from keras import ops
 
 import keras_dmmd as kd
 from keras_dmmd import samplers
@@ -58,6 +59,28 @@ def test_what_is_told_and_asked():
             np.testing.assert_array_equal(found[0], wanted[0])
             np.testing.assert_allclose(found[1], wanted[1], rtol=1e-5)
             assert (wanted[0][:, 2] == 1).all()
+
+
+class Looks(kd.samplers.Stepper):
+    """Opens all, and writes down what it is told of the tokens that are there already."""
+
+    def step(self, process, prediction, z_t, s, t, state, keys):
+        everywhere = ops.ones_like(z_t, "bool")
+        likeliest = ops.argmax(prediction.log_probs, axis=-1)
+        drawn = prediction.draw(keys[0], everywhere)
+        is_open, mask = process.is_open(z_t), process.mask_id
+        agree = ops.logical_and(ops.equal(likeliest, z_t), ops.equal(drawn, z_t))
+        first = ops.where(ops.logical_or(is_open, agree), drawn, mask)  # a mask stands for a mistake
+        return kd.samplers.Step(first, state)
+
+
+@pytest.mark.parametrize("tiles", [False, 4])
+def test_a_token_that_is_there_is_certain(tiles):
+    """Also where it was asked for."""
+    model = randomise(small_model())
+    model.tiles = tiles
+    found = model.generate(8, steps=2, sampler=Looks())
+    assert found.shape == (8, 5)
 
 
 @pytest.mark.parametrize("tiles", [False, 4])
