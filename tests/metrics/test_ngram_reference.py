@@ -121,6 +121,17 @@ def test_one_text_alone():
     assert judge.judge(["abcabc"])[0] < judge.judge(["cbacba"])[0]
 
 
+def test_the_last_ngram_may_only_end_texts():
+    """Its place is the highest, and nothing follows it."""
+    train = [*("ab" * n for n in range(2, 30)), "zo"]
+    judge = NGramReference(train, held_out=0.03)
+    learned = [text for text in train if text not in held_out(judge, train)]
+    p = probabilities(learned, judge.order, "abzo")
+    for text in ("zo", "zob", "zozo"):
+        expected = -sum(math.log(p(s, "^" + text[:i])) for i, s in enumerate(text))
+        assert judge.judge([text])[0][0] == pytest.approx(expected, rel=1e-12)
+
+
 def test_a_sweep_knows_its_judge():
     first, same, other = (NGramReference(texts(seed=seed)) for seed in (0, 0, 1))
     prints = [metrics.BitsPerCharacter(judge).fingerprint() for judge in (first, same, other)]
@@ -131,6 +142,8 @@ def test_bad_input():
     for wrong in ("abc", [], [1, 2], np.zeros(3, int), np.zeros((2, 2))):
         with pytest.raises(ValueError, match="list of strings, not empty, or ids"):
             NGramReference(wrong)
+    with pytest.raises(ValueError, match=r"Received: \[.{,300}$"):
+        NGramReference([*texts(), 5])
     with pytest.raises(ValueError, match="all 2 are empty"):
         NGramReference(["", ""])
     with pytest.raises(ValueError, match="max_order"):
