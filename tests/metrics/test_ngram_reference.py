@@ -163,6 +163,14 @@ def model(tokenizer=None, **kwargs):
     return kd.DiffusionModel(denoiser, kd.MaskedDiffusion(27), 40, tokenizer=tokenizer)
 
 
+def test_what_is_measured_by_default_of_short_rows():
+    size = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "cond_dim": 4}
+    short = kd.DiffusionModel(kd.Denoiser(27, **size), kd.MaskedDiffusion(27), 3)
+    rows = np.random.default_rng(0).integers(0, 27, (80, 3))
+    found, data = evaluation.default_metrics({"m": short}, 10, rows)
+    assert {"diversity_3", "repetition_3"} < metrics.measure(found, data).keys()
+
+
 def test_what_is_measured_by_default_is_not_won_by_gibberish():
     tokenizer = CharacterTokenizer()
     rows = kd.datasets.pack(texts(800), tokenizer, 40)
@@ -180,6 +188,11 @@ def test_what_is_measured_by_default_is_not_won_by_gibberish():
         real, made = metrics.measure(found, data[:64]), metrics.measure(found, gibberish)
         assert made[name] > 2 * real[name]
         assert made["unigram_entropy"] > real["unigram_entropy"]
+    found, data = evaluation.default_metrics(
+        {"m": model(tokenizer)}, 64, rows, reference=NGramReference(texts())
+    )
+    assert [metric.name for metric in found][:2] == ["bits_per_character", "unigram_entropy"]
+    assert len(found) == 4 and len(data) == len(rows)
     with pytest.raises(ValueError, match="tell samples from gibberish"):
         evaluation.default_metrics({"m": model(tokenizer)}, 64)
     with pytest.raises(ValueError, match=f"{len(rows)} rows of `data`.*at most {len(rows) // 4}"):
