@@ -6,8 +6,10 @@ import os
 import shutil
 import socket
 import tempfile
+import uuid
 
 HOST = socket.gethostname()  # others may write in the same folder
+_AT_WORK = set()  # names of folders in which this process writes, in any of its threads
 
 
 def read_json(path):
@@ -42,7 +44,7 @@ def replacing(*paths):
     What is written has the name of its place, in a folder of its own beside it; other files that are
     written there, such as the shards of a file of weights, are moved along. Nothing is left after an
     error, and what a killed process left is removed by the next one. A folder takes the place of
-    another one only where all that this holds has a successor of the same name.
+    another one only where all that this and the folders in it hold has a successor of the same name.
 
     Args:
         *paths: of files, or of folders that are written as a whole; the folders above them are made.
@@ -59,8 +61,11 @@ def replacing(*paths):
         for path in paths:
             folder, name = os.path.split(path)
             os.makedirs(folder, exist_ok=True)
-            _remove_leftovers(folder, name)
-            partial.append(os.path.join(folder, f".{os.getpid()}@{HOST}.partial.{name}"))
+            if os.path.lexists(path):  # or what was left may be all there is
+                _remove_leftovers(folder, name)
+            own = f".{os.getpid()}.{uuid.uuid4().hex[:8]}@{HOST}.partial.{name}"
+            _AT_WORK.add(own)
+            partial.append(os.path.join(folder, own))
             os.makedirs(partial[-1])
         own = [os.path.join(p, os.path.basename(path)) for p, path in zip(partial, paths, strict=True)]
         yield own[0] if len(own) == 1 else own
@@ -71,28 +76,53 @@ def replacing(*paths):
     finally:
         for source in partial:
             shutil.rmtree(source, ignore_errors=True)
+            _AT_WORK.discard(os.path.basename(source))
 
 
 def _move(source, path):
-    if os.path.isdir(source) and os.path.isdir(path):
-        there = [name for name in os.listdir(path) if not name.startswith(".")]
-        lost = sorted(set(there) - set(os.listdir(source)))
-        if lost:
-            raise OSError(
-                f"The folder {path!r} holds other things, which would be lost: {', '.join(lost[:5])}."
-            )
-        shutil.rmtree(path)
-    os.replace(source, path)
+    old = f"{source}.old"  # goes with the folder in which the new one was written
+    try:
+        if os.path.isdir(source) and os.path.isdir(path):
+            lost = sorted(_content(path) - _content(source))
+            if lost:
+                raise OSError(
+                    f"The folder {path!r} holds other things, which would be lost: "
+                    f"{', '.join(lost[:5])}."
+                )
+            os.replace(path, old)
+        os.replace(source, path)
+    except BaseException:
+        if os.path.lexists(old) and not os.path.lexists(path):
+            os.replace(old, path)
+        raise
+
+
+def _content(folder):
+    """What a folder and those below it hold, but for what is hidden, as paths from there."""
+    found = set()
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        names = [*folders, *(name for name in names if not name.startswith("."))]
+        found |= {os.path.relpath(os.path.join(place, name), folder) for name in names}
+    return found
 
 
 def _remove_leftovers(folder, name):
-    """Remove what processes of this machine that are no more left beside a file."""
+    """Remove what processes of this machine that are no more left beside a file.
+
+    One may have had the number of this one, as the first of a container that was started again.
+    """
     for entry in os.listdir(folder):
         owner, _, rest = entry[1:].partition(".partial.")
         process, _, host = owner.partition("@")
+        process = process.partition(".")[0]
         if not entry.startswith(".") or rest != name or host not in ("", HOST):
             continue
-        if process.isdigit() and not _is_running(int(process)):
+        if process == str(os.getpid()):
+            is_left = entry not in _AT_WORK
+        else:
+            is_left = process.isdigit() and not _is_running(int(process))
+        if is_left:
             shutil.rmtree(os.path.join(folder, entry), ignore_errors=True)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from keras_dmmd.files import replacing
+from keras_dmmd.files import HOST, replacing
 from tests.builders import small_model
 
 pytestmark = pytest.mark.plain
@@ -74,6 +74,68 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     with replacing(path) as partial:
         open(partial, "w").write("better")
     assert path.read_text() == "better" and sorted(os.listdir(tmp_path)) == [elsewhere.name, "a.txt"]
+
+
+def test_a_killed_process_may_have_had_the_number_of_this_one(tmp_path):
+    """As the first of a container that was started again; a thread of this one is no such."""
+    path = tmp_path / "a.txt"
+    for name in (f".{os.getpid()}@{HOST}.partial.a.txt", f".{os.getpid()}.0@{HOST}.partial.a.txt"):
+        (tmp_path / name).mkdir()
+    for _ in range(2):
+        with replacing(path) as one, replacing(path) as other:
+            assert os.path.dirname(one) != os.path.dirname(other)
+            for partial in (one, other):
+                open(partial, "w").write(partial)
+        assert path.read_text() == one
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_lies_deeper_is_not_lost_either(tmp_path):
+    def write(*names):
+        with replacing(tmp_path / "d") as partial:
+            for name in names:
+                os.makedirs(os.path.join(partial, "assets", name), exist_ok=True)
+                open(os.path.join(partial, "assets", name, "x"), "w").write(" ".join(names))
+
+    write("tok")
+    (tmp_path / "d" / "assets" / "mine").write_text("of another")
+    with pytest.raises(OSError, match="would be lost: assets.mine"):
+        write("tok")
+    (tmp_path / "d" / "assets" / "mine").unlink()
+    write("tok", "other")
+    assert (tmp_path / "d" / "assets" / "tok" / "x").read_text() == "tok other"
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    """And one killed in between leaves both: nothing is removed before another one is whole."""
+    path, replace = tmp_path / "d", os.replace
+
+    def write(text):
+        with replacing(path) as partial:
+            os.makedirs(partial)
+            open(os.path.join(partial, "x"), "w").write(text)
+
+    def failing(source, target):
+        if target == str(path) and not source.endswith(".old"):
+            raise OSError("no")
+        replace(source, target)
+
+    write("old")
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="no"):
+        write("new")
+    assert (path / "x").read_text() == "old" and os.listdir(tmp_path) == ["d"]
+    monkeypatch.undo()
+    left = tmp_path / f".{os.getpid()}.0@{HOST}.partial.d"
+    left.mkdir()
+    path.rename(left / "d.old")
+    with pytest.raises(ZeroDivisionError), replacing(path):
+        raise ZeroDivisionError
+    assert (left / "d.old" / "x").read_text() == "old"
+    for text in ("new", "newer"):
+        write(text)
+    assert (path / "x").read_text() == "newer" and os.listdir(tmp_path) == ["d"]
 
 
 def test_a_preset_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):

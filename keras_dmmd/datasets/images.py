@@ -3,6 +3,7 @@
 import gzip
 import os
 import pickle
+import zlib
 
 import keras
 import numpy as np
@@ -141,7 +142,7 @@ def _read_idx(path):
     try:
         with gzip.open(path, "rb") as file:
             content = file.read()
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"The file {path!r} is damaged: {error}") from error
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
         raise ValueError(f"The file {path!r} is not an IDX file of unsigned bytes.")
@@ -158,9 +159,13 @@ def _read_cifar(paths):
     images, labels = [], []
     for path in paths:
         with open(path, "rb") as file:
-            batch = pickle.load(file, encoding="bytes")
-        images.append(np.reshape(batch[b"data"], (-1, 3, 32, 32)).transpose(0, 2, 3, 1))
-        labels.append(np.asarray(batch[b"labels"]))
+            content = file.read()
+        try:
+            batch = pickle.loads(content, encoding="bytes")
+            images.append(np.reshape(batch[b"data"], (-1, 3, 32, 32)).transpose(0, 2, 3, 1))
+            labels.append(np.asarray(batch[b"labels"]))
+        except Exception as error:  # a pickle that is cut off or changed may raise any
+            raise ValueError(f"The file {path!r} is damaged: {error}") from error
     return np.concatenate(images), np.concatenate(labels)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import zlib
 
 import keras
 
@@ -91,7 +92,7 @@ def _read(path):
     try:
         with gzip.open(path, "rt", encoding="ascii") as file:
             header, *rows = file.read().split()
-    except (gzip.BadGzipFile, EOFError, UnicodeDecodeError, ValueError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:  # of what is no ASCII too
         raise ValueError(f"The file {path!r} is damaged: {error}") from error
     if header.split(",")[0] != "SMILES":
         raise ValueError(f"The file {path!r} should begin with SMILES. Received: {header[:40]!r}")

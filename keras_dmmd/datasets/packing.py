@@ -16,7 +16,8 @@ def pack(documents, tokenizer, length, whole=False):
         tokenizer: a `keras_dmmd.tokenizers.Tokenizer`.
         length: tokens per row.
         whole: whether no row may hold parts of two documents: each document then begins a row, and
-            its last row is filled up with end tokens. Without an end token what is left is dropped.
+            its last row is filled up with end tokens, of which one that fills its rows has none.
+            Without an end token what is left is dropped.
 
     Raises:
         ValueError: there are fewer tokens than a row needs.
@@ -32,7 +33,8 @@ def pack(documents, tokenizer, length, whole=False):
     checks.count("length", length)
     checks.iterable("documents", documents, "strings or ids")
     checks.flag("whole", whole)
-    if tokenizers.get(tokenizer) is None:
+    tokenizer = tokenizers.get(tokenizer)
+    if tokenizer is None:
         raise ValueError("`tokenizer` must be a keras_dmmd.tokenizers.Tokenizer. Received: None")
     end = np.array([] if tokenizer.end_id is None else [tokenizer.end_id], "int32")
     parts, total = [], 0
@@ -41,16 +43,11 @@ def pack(documents, tokenizer, length, whole=False):
             ids = tokenizer.encode(document)
         else:
             ids = checks.ids("documents", document, tokenizer.vocabulary_size, ndim=1).astype("int32")
-        parts += [ids, end]
-        total += len(ids) + len(end)
-        if whole and total % length:
-            spare = total % length
-            if len(end):
-                parts.append(np.repeat(end, length - spare))
-                total += length - spare
-            else:
-                parts[-2] = ids[: len(ids) - spare]
-                total -= spare
+        if whole and not len(end):
+            ids = ids[: len(ids) - len(ids) % length]
+        number = -len(ids) % length if whole else 1  # of end tokens, where there are such
+        parts += [ids, np.repeat(end, number)]
+        total += len(ids) + len(parts[-1])
     rows = total // length
     if rows == 0:
         raise ValueError(

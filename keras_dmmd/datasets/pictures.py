@@ -41,8 +41,8 @@ def load_images(folder, size=None, levels=16, color=False, classes=None):
         size: `(rows, columns)` to which every image is brought; by default they have one size.
         levels: values of a pixel and channel K, 2 to 256; a token is `value * levels // 256`.
         color: whether there are three channels, red, green and blue, or one, of grey.
-        classes: names of the folders whose numbers are the labels; by default those that are there, in
-            the order of the alphabet.
+        classes: names of the folders whose numbers are the labels, in their order, which a set has
+            none of; by default those that are there, in the order of the alphabet.
 
     Returns:
         An `Images`, in the order of the paths.
@@ -68,6 +68,9 @@ def load_images(folder, size=None, levels=16, color=False, classes=None):
     levels = checks.count("levels", levels, least=2, most=256)
     color = checks.flag("color", color)
     size = None if size is None else checks.grid("size", size)
+    if isinstance(classes, (set, frozenset)):  # whose order is another one in every process
+        raise ValueError(f"`classes` must have an order. Received: {checks.shown(classes)}")
+    classes = None if classes is None else checks.several("classes", classes, checks.text)
     paths = image_files(folder)
     if not paths:
         raise FileNotFoundError(f"There are no images in folder={folder!r}: {', '.join(SUFFIXES)}.")

@@ -135,18 +135,24 @@ def _cells(path):
     text, has_tabs = read_text(path), path.lower().endswith(".tsv")
     dialect = "excel-tab" if has_tabs else "excel"
     rows, reader, begun = [], csv.reader(io.StringIO(text, newline=""), dialect, strict=True), 1
+    # In most tables with tabs quotes are marks like any other.
+    plain = csv.reader(io.StringIO(text, newline=""), dialect, quoting=csv.QUOTE_NONE)
+    plain = [row for row in plain if row] if has_tabs and '"' in text else None
     try:
         for row in reader:
             rows += [row] if row else []
             begun = reader.line_num + 1
     except csv.Error as error:
-        if has_tabs:  # in most such tables quotes are marks like any other
-            lines = csv.reader(io.StringIO(text, newline=""), dialect, quoting=csv.QUOTE_NONE)
-            return [row for row in lines if row]
+        if plain:
+            return plain
         raise ValueError(
             f"The file {path!r} is no table: {error}, in the row that begins in line {begun}. A cell "
             "that begins with a quote ends with one, and within it quotes are doubled."
         ) from error
+    # A quote that opens one line and closes another makes one cell of all that is between them.
+    if plain and any("\t" in cell or "\n" in cell for row in rows for cell in row):
+        if len({len(row) for row in plain}) == 1 < len(plain[0]):
+            return plain
     return rows
 
 

@@ -165,7 +165,8 @@ def load_text(path, held_out=0.1, seed=0, separator=None):
         raise FileNotFoundError(f"There are no .txt files in path={path!r}.")
     documents = [read_text(file) for file in files]
     if separator is not None:
-        documents = [part for document in documents for part in document.split(separator)]
+        ends = separator.replace("\r\n", "\n").replace("\r", "\n")  # of lines, as files are read
+        documents = [part for document in documents for part in document.split(ends)]
     documents = [document for document in documents if document.strip()]
     if not documents:
         raise ValueError(f"There is no text in path={path!r}: {len(files)} file(s) without a word.")

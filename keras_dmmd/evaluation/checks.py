@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from keras_dmmd import checks
+from keras_dmmd.evaluation.report import OWN
 from keras_dmmd.fingerprints import weights_hash
 from keras_dmmd.metrics.streaming import StreamingMetric
 from keras_dmmd.sampling.prompts import has_text
@@ -41,13 +42,18 @@ def check_numbers(steps, temperatures, seeds, samples):
 
 
 def check_metrics(metrics, models):
-    """Where there are none, or one judges by a model that is judged; returns them as a list."""
+    """Where there are none, their names will not do, or one judges itself; returns them as a list."""
     hint = "; for a function of samples there is SampleScore"
     metrics = checks.instances("metrics", metrics, StreamingMetric, hint)
     if not metrics:
         raise ValueError("`metrics` is empty: there is nothing to measure.")
     for metric in metrics:
         checks.label("metric name", metric.name)
+        check_figures([metric.name, *metric.notes()])
+    names = [metric.name for metric in metrics]
+    for name in names:
+        if names.count(name) > 1 or f"{name}_error" in names:
+            raise ValueError(f"Two metrics give a figure {name!r}, or its error: name them apart.")
     judges = {m.name: weights_hash(m.judge) for m in metrics if m.judge is not None}
     for name, model in models.items() if judges else ():
         fingerprint = weights_hash(model)  # that of its denoiser too: a model has no weights of its own
@@ -55,6 +61,16 @@ def check_metrics(metrics, models):
         if judge is not None:
             raise ValueError(f"{judge}: the reference is {name!r} itself, one of the models it judges.")
     return metrics
+
+
+def check_figures(names):
+    """Where a figure has the name of something else that stands in a row of a report."""
+    taken = [name for name in names if name in OWN]
+    if taken:
+        raise ValueError(
+            f"A figure must not have one of the names {', '.join(OWN)}, which stand in every row of a "
+            f"report. Received: {taken[0]!r}"
+        )
 
 
 def check_data(models, metrics, reference_data, samples, generate):

@@ -14,8 +14,9 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
         samples: sequences per cell.
         data: real ids `(n, length)`, or `None` where there is a reference.
         features: `keras_dmmd.metrics.ImageFeatures`, for a Fréchet distance; they need data.
-        reference: a `keras_dmmd.metrics.CausalReference`, for bits per character, and for the gradient
-            moment where its tokens are those of the models and there are data to compare with.
+        reference: a `keras_dmmd.metrics.CausalReference` or `NGramReference`, for bits per character;
+            the former also for the gradient moment, where its tokens are those of the models and there
+            are data to compare with.
 
     Entropy, diversity and repetition alone would be won by gibberish. Without features or a reference
     an n-gram model of one half of the data judges the samples, see `keras_dmmd.metrics.NGramReference`:
@@ -61,7 +62,8 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
             f"There are {len(data)} rows of `data`: take at most {most} samples, so that some rows "
             "stand in the place of samples."
         )
-    found = [metrics.UnigramEntropy(), metrics.Diversity(), metrics.Repetition()]
+    n = min(4, first.length)
+    found = [metrics.UnigramEntropy(), metrics.Diversity(n), metrics.Repetition(n)]
     if judged:
         data = np.random.default_rng(0).permutation(data)
         known, data = data[::2], data[1::2]
@@ -73,7 +75,8 @@ def default_metrics(models, samples, data=None, features=None, reference=None):
         if first.tokenizer is None:
             raise ValueError(f"A reference judges texts, but {names[0]} has no tokenizer.")
         found.insert(0, metrics.BitsPerCharacter(reference, first.tokenizer))
-        same_ids = reference.tokenizer.get_config() == first.tokenizer.get_config()
+        network = isinstance(reference, metrics.CausalReference)
+        same_ids = network and reference.tokenizer.get_config() == first.tokenizer.get_config()
         if same_ids and data is not None and samples % 2 == 0:
             found.append(metrics.GradientMoment(reference))
     return found, data

@@ -65,8 +65,7 @@ class Report:
     @property
     def figures(self):
         """Names of what was measured, in order."""
-        names = {name: None for row in self.rows for name in row}
-        return [name for name in names if name not in OWN and not name.endswith("_error")]
+        return without_errors({name: None for row in self.rows for name in row if name not in OWN})
 
     @property
     def base_temperature(self):
@@ -190,6 +189,12 @@ class Report:
             "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
             for line in lines
         )
+
+
+def without_errors(names):
+    """Names of figures without those that are the errors of others."""
+    errors = {f"{name}_error" for name in names}
+    return [name for name in names if name not in errors]
 
 
 def _no_formula(value):

@@ -16,7 +16,7 @@ from keras_dmmd.evaluation import checks
 from keras_dmmd.evaluation.entropies import step_entropies
 from keras_dmmd.evaluation.finished_cells import FinishedCells
 from keras_dmmd.evaluation.machine import machine
-from keras_dmmd.evaluation.report import DATA, Report
+from keras_dmmd.evaluation.report import DATA, Report, without_errors
 from keras_dmmd.fingerprints import array_hash, text_hash, value_text, weights_hash
 from keras_dmmd.metrics.distances import FeatureMetric
 from keras_dmmd.metrics.statistics import mean_and_error
@@ -224,7 +224,7 @@ class _Measurement:
         seconds = time.perf_counter() - start
         data = None if self.data is None else self._real(cell.seed, n)
         found = {
-            "figures": measure_by(backend.agreed, self.metrics, tokens, data),
+            "figures": self._figures(tokens, data),
             "calls": float(np.mean(calls)),
             "seconds_per_sample": seconds / n,
             "shown": tokens[: self.shown].tolist(),
@@ -238,7 +238,12 @@ class _Measurement:
         """Real sequences in the place of samples, beside others to compare with."""
         rows = self._real(seed, 2 * self.n)
         samples, others = rows[: self.n], rows[self.n :]
-        return {"figures": measure_by(backend.agreed, self.metrics, samples, others)}
+        return {"figures": self._figures(samples, others)}
+
+    def _figures(self, samples, data):
+        figures = measure_by(backend.agreed, self.metrics, samples, data)
+        checks.check_figures(figures)  # of scores nobody knows them before
+        return figures
 
     def _real(self, seed, n):
         """A seed's rows of the data: others than another seed's, as far as there are enough."""
@@ -268,14 +273,14 @@ def _rows(found):
     for cell, contents in groups.items():
         row = {"model": cell.model, "sampler": cell.sampler, "steps": cell.steps or None, "calls": None}
         row |= {"temperature": cell.temperature, "seeds": len(contents)}
-        for figure in contents[0]["figures"]:
-            if figure.endswith("_error"):
-                continue
-            mean, error = mean_and_error([content["figures"][figure] for content in contents])
+        for figure in without_errors({name: None for each in contents for name in each["figures"]}):
+            # A score may have no such figure for some seed: then there is no mean.
+            values = [content["figures"].get(figure, float("nan")) for content in contents]
+            mean, error = mean_and_error(values)
             if len(contents) == 1:  # within its one set of samples, where the metric knows it
                 error = contents[0]["figures"].get(f"{figure}_error", error)
-            # Neither JSON nor a table has a NaN.
-            mean, error = (None if value != value else value for value in (mean, error))
+            # Neither JSON nor a table has a NaN, and JSON no infinity.
+            mean, error = (value if np.isfinite(value) else None for value in (mean, error))
             row |= {figure: mean, f"{figure}_error": error}
         if cell.model != DATA:
             row["calls"] = float(np.mean([c["calls"] for c in contents]))

@@ -8,6 +8,7 @@ import numpy as np
 from keras_dmmd import backend, checks
 from keras_dmmd.fingerprints import array_hash
 from keras_dmmd.metrics.frechet import FeatureStatistics, frechet_distance
+from keras_dmmd.metrics.statistics import mean_and_error
 from keras_dmmd.metrics.streaming import Note, StreamingMetric
 from keras_dmmd.optional import package
 
@@ -59,6 +60,8 @@ def describe_features(features):
 class FrechetDistance(FeatureMetric):
     """`frechet_distance` of the features of samples and data. Fewer samples read higher.
 
+    Where features leave all samples out, as those of molecules do with what is none, it is NaN.
+
     Example:
 
     ```python
@@ -79,6 +82,8 @@ class FrechetDistance(FeatureMetric):
     def result(self):
         features = self.sample_features
         self._warn_of_few("samples", features)
+        if len(features) < 2:  # of a model whose samples the features leave out
+            return {self.name: float("nan")}
         return {self.name: frechet_distance(FeatureStatistics(features), self._reference)}
 
     def _warn_of_few(self, name, features):
@@ -94,8 +99,9 @@ class KernelDistance(FeatureMetric):
     """The squared maximum mean discrepancy of features, without bias (KID, arXiv 1801.01401).
 
     With the kernel `(x·y / d + 1)³`; the mean over disjoint blocks of samples, each beside a block of
-    the data, and its standard error over blocks. Unlike the Fréchet distance it does not read higher
-    with fewer samples, and may be negative.
+    the data. Its standard error is that over the blocks whose data are disjoint too: where samples are
+    more than data, these stand beside several. Unlike the Fréchet distance it does not read higher with
+    fewer samples, and may be negative.
 
     Args:
         features, data, name: see `FeatureMetric`.
@@ -139,9 +145,8 @@ class KernelDistance(FeatureMetric):
             kernel_distance(x[i : i + size], y[order[i : i + size]])
             for i in range(0, blocks * size, size)
         ]
-        self._gathered = {}
-        self.gather(**{self.name: values})
-        return super().result()
+        _, error = mean_and_error(values[: len(y) // size])
+        return {self.name: float(np.mean(values)), f"{self.name}_error": error}
 
 
 def kernel_distance(x, y):

@@ -7,11 +7,25 @@ from keras_dmmd.metrics.streaming import Note, StreamingMetric
 from keras_dmmd.metrics.text import row_entropies
 
 
-def ngrams(tokens, n):
-    """All runs of n tokens of every row, `(rows, length - n + 1, n)`."""
-    if tokens.shape[1] < n:
-        raise ValueError(f"Rows of {tokens.shape[1]} tokens have no {n}-grams.")
-    return np.lib.stride_tricks.sliding_window_view(tokens, n, axis=1)
+class _OfNGrams(StreamingMetric):
+    """What is measured of the runs of n tokens."""
+
+    def __init__(self, n, name):
+        self.n = checks.count("n", n)
+        super().__init__(name=name)
+
+    def check(self, samples, length, has_data):
+        if length < self.n:
+            raise ValueError(f"{self.name}: rows of {length} tokens have no {self.n}-grams.")
+
+    def get_config(self):
+        return {**super().get_config(), "n": self.n}
+
+    def _ngrams(self, samples):
+        """All runs of n tokens of every row, `(rows, length - n + 1, n)`."""
+        tokens = checks.rows("samples", samples)
+        self.check(*tokens.shape, False)
+        return np.lib.stride_tricks.sliding_window_view(tokens, self.n, axis=1)
 
 
 class UnigramEntropy(StreamingMetric):
@@ -38,7 +52,7 @@ class UnigramEntropy(StreamingMetric):
         self.gather(**{self.name: row_entropies(checks.rows("samples", samples))})
 
 
-class Repetition(StreamingMetric):
+class Repetition(_OfNGrams):
     """Share of the n-grams of a sample that it has had before (Welleck et al., arXiv 1908.04319).
 
     Args:
@@ -54,19 +68,15 @@ class Repetition(StreamingMetric):
     """
 
     def __init__(self, n=4, name=None):
-        self.n = checks.count("n", n)
-        super().__init__(name=f"repetition_{n}" if name is None else name)
+        super().__init__(n, f"repetition_{n}" if name is None else name)
 
     def update_state(self, samples, data=None):
-        grams = ngrams(checks.rows("samples", samples), self.n)
+        grams = self._ngrams(samples)
         distinct = [len(np.unique(row, axis=0)) for row in grams]
         self.gather(**{self.name: 1.0 - np.array(distinct) / grams.shape[1]})
 
-    def get_config(self):
-        return {**super().get_config(), "n": self.n}
 
-
-class Diversity(StreamingMetric):
+class Diversity(_OfNGrams):
     """Distinct n-grams of all samples over their number (Li et al., arXiv 1510.03055).
 
     It falls with the number of samples: compare equal numbers only. It has no standard error of its
@@ -85,12 +95,11 @@ class Diversity(StreamingMetric):
     """
 
     def __init__(self, n=4, name=None):
-        self.n = checks.count("n", n)
-        super().__init__(name=f"diversity_{n}" if name is None else name)
+        super().__init__(n, f"diversity_{n}" if name is None else name)
         self.reset_state()
 
     def update_state(self, samples, data=None):
-        grams = ngrams(checks.rows("samples", samples), self.n).reshape(-1, self.n)
+        grams = self._ngrams(samples).reshape(-1, self.n)
         self._seen.update(map(bytes, np.ascontiguousarray(grams.astype("int32"))))
         self._total += len(grams)
 
@@ -101,6 +110,3 @@ class Diversity(StreamingMetric):
 
     def reset_state(self):
         self._seen, self._total = set(), 0
-
-    def get_config(self):
-        return {**super().get_config(), "n": self.n}

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from keras_dmmd import checks
+from keras_dmmd.fingerprints import config_hash, weights_hash
 from keras_dmmd.metrics.streaming import StreamingMetric
 from keras_dmmd.training.diffusion_model import DiffusionModel
 
@@ -16,7 +17,7 @@ class BitsPerToken(StreamingMetric):
     error over rows. `DiffusionModel.evaluate` gives the same number without an error.
 
     Args:
-        model: a built `DiffusionModel`.
+        model: a built `DiffusionModel`; in a sweep none of those that it judges.
         corruptions: of every row.
         batch_size: rows at once.
         name: of the metric.
@@ -37,7 +38,8 @@ class BitsPerToken(StreamingMetric):
             raise ValueError(
                 f"`model` must be a built keras_dmmd.DiffusionModel. Received: {checks.shown(model)}"
             )
-        self.model, self.batch_size = model, checks.count("batch_size", batch_size)
+        self.model = self.judge = model
+        self.batch_size = checks.count("batch_size", batch_size)
         self.corruptions = checks.count("corruptions", corruptions)
 
     def update_state(self, tokens, data=None):
@@ -47,3 +49,10 @@ class BitsPerToken(StreamingMetric):
         nats = np.asarray(self.model.predict(copies, batch_size=self.batch_size, verbose=0), "float64")
         nats = nats.reshape(self.corruptions, len(tokens)).mean(axis=0)
         self.gather(**{self.name: nats / tokens.shape[1] / math.log(2.0)})
+
+    def get_config(self):
+        own = {"corruptions": self.corruptions, "batch_size": self.batch_size}
+        return {**super().get_config(), **own}
+
+    def fingerprint(self):
+        return [*super().fingerprint(), weights_hash(self.model), config_hash(self.model.process)]

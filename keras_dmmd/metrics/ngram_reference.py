@@ -78,12 +78,15 @@ class NGramReference:
 
     def _choose_order(self, train, test, max_order):
         stream, starts = self._stream(train)
-        found, sizes = stream, np.array([len(part) for part in test])
+        found, histories = stream, 1
+        sizes = np.array([len(part) for part in test])
         tried = []  # nats of the held-out texts by each order
         for order in range(1, max_order + 1):
-            level, found = _learn(stream, starts, found, order, self._width)
-            if level is None:  # no text is as long
+            keys, history = _keys(stream, starts, found, order, self._width)
+            if history.max() < 0:  # no text is as long
                 break
+            level = _Level(keys, self._width, histories)
+            found, histories = level.find(keys)[0], len(level.keys)
             self._levels.append(level)
             tried.append(self._nats(test))
             best = int(np.argmin([nats.sum() for nats in tried]))
@@ -141,7 +144,7 @@ class _Level:
     Args:
         keys: of the n-grams of a stream, those that do not exist -1.
         width: the number of symbols.
-        histories: how many there are.
+        histories: how many there are, those that nothing follows, which end texts, among them.
     """
 
     def __init__(self, keys, width, histories):
@@ -162,15 +165,6 @@ class _Level:
         """How often histories were followed, and by how many symbols: 0 of those that did not occur."""
         known = np.maximum(history, 0)
         return (np.where(history >= 0, values[known], 0.0) for values in (self.followed, self.kinds))
-
-
-def _learn(stream, starts, found, order, width):
-    """The level of an order, and the places of the stream's n-grams in it; `None` without any."""
-    keys, history = _keys(stream, starts, found, order, width)
-    if history.max() < 0:
-        return None, None
-    level = _Level(keys, width, int(history.max()) + 1)
-    return level, level.find(keys)[0]
 
 
 def _keys(stream, starts, found, order, width):
@@ -194,7 +188,7 @@ def _symbols(texts):
     if not is_array and not (is_list and all(isinstance(text, str) for text in texts)):
         raise ValueError(
             "`texts` must be a list of strings, not empty, or ids of shape (n, length). "
-            f"Received: {texts!r}"
+            f"Received: {checks.shown(texts)}"
         )
     if is_array:
         return list(texts.astype("int64"))

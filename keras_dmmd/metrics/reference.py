@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_dmmd import backend, checks, presets, tokenizers
-from keras_dmmd.fingerprints import weights_hash
+from keras_dmmd.fingerprints import config_hash, weights_hash
 from keras_dmmd.metrics.ngram_reference import NGramReference
 from keras_dmmd.metrics.statistics import ratio_and_error
 from keras_dmmd.metrics.streaming import Note, StreamingMetric
@@ -48,7 +48,7 @@ class CausalReference:
             raise ValueError("The model comes without a tokenizer: give `tokenizer`.")
         self.tokenizer = tokenizers.get(tokenizer)
         if start_id is None:
-            start_id = getattr(model, "start_id", tokenizer.end_id)
+            start_id = getattr(model, "start_id", self.tokenizer.end_id)
         if start_id is None:
             raise ValueError("The tokenizer has no end token to stand before a text: give `start_id`.")
         self.model, self.start_id = model, checks.count("start_id", start_id, least=0)
@@ -136,7 +136,8 @@ class CausalReference:
 
     def fingerprint(self):
         """What tells this judge from another, JSON."""
-        return [weights_hash(self.model), repr(self.start_id), self.window]
+        own = [weights_hash(self.model), config_hash(self.tokenizer)]
+        return [*own, repr(self.start_id), self.window]
 
 
 class _Judged(StreamingMetric):
@@ -183,7 +184,7 @@ class _Judged(StreamingMetric):
         self._sizes.append(self._size(texts, counts))
 
     def fingerprint(self):
-        return [self.name, *self.reference.fingerprint()]
+        return [self.name, config_hash(self.tokenizer), *self.reference.fingerprint()]
 
     def _size(self, texts, counts):
         raise NotImplementedError

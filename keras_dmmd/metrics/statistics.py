@@ -65,5 +65,7 @@ def with_error(mean, error):
         return f"{mean:.4g}"
     if error <= 1e-12 * abs(mean) < float("inf"):  # what rounding leaves of equal values
         return f"{mean:.4g} ± 0"
+    if abs(error) == float("inf"):
+        return f"{mean:.4g} ± {error:g}"
     digits = max(0, 1 - int(f"{error:e}".split("e")[1]))
     return f"{mean:.{digits}f} ± {error:.{digits}f}"

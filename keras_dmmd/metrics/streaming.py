@@ -166,7 +166,8 @@ class SampleScore(StreamingMetric):
         function: of ids `(n, length)`; returns a number, `(mean, error)`, or a dict of such.
         name: of the metric, and of its number where the function gives no names.
         mark: text that tells one score from another, for sweeps that go on; by default the function's
-            code. What the function takes from around it, data for instance, is for `mark` to tell.
+            code and defaults. What the function takes from around it, data for instance, or an object
+            that is called holds, is for `mark` to tell.
         notes: what reports should say of its figures: a dict of their names to texts or `Note`s.
 
     Example:

@@ -22,6 +22,7 @@ class BytePairTokenizer(Tokenizer):
 
     What a `tokenizer.json` may say of cutting, of padding and of merging at random is switched off. One
     whose normalizer changes texts, as by lower-casing, encodes only those that it leaves as they are.
+    Nor does it encode a text that holds the end token itself, after which `decode` would end.
 
     Args:
         definition: what `tokenizers.Tokenizer.to_str()` returns, the content of a `tokenizer.json`.
@@ -112,6 +113,11 @@ class BytePairTokenizer(Tokenizer):
     def _encode(self, text):
         with _refusing(f"This tokenizer cannot encode {text[:60]!r}"):
             ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if self.end_id in ids:
+            raise ValueError(
+                f"The end token {self.end!r} stands within a text, where it would end it: divide texts "
+                f"there, or take another `end`. Received: {checks.shown(text)}"
+            )
         back = self._decode(ids)
         if back != text:
             at = next(

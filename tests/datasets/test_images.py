@@ -111,6 +111,16 @@ def test_cifar10_from_batches(tmp_path, where):
     assert y_train.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4] and y_test.tolist() == [5, 5]
 
 
+def test_damaged_batches(tmp_path):
+    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+    whole = pickle.dumps({b"data": np.zeros((1, 3072), "uint8"), b"labels": [0]})
+    for content in (b"", b"no pickle", whole[:-50], pickle.dumps([]), pickle.dumps({})):
+        for name in names:
+            (tmp_path / name).write_bytes(content if name == "data_batch_3" else whole)
+        with pytest.raises(ValueError, match="data_batch_3' is damaged"):
+            datasets.load_cifar10(path=tmp_path)
+
+
 def test_missing_data_fail_at_once_and_say_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match="apt install dataset-fashion-mnist"):
         datasets.load_fashion_mnist()
@@ -128,7 +138,8 @@ def test_damaged_idx_files(tmp_path):
     whole = path.read_bytes()
     short = gzip.compress(gzip.decompress(whole)[:-1])
     wrong_type = gzip.compress(b"\x00\x00\x0d\x01" + struct.pack(">I", 1) + b"\x00")
-    for content in (whole[:-20], short, wrong_type, gzip.compress(b"\x00\x00"), b"not gzip"):
+    torn = whole[:30] + bytes(20) + whole[50:]
+    for content in (whole[:-20], torn, short, wrong_type, gzip.compress(b"\x00\x00"), b"not gzip"):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="train-images"):
             datasets.load_fashion_mnist(path=tmp_path)

@@ -107,6 +107,11 @@ def test_images_that_are_refused(folder):
     folder, _ = folder
     with pytest.raises(ValueError, match=r"\['dog'\].*none of the classes \['cat'\]"):
         datasets.load_images(folder, classes=["cat"])
+    for classes in ({"cat", "dog"}, "cat", ["cat", "cat"], 3):
+        with pytest.raises(ValueError, match="`classes` must"):
+            datasets.load_images(folder, classes=classes)
+    found = datasets.load_images(folder, classes=np.array(["dog", "cat"]))
+    assert found.classes == ["dog", "cat"] and found.labels.tolist() == [1, 1, 1, 0]
     with pytest.raises(ValueError, match=r"itself, not in folders that are their classes: \['cat"):
         datasets.load_images(folder / "dog", classes=["cat", "dog"])
     image.new("L", (5, 5)).save(folder / "dog" / "large.png")
@@ -165,3 +170,10 @@ def test_quotes_of_a_table_with_tabs_may_be_marks_like_any_other(tmp_path):
     assert datasets.load_csv(path) == (['"Hello," she said.'], None)
     path.write_text('text\tlabel\n"a ""b""\tc"\t1\n')
     assert datasets.load_csv(path) == (['a "b"\tc'], None)
+    path.write_text('text\tlabel\n"a\n\nb"\t1\n"c"\t2\n')
+    assert datasets.load_csv(path) == (["a\n\nb", "c"], None)
+    path.write_text('text\tlabel\n"I came,\tA\nand went\tB\nI saw"\tC\nfine\tD\n')
+    found = ['"I came,', "and went", 'I saw"', "fine"], ["A", "B", "C", "D"]
+    assert datasets.load_csv(path, label="label") == found
+    path.write_text('text\n"I came,\nI saw"\n')  # of one column nobody can tell
+    assert datasets.load_csv(path) == (["I came,\nI saw"], None)

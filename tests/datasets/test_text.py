@@ -7,6 +7,7 @@ import pathlib
 import sys
 import tarfile
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given
@@ -180,6 +181,10 @@ def test_files(tmp_path):
     assert datasets.load_text(one, held_out=0.3, separator="\n") == (train, held_out)
     assert datasets.load_text([one], held_out=0.3, separator="\n") == (train, held_out)
     assert datasets.load_text(one, held_out=0, separator="\n") == (train + held_out, [])
+    one.write_bytes(b"a\r\nb\r\n\r\nc")  # whose ends of lines are read as any other
+    for separator in ("\r\n", "\n"):
+        assert datasets.load_text(one, held_out=0, separator=separator) == (["a", "b", "c"], [])
+    assert datasets.load_text(one, held_out=0, separator="\r\n\r\n") == (["a\nb", "c"], [])
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -290,8 +295,7 @@ def test_whole_documents_share_no_row(texts, length, end):
     tokenizer = CharacterTokenizer("ab", end=end)
     parts = []
     for t in texts:
-        t = t + "." * end
-        size = -(-len(t) // length) if end else len(t) // length
+        size = -(-len(t) // length) if end else len(t) // length  # none of end tokens alone
         parts += [t.ljust(size * length, ".")[i * length : (i + 1) * length] for i in range(size)]
     if not parts:
         with pytest.raises(ValueError, match="fewer than one row"):
@@ -307,6 +311,8 @@ def test_packing_takes_ids_and_sources():
     assert datasets.pack(ids, ByteTokenizer(), 3).tolist() == [[1, 2, 3], [256, 4, 256]]
     source = grain.MapDataset.source(["abc", "d"]).map(str.upper)
     assert datasets.pack(source, ByteTokenizer(end=False), 4).tolist() == [[65, 66, 67, 68]]
+    config = keras.saving.serialize_keras_object(ByteTokenizer())
+    assert datasets.pack(ids, config, 3).tolist() == [[1, 2, 3], [256, 4, 256]]
     with pytest.raises(ValueError, match="iterable of strings"):
         datasets.pack("abc", ByteTokenizer(), 1)
     with pytest.raises(ValueError, match="length=0"):
@@ -369,9 +375,11 @@ def test_wrong_moses(tmp_path, nothing_installed):
         datasets.load_moses(tmp_path / "empty")
     with pytest.raises(ValueError, match="begin with SMILES.*'smi'"):
         datasets.load_moses(write_moses(tmp_path, header="smi"))
-    (tmp_path / "train.csv.gz").write_bytes(b"no gzip")
-    with pytest.raises(ValueError, match="damaged"):
-        datasets.load_moses(tmp_path)
+    whole = gzip.compress(b"SMILES\n" + bytes(np.random.default_rng(0).integers(65, 90, 200)))
+    for content in (b"no gzip", whole[:40] + bytes(40) + whole[80:]):
+        (tmp_path / "train.csv.gz").write_bytes(content)
+        with pytest.raises(ValueError, match="train.csv.gz' is damaged"):
+            datasets.load_moses(tmp_path)
 
 
 # TensorFlow Datasets ------------------------------------------------------------------------------

@@ -156,6 +156,7 @@ def test_numbers_with_errors():
     assert with_error(1.23456, 0.0567) == "1.235 ± 0.057"
     assert with_error(123.456, 12.3) == "123 ± 12"
     assert with_error(0.5, float("nan")) == "0.5"
+    assert with_error(1.0, float("inf")) == "1 ± inf"
     assert with_error(1.0, 0.0) == "1 ± 0"
     assert with_error(0.1, 9.8e-18) == "0.1 ± 0"  # of equal values, added up
     assert with_error(None, None) == ""

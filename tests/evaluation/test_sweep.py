@@ -203,6 +203,31 @@ def test_a_model_does_not_judge_itself():
         kd.evaluate({"m": model}, [1], [metric])
 
 
+def test_figures_may_have_any_names_but_those_of_a_row(tmp_path):
+    """One that ends in `_error` is no error of another, and none overwrites what a row says."""
+    arguments = {"steps": [1], "samples": 20}
+    scores = [
+        metrics.SampleScore(lambda ids: {"word_error": (float(len(ids)), 0.5)}, "words"),
+        metrics.SampleScore(lambda ids: (1.0, 0.25), "share"),
+    ]
+    report = sweep(metrics=scores, folder=tmp_path, seeds=(0,), **arguments)
+    assert report.figures == Report.load(tmp_path).figures == ["word_error", "share"]
+    assert (report.rows[0]["word_error"], report.rows[0]["word_error_error"]) == (20.0, 0.5)
+    assert report.table()[0][3:5] == ["word_error", "share"]
+    for name in ("calls", "temperature", "steps", "seeds", "model", "step_entropies"):
+        with pytest.raises(ValueError, match=f"names model, .*Received: '{name}'"):
+            sweep(metrics=[metrics.UnigramEntropy(name=name)], **arguments)
+    with pytest.raises(ValueError, match="Received: 'calls'"):
+        sweep(metrics=[metrics.SampleScore(lambda ids: {"calls": 3}, "m")], **arguments)
+
+
+def test_a_figure_that_a_seed_lacks_has_no_mean():
+    counts = iter(range(9))
+    score = metrics.SampleScore(lambda ids: {"always": 1.0, f"at {next(counts)}": 2.0}, "score")
+    (row,) = sweep(metrics=[score], steps=[1], samples=20).rows
+    assert (row["always"], row["at 0"], row["at 1"]) == (1.0, None, None)
+
+
 def test_cells_are_plain_files(tmp_path):
     sweep(folder=tmp_path, steps=[1])
     cells = [json.loads(path.read_text()) for path in (tmp_path / "cells").glob("*.json")]
@@ -229,6 +254,10 @@ def test_what_would_fail_fails_before_anything_is_sampled(monkeypatch):
         ({"metrics": [moment], "reference_data": data, "samples": 10}, "multiple of 4.*Received: 10"),
         ({"reference_data": data[:, :4], "samples": 10}, r"shape \(n, 5\).*\(100, 4\)"),
         ({"metrics": [metrics.KernelDistance(lambda ids: ids[:, :2], data, 50)], "samples": 10}, "50"),
+        ({"metrics": [metrics.Repetition(6)]}, "repetition_6: rows of 5 tokens have no 6-grams"),
+        ({"metrics": [metrics.Diversity()], "length": 3}, "diversity_4: rows of 3 tokens"),
+        ({"metrics": [metrics.Diversity(), metrics.Repetition(name="diversity_4")]}, "'diversity_4'"),
+        ({"metrics": [distance(), metrics.Diversity(name="total_variation_error")]}, "or its error"),
     ):
         with pytest.raises(ValueError, match=message):
             sweep({"exact": model}, **options)
@@ -339,11 +368,12 @@ def test_seeds_have_data_of_their_own():
 
 
 def test_figures_that_are_no_numbers_leave_json_valid(tmp_path):
-    score = metrics.SampleScore(lambda ids: float("nan"), "none")
+    score = metrics.SampleScore(lambda ids: {"none": float("nan"), "all": float("inf")}, "score")
     report = sweep(metrics=[score], steps=[1], samples=20, seeds=(0,), folder=tmp_path)
-    assert report.rows[0]["none"] is None
-    assert "NaN" not in (tmp_path / "report.json").read_text()
-    assert report.table()[1][3] == ""
+    assert report.rows[0]["none"] is None and report.rows[0]["all"] is None
+    text = (tmp_path / "report.json").read_text()
+    assert "NaN" not in text and "Infinity" not in text
+    assert report.table()[1][3:5] == ["", ""]
 
 
 def test_what_is_needed_to_repeat_it(tmp_path):

@@ -37,6 +37,16 @@ def test_few_samples_are_warned_of():
         metric.result()
 
 
+def test_features_may_leave_all_samples_out():
+    """As those of molecules do with strings that are none: a sweep goes on."""
+    metric = metrics.FrechetDistance(lambda ids: features(ids[ids[:, 0] < 6]), rows(0, 50))
+    for left in (0, 1):
+        metric.reset_state()
+        metric.update_state(np.concatenate([rows(1, left), 6 + rows(1, 9)]))
+        with pytest.warns(UserWarning, match=f"{left} samples are too few"):
+            assert np.isnan(metric.result()["frechet_distance"])
+
+
 def test_kernel_distance_term_by_term():
     x, y = features(rows(0, 5)), features(rows(1, 7))
 
@@ -65,6 +75,20 @@ def test_kernel_distance_has_no_bias():
     metric.update_state(rows(2, 19))
     with pytest.raises(ValueError, match="block of 20 .* 19 and 4000"):
         metric.result()
+
+
+def test_the_error_of_kernel_distance_is_that_of_few_data_too():
+    """Over repetitions, with a fifth as many data as samples."""
+    found = []
+    for seed in range(150):
+        metric = metrics.KernelDistance(features, rows(2 * seed, 40), block_size=10)
+        metric.update_state(rows(2 * seed + 1, 200))
+        found.append(list(metric.result().values()))
+    values, errors = np.array(found).T
+    assert values.std() < 1.2 * (errors**2).mean() ** 0.5
+    one = metrics.KernelDistance(features, rows(0, 19), block_size=10)
+    one.update_state(rows(1, 200))
+    assert np.isnan(one.result()["kernel_distance_error"])
 
 
 def test_mauve():

@@ -1,4 +1,6 @@
+import functools
 import math
+import types
 
 import numpy as np
 import pytest
@@ -81,3 +83,62 @@ def test_any_function_of_the_samples():
         assert of(metrics.SampleScore(function, "m"), TOKENS[:1], TOKENS[1:]) == expected
     with pytest.raises(ValueError, match="m has seen no samples"):
         metrics.SampleScore(len, "m").result()
+
+
+def first(ids, k=1):
+    return ids[:, :k].mean()
+
+
+def cached(function):
+    return functools.wraps(function)(lambda *args: function(*args))
+
+
+class First:
+    def __call__(self, ids):
+        return ids[:, 0].mean()
+
+
+class Last:
+    def __call__(self, ids):
+        return ids[:, -1].mean()
+
+
+def test_scores_of_other_functions_have_other_marks():
+    """What a sweep that goes on tells them by: defaults and arguments too, and what is wrapped."""
+    partial = functools.partial
+    others = [
+        first,
+        lambda i, k=1: i[:, :k],
+        lambda i, k=2: i[:, :k],
+        lambda i, *, k=1: i[:, :k],
+        lambda i, *, k=2: i[:, :k],
+        partial(first, k=1),
+        partial(first, k=2),
+        partial(first, np.arange(5000)),
+        partial(first, -np.arange(5000)),
+        partial(len),
+        len,
+        max,
+        First(),
+        Last(),
+        First().__call__,
+        cached(first),
+        cached(len),
+        functools.cache(first),
+        functools.cache(len),
+    ]
+    marks = [metrics.SampleScore(each, "m").mark for each in others]
+    assert len(set(marks)) == len(marks)
+    assert metrics.SampleScore(First(), "m").mark == marks[12]
+    assert metrics.SampleScore(partial(first, k=2), "m").mark == marks[6]
+
+
+def test_a_mark_has_no_order_of_a_set():
+    """Which is another one in every process: here by what was put in first."""
+    code = (lambda ids: ids in {0, 8}).__code__
+    marks = set()
+    for values in ((0, 8), (8, 0)):
+        constants = tuple(frozenset(values) if isinstance(c, frozenset) else c for c in code.co_consts)
+        function = types.FunctionType(code.replace(co_consts=(*constants, (frozenset(values),))), {})
+        marks.add(metrics.SampleScore(function, "m").mark)
+    assert len(marks) == 1 and repr(frozenset((0, 8))) != repr(frozenset((8, 0)))

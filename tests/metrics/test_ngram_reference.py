@@ -121,6 +121,17 @@ def test_one_text_alone():
     assert judge.judge(["abcabc"])[0] < judge.judge(["cbacba"])[0]
 
 
+def test_the_last_ngram_may_only_end_texts():
+    """Its place is the highest, and nothing follows it."""
+    train = [*("ab" * n for n in range(2, 30)), "zo"]
+    judge = NGramReference(train, held_out=0.03)
+    learned = [text for text in train if text not in held_out(judge, train)]
+    p = probabilities(learned, judge.order, "abzo")
+    for text in ("zo", "zob", "zozo"):
+        expected = -sum(math.log(p(s, "^" + text[:i])) for i, s in enumerate(text))
+        assert judge.judge([text])[0][0] == pytest.approx(expected, rel=1e-12)
+
+
 def test_a_sweep_knows_its_judge():
     first, same, other = (NGramReference(texts(seed=seed)) for seed in (0, 0, 1))
     prints = [metrics.BitsPerCharacter(judge).fingerprint() for judge in (first, same, other)]
@@ -131,6 +142,8 @@ def test_bad_input():
     for wrong in ("abc", [], [1, 2], np.zeros(3, int), np.zeros((2, 2))):
         with pytest.raises(ValueError, match="list of strings, not empty, or ids"):
             NGramReference(wrong)
+    with pytest.raises(ValueError, match=r"Received: \[.{,300}$"):
+        NGramReference([*texts(), 5])
     with pytest.raises(ValueError, match="all 2 are empty"):
         NGramReference(["", ""])
     with pytest.raises(ValueError, match="max_order"):
@@ -150,6 +163,14 @@ def model(tokenizer=None, **kwargs):
     return kd.DiffusionModel(denoiser, kd.MaskedDiffusion(27), 40, tokenizer=tokenizer)
 
 
+def test_what_is_measured_by_default_of_short_rows():
+    size = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "cond_dim": 4}
+    short = kd.DiffusionModel(kd.Denoiser(27, **size), kd.MaskedDiffusion(27), 3)
+    rows = np.random.default_rng(0).integers(0, 27, (80, 3))
+    found, data = evaluation.default_metrics({"m": short}, 10, rows)
+    assert {"diversity_3", "repetition_3"} < metrics.measure(found, data).keys()
+
+
 def test_what_is_measured_by_default_is_not_won_by_gibberish():
     tokenizer = CharacterTokenizer()
     rows = kd.datasets.pack(texts(800), tokenizer, 40)
@@ -167,6 +188,11 @@ def test_what_is_measured_by_default_is_not_won_by_gibberish():
         real, made = metrics.measure(found, data[:64]), metrics.measure(found, gibberish)
         assert made[name] > 2 * real[name]
         assert made["unigram_entropy"] > real["unigram_entropy"]
+    found, data = evaluation.default_metrics(
+        {"m": model(tokenizer)}, 64, rows, reference=NGramReference(texts())
+    )
+    assert [metric.name for metric in found][:2] == ["bits_per_character", "unigram_entropy"]
+    assert len(found) == 4 and len(data) == len(rows)
     with pytest.raises(ValueError, match="tell samples from gibberish"):
         evaluation.default_metrics({"m": model(tokenizer)}, 64)
     with pytest.raises(ValueError, match=f"{len(rows)} rows of `data`.*at most {len(rows) // 4}"):

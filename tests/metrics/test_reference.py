@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -69,6 +70,18 @@ def test_samples_that_are_empty_texts_count_as_nothing():
         metric.update_state(rows[1:2])
 
 
+def test_a_sweep_knows_the_tokenizers_of_a_judge():
+    """That of the samples, and the judge's own."""
+    one, other = (CharacterTokenizer(letters, end=True) for letters in (ALPHABET, ALPHABET[::-1]))
+    prints = [
+        metrics.BitsPerCharacter(metrics.CausalReference(Bigrams(), own), tokenizer).fingerprint()
+        for own in (one, other)
+        for tokenizer in (one, other, None, CharacterTokenizer.from_config(one.get_config()))
+    ]
+    assert prints[0] == prints[3] and prints[4] == prints[7]
+    assert len({repr(each) for each in prints}) == 6
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="iterable of strings"):
         reference().judge("abc")
@@ -78,6 +91,8 @@ def test_bad_input():
         reference().judge(["a", ""])
     with pytest.raises(ValueError, match="start_id"):
         metrics.CausalReference(Bigrams(), CharacterTokenizer(ALPHABET))
+    config = keras.saving.serialize_keras_object(CharacterTokenizer(ALPHABET, end=True))
+    assert metrics.CausalReference(Bigrams(), config).start_id == 3
     broken = reference()
     broken.model.table.assign(np.full(TABLE.shape, np.nan))
     with pytest.raises(ValueError, match="not finite"):

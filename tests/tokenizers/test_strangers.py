@@ -44,6 +44,23 @@ def moved(definition, i):
     return {"vocab": {**vocabulary, list(vocabulary)[-1]: i}}
 
 
+@pytest.mark.parametrize("end", [".", None])
+def test_no_text_holds_the_end_token(end, definition):
+    """Whether it is a letter, or one of an end token that is no special one."""
+    if end is None:
+        token = {**definition["added_tokens"][0], "special": False}
+        tokenizer, end = BytePairTokenizer(changed(definition, added_tokens=[token])), token["content"]
+    else:
+        tokenizer = BytePairTokenizer.train(["the union.", "the states."] * 20, 300, end=end)
+    assert tokenizer.decode(tokenizer.encode("the union")) == "the union"
+    for encode in (tokenizer.encode, lambda text: tokenizer.encode_batch([text], 20)):
+        with pytest.raises(ValueError, match="end token .* stands within a text.*the union.*states"):
+            encode(f"the union{end}states")
+    plain = BytePairTokenizer(json.dumps(definition))
+    text = "the union<|endoftext|>states"  # whose end token is special: letters alone
+    assert plain.decode(plain.encode(text)) == text
+
+
 @pytest.mark.parametrize(
     "parts",
     [
