@@ -15,7 +15,7 @@ from keras_dmmd.training.batches import read_batches
 from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.optimizers import check_trained, public_config
 from keras_dmmd.training.passes import AnyBatch, FirstPass
-from keras_dmmd.training.rates import warn_of_high_rates
+from keras_dmmd.training.rates import fixed_rates, warn_of_high_rates
 from keras_dmmd.training.reading import is_host_data, plain_error, unpack
 from keras_dmmd.training.threads import reads, trains
 from keras_dmmd.training.updates import Count, Guard, averages_unless_error
@@ -32,6 +32,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     Attributes:
         corruptions: of each row in evaluation.
+        given_rates: the fixed learning rates that it was compiled with.
         in_training: whether what runs now is training, on the host: what is traced meanwhile keeps it.
     """
 
@@ -52,6 +53,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
         check_compile({**kwargs, "jit_compile": jit_compile})
         super().compile(*args, jit_compile=jit_compile, **kwargs)
         self._given_jit_compile = jit_compile
+        self.given_rates = tuple(float(ops.convert_to_numpy(v)) for v in fixed_rates(self.optimizer))
 
     def get_compile_config(self):
         """With `jit_compile` as it was given: `"auto"` means another thing on another backend.
