@@ -28,7 +28,9 @@ def value_text(value):
         return f"{{{', '.join(f'{key!r}: {value_text(own)}' for key, own in value.items())}}}"
     if isinstance(value, (list, tuple)):
         return f"{type(value).__name__}({', '.join(map(value_text, value))})"
-    if isinstance(value, np.ndarray) or ops.is_tensor(value):
+    if isinstance(value, np.ndarray):
+        return array_hash(value)
+    if ops.is_tensor(value):
         return array_hash(backend.to_numpy(value))
     return repr(value)
 
