@@ -206,10 +206,9 @@ class SeededModel(ExactCheckpoints, keras.Model):
         data = {name: call.pop(name, None) for name in ("x", "y", "sample_weight")}
         parameters = inspect.signature(method).parameters
         shuffle = call.get("shuffle", getattr(parameters.get("shuffle"), "default", False))
-        batch_size = call.get("batch_size")
-        if repeats > 1:  # the copies of a row stay together
+        steps, batch_size = call.get("steps_per_epoch", call.get("steps")), call.get("batch_size")
+        if repeats > 1 and (batch_size or not steps):  # the copies of a row stay together
             batch_size = max(1, (batch_size or 32) // repeats)
-        steps = call.get("steps_per_epoch", call.get("steps"))
         seed = [self.seed % 2**64]
         options = {"batch_size": batch_size, "steps_per_epoch": steps, "shuffle": shuffle}
         # Keras would end an epoch where arrays do, and so make fewer steps than it was asked for.
