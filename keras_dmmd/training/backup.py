@@ -40,8 +40,8 @@ class BackupAndResume(keras.callbacks.Callback):
     written is a warning, and training goes on. A folder belongs to one process at a time.
 
     While updates are left out as not finite, nothing is written, and a run that diverged keeps its
-    files: it goes on from there with a lower rate, as with other arguments of callbacks, once it is
-    compiled with it.
+    files: compiled with a lower rate, the same call goes on from the last one. Arguments of other
+    callbacks, too, are those of the call that goes on.
 
     The order of arrays is a function of the model's seed and the epoch. Loaders and data sets that
     shuffle by Python's, numpy's or Torch's global stream find these as they were when the epoch began;
@@ -135,7 +135,7 @@ class BackupAndResume(keras.callbacks.Callback):
         self.model._initial_epoch = self.params["epochs"] if facts["stopped"] else self.epoch
         self.batches.seed = facts["seed"]
         self.batches.begin(*facts["position"])
-        if not step:  # before an epoch begins for them
+        if not step or facts["stopped"]:  # before an epoch, or the end of training, for them
             self._give_back()
 
     def on_epoch_begin(self, epoch, logs=None):
