@@ -14,7 +14,7 @@ def warn_of_high_rates(optimizer):
     """
     for part in _parts(optimizer):
         planned = _updates_of_schedule(part)
-        made = int(ops.convert_to_numpy(part.iterations))
+        made = batches_seen(part)
         if made < 0.9 * planned:
             rate = float(ops.convert_to_numpy(part.learning_rate))
             warnings.warn(
@@ -36,9 +36,20 @@ def fixed_rates(optimizer):
 def _parts(optimizer):
     """The optimizers that a `MultiOptimizer` has, or the one; each without its scaling of the loss."""
     several = isinstance(optimizer, keras.optimizers.MultiOptimizer)
-    for part in optimizer.optimizers if several else [optimizer]:
-        scales = isinstance(part, keras.optimizers.LossScaleOptimizer)
-        yield part.inner_optimizer if scales else part
+    return map(_unscaled, optimizer.optimizers if several else [optimizer])
+
+
+def _unscaled(optimizer):
+    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return optimizer.inner_optimizer if scales else optimizer
+
+
+def batches_seen(optimizer):
+    """How many batches an optimizer has seen: what its schedule counts.
+
+    Under `gradient_accumulation_steps` its `iterations` are fewer, the updates of weights.
+    """
+    return int(ops.convert_to_numpy(_unscaled(optimizer)._iterations))
 
 
 def _updates_of_schedule(optimizer):

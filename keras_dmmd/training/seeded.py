@@ -15,7 +15,7 @@ from keras_dmmd.training.batches import read_batches
 from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.optimizers import check_trained, public_config
 from keras_dmmd.training.passes import AnyBatch, FirstPass
-from keras_dmmd.training.rates import fixed_rates, warn_of_high_rates
+from keras_dmmd.training.rates import batches_seen, fixed_rates, warn_of_high_rates
 from keras_dmmd.training.reading import is_host_data, plain_error, unpack
 from keras_dmmd.training.threads import reads, trains
 from keras_dmmd.training.updates import Count, Guard, averages_unless_error
@@ -215,10 +215,9 @@ class SeededModel(ExactCheckpoints, keras.Model):
         options["is_endless"] = method is keras.Model.fit and steps is not None
         batches = read_batches(self.reader, **data, repeats=repeats, seed=seed, **options)
         if method is keras.Model.fit:
-            # A run that goes on has the order that it began with, so many updates ago.
-            made = int(ops.convert_to_numpy(self.optimizer.iterations))
+            # A run that goes on has the order that it began with, so many batches ago.
             ago = (call.get("initial_epoch") or 0) * (steps or batches.num_batches or 0)
-            batches.seed = [*seed, max(0, made - ago)]
+            batches.seed = [*seed, max(0, batches_seen(self.optimizer) - ago)]
         return call | {"x": batches}
 
     def _with_batch(self, call):

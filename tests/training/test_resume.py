@@ -345,14 +345,15 @@ def test_calls_of_fit_have_orders_of_their_own(monkeypatch):
 # What can go wrong --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps", [None, 2])
-def test_a_run_whose_weights_are_loaded_goes_on_in_its_order(steps, tmp_path):
+@pytest.mark.parametrize(("steps", "accumulated"), [(None, None), (2, None), (None, 2)])
+def test_a_run_whose_weights_are_loaded_goes_on_in_its_order(steps, accumulated, tmp_path):
     """The second call of `fit`, of three batches a pass, from the file after its first epoch."""
     x, options = tokens(20), {"batch_size": 8, "steps_per_epoch": steps, "epochs": 3, "verbose": 0}
     models = [tiny_model(), tiny_model(seed=1)]
     for model in models:
         model.seed = 3
-        model.compile(keras.optimizers.Adam(0.05), **QUICKLY)
+        adam = keras.optimizers.Adam(0.05, gradient_accumulation_steps=accumulated)
+        model.compile(adam, **QUICKLY)
     files = keras.callbacks.ModelCheckpoint(f"{tmp_path}/{{epoch}}.weights.h5", save_weights_only=True)
     models[0].fit(x, batch_size=8, verbose=0)
     models[0].fit(x, callbacks=[files], **options)
