@@ -231,6 +231,20 @@ def test_what_a_callback_had_from_a_file_is_written_again(tmp_path):
     assert last.best == first.best
 
 
+def test_a_run_that_was_stopped_ends_in_its_best_weights_again(tmp_path):
+    ends = []
+    for _ in range(2):
+        model = tiny_model()
+        model.compile(keras.optimizers.Adam(0.05), **QUICKLY)
+        stop = keras.callbacks.EarlyStopping("loss", mode="max", restore_best_weights=True)
+        backup = kd.callbacks.BackupAndResume(tmp_path, delete_checkpoint=False)
+        model.fit(data(), epochs=9, verbose=0, callbacks=[stop, backup])
+        ends.append(model.denoiser.get_weights())
+    assert stop.stopped_epoch
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_odd_attributes_and_logs_end_no_training(tmp_path):
     class Odd(keras.callbacks.Callback):
         def __init__(self):
