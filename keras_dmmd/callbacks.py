@@ -2,6 +2,7 @@
 
 import csv
 import inspect
+import itertools
 import os
 
 import keras
@@ -13,8 +14,12 @@ from keras_dmmd.files import replacing
 from keras_dmmd.metrics import StreamingMetric
 from keras_dmmd.metrics.streaming import measure_by
 from keras_dmmd.optional import package
+from keras_dmmd.sampling.prompts import has_text
 from keras_dmmd.training.backup import BackupAndResume as BackupAndResume
 from keras_dmmd.training.diffusion_model import DiffusionModel
+
+# Arguments of `generate` that are the callback's own, or change what is returned.
+NOT_HERE = {"self", "n", "trajectory", "return_calls", "return_entropies", "verbose"}
 
 
 class SampleAndScore(keras.callbacks.Callback):
@@ -34,12 +39,13 @@ class SampleAndScore(keras.callbacks.Callback):
         seed: of the samples: the same after every epoch, so that looks compare.
         model: what is sampled; by default what is trained, or a distiller's student.
         reference_data: real ids `(n, length)`, given to every metric beside the samples.
-        folder: where to write `samples_<epoch>.npy` and a line of figures in `scores.csv`; or `None`.
+        folder: where to write `samples_<epoch>.npy` and a line of figures in `scores.csv`, or in
+            `scores_2.csv`, … where that has other columns; or `None`.
         tensorboard: a log directory for TensorBoard, where samples become images or text; needs the
             packages `tensorflow` and `tensorboard`. Or `None`.
         shown: samples that TensorBoard shows.
         channels: of images, whose tokens are then their values, channel innermost: 3 shows colours.
-        **generate: further arguments of `DiffusionModel.generate`.
+        **generate: further arguments of `DiffusionModel.generate`, with prompts as ids.
 
     Example:
 
@@ -81,9 +87,16 @@ class SampleAndScore(keras.callbacks.Callback):
             )
         if reference_data is not None:
             reference_data = checks.rows("reference_data", reference_data)
-        unknown = sorted(set(generate) - set(inspect.signature(DiffusionModel.generate).parameters))
+        known = set(inspect.signature(DiffusionModel.generate).parameters) - NOT_HERE
+        unknown = sorted(set(generate) - known)
         if unknown:
-            raise ValueError(f"`DiffusionModel.generate` has no such arguments. Received: {unknown}")
+            raise ValueError(
+                "`DiffusionModel.generate` has no such arguments, or none for here. Received: "
+                f"{unknown}"
+            )
+        prompts = generate.get("prompts")
+        if isinstance(prompts, (list, tuple)) and any(map(has_text, prompts)):
+            raise ValueError("`prompts` must be ids here: encode texts with the model's tokenizer.")
         self.seed = checks.integer("seed", seed)
         self.sampled, self.reference_data = model, reference_data
         self.folder = None if folder is None else checks.path("folder", folder)
@@ -116,13 +129,25 @@ class SampleAndScore(keras.callbacks.Callback):
         if self.folder is not None:
             with replacing(os.path.join(self.folder, f"samples_{epoch + 1:04d}.npy")) as path:
                 np.save(path, tokens)
-            with open(os.path.join(self.folder, "scores.csv"), "a", newline="") as file:
-                writer = csv.DictWriter(file, ["epoch", *figures])
+            columns = ["epoch", *figures]
+            with open(self._table(columns), "a", newline="") as file:
+                writer = csv.DictWriter(file, columns)
                 if not file.tell():
                     writer.writeheader()
                 writer.writerow({"epoch": epoch + 1, **figures})
         if self._writer is not None:
             self._show(model, tokens[: self.shown], epoch)
+
+    def _table(self, columns):
+        """The path of the first table that is new or has these columns."""
+        for number in itertools.count(1):
+            name = f"scores_{number}.csv" if number > 1 else "scores.csv"
+            path = os.path.join(self.folder, name)
+            if not os.path.exists(path):
+                return path
+            with open(path, newline="") as file:
+                if next(csv.reader(file), columns) == columns:
+                    return path
 
     def _show(self, model, tokens, epoch):
         grid = model.capabilities.grid

@@ -12,10 +12,13 @@ from keras import ops
 
 from keras_dmmd import checks
 
+# Weights and posteriors have poles at the ends of time: training times stay this far inside.
+TIME_EPSILON = 1e-4
 STEP = 1e-3  # of the finite difference by which a derivative is checked
 # Between the times at which a piece may end.
 CHECKED = np.array([0.237, 0.491, 0.763], "float32")
 LEAST_AT_FIRST = 0.999  # what is lost at t = 0 no sampler brings back, and no bound counts
+LEAST_EARLY = 0.98  # at the earliest training time: what is lost before that no bound counts, either
 # The signal that may be left at the end: `log_linear` leaves 0.001. A bound leaves it out.
 MOST_LEFT = 0.1
 
@@ -123,7 +126,7 @@ class PolynomialSchedule(Schedule):
     """α = 1 - t^p (MD4, arXiv 2406.04329).
 
     Args:
-        power: p > 0.
+        power: p, at least 0.5: with less, much of the signal is lost before the earliest training time.
 
     Example:
 
@@ -134,7 +137,7 @@ class PolynomialSchedule(Schedule):
     """
 
     def __init__(self, power=2.0):
-        self.power = checks.number("power", power, above=0.0)
+        self.power = checks.number("power", power, low=0.5)
 
     def __call__(self, t):
         return SignalLevel(1.0 - t**self.power, -self.power * t ** (self.power - 1.0))
@@ -232,6 +235,7 @@ def _check(schedule):
         alpha, slope = _values(schedule, times)
         later, earlier = (_values(schedule, CHECKED + step)[0] for step in (STEP, -STEP))
         inner = _values(schedule, CHECKED)[1]
+        early = _values(schedule, np.full(1, TIME_EPSILON, "float32"))[0]
     except Exception as error:
         raise ValueError(
             "`schedule` must map times (batch,) to a keras_dmmd.schedules.SignalLevel. Received: "
@@ -245,6 +249,12 @@ def _check(schedule):
             f"{LEAST_AT_FIRST} at t=0 and below {MOST_LEFT} at t=1 will do. "
             f"Received: schedule={checks.shown(schedule)}, which gives alpha={alpha} and "
             f"derivative={slope} at t=0, 1/4, … 1"
+        )
+    if not early > LEAST_EARLY:
+        raise ValueError(
+            f"`schedule` must have α above {LEAST_EARLY} at t={TIME_EPSILON:g}, the earliest training "
+            "time: what is lost before that is missing in bounds. Received: "
+            f"schedule={checks.shown(schedule)}, which gives alpha={early[0]} there"
         )
     found = (later - earlier) / (2 * STEP)
     if (np.abs(inner - found) > 0.02 * np.maximum(1.0, np.abs(found))).any():

@@ -43,6 +43,18 @@ def test_figures_are_logs_for_the_callbacks_after_it(tmp_path):
     )
 
 
+def test_figures_of_other_metrics_have_a_table_of_their_own(tmp_path):
+    """And those of a run that goes on are in the one that was begun."""
+    model = tiny_model()
+    for names in (["a"], ["a", "b"], ["a"]):
+        look = SampleAndScore([ones(name) for name in names], steps=1, samples=4, folder=tmp_path)
+        look.set_model(model)
+        look.on_epoch_end(0)
+    tables = [(tmp_path / name).read_text().splitlines() for name in ("scores.csv", "scores_2.csv")]
+    assert [table[0] for table in tables] == ["epoch,a", "epoch,a,b"]
+    assert [len(table) for table in tables] == [3, 2]
+
+
 def test_a_distiller_shows_its_student(tmp_path):
     distiller = kd.DMMDDistiller(tiny_model(), steps=3)
     distiller.compile()
@@ -83,5 +95,10 @@ def test_tensorboard(tmp_path):
 
 
 def test_bad_input():
+    for name in ("self", "n", "verbose", "trajectory", "return_calls", "return_entropies", "other"):
+        with pytest.raises((ValueError, TypeError), match=name):
+            SampleAndScore([ones()], **{name: 1})
+    with pytest.raises(ValueError, match="`prompts` must be ids here"):
+        SampleAndScore([ones()], prompts=["a text"])
     with pytest.raises(ValueError, match="`every` must be an integer of at least 1.*=0"):
         SampleAndScore([ones()], every=0)

@@ -47,8 +47,9 @@ def test_critic_loss_of_a_hard_target(weight):
     target = np.array([[0, 1, 3], [2, 2, 1]])
     hard = np.take_along_axis(np.float64(critic), target[..., None], -1).sum((1, 2))
     expected = hard + weight * np.sum(np.float64(teacher) * critic, (1, 2))
-    actual = critic_loss(target, ops.convert_to_tensor(critic), ops.convert_to_tensor(teacher), weight)
-    np.testing.assert_allclose(ops.convert_to_numpy(actual), expected, rtol=1e-5)
+    for ids in (target, target.tolist(), ops.convert_to_tensor(target)):
+        actual = critic_loss(ids, *map(ops.convert_to_tensor, (critic, teacher)), weight)
+        np.testing.assert_allclose(ops.convert_to_numpy(actual), expected, rtol=1e-5)
 
 
 def test_critic_loss_of_a_soft_target():
@@ -62,6 +63,16 @@ def test_critic_loss_without_a_teacher():
     probs, _, _, critic = map(ops.convert_to_tensor, tables())
     alone = ops.convert_to_numpy(critic_loss(probs, critic))
     np.testing.assert_allclose(alone, ops.convert_to_numpy(ops.sum(probs * critic, (1, 2))), rtol=1e-5)
+
+
+def test_what_does_not_fit_is_refused():
+    _, _, _, critic = tables()
+    for ids in (np.zeros((1, LENGTH), int), np.zeros((BATCH, 1), int)):
+        for target in (ids, ops.convert_to_tensor(ids)):
+            with pytest.raises(ValueError, match="`target` must be ids"):
+                critic_loss(target, critic)
+    with pytest.raises(ValueError, match="`teacher_weight` needs `teacher_probs`"):
+        critic_loss(np.zeros((BATCH, LENGTH), int), critic, teacher_weight=0.5)
 
 
 def test_the_critics_gradient_is_its_targets():

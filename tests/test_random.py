@@ -204,6 +204,12 @@ def test_categorical_rows_are_drawn_on_their_own():
     assert abs(np.corrcoef(draws.T)[0, 1]) < 5 / math.sqrt(20_000)
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (0, 2, 40), (2, 0, 3)])
+def test_categorical_of_no_rows(shape):
+    """Such as a process may have of a last batch."""
+    assert random.categorical(np.zeros(shape, "float32"), 0).shape == shape[:-1]
+
+
 def test_categorical_is_deterministic():
     logits = np.zeros((100, 5), "float32")
     first, second = (ops.convert_to_numpy(random.categorical(logits, 9)) for _ in range(2))

@@ -102,6 +102,7 @@ def squared(t):
         lambda t: schedules.SignalLevel(ops.sum(1.0 - t), -1.0),  # of another shape
         lambda t: schedules.SignalLevel(1.0 - t / 0.0, -t),
         lambda t: schedules.SignalLevel(0.97 * (1.0 - t), -0.97 * ops.ones_like(t)),  # begins too late
+        lambda t: schedules.SignalLevel(1.0 - t**0.25, -0.25 * t**-0.75),  # falls before the first time
     ],
 )
 def test_a_function_that_is_no_schedule_is_refused(function):
@@ -122,8 +123,8 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones(name):
         schedules.get(name)
 
 
-@pytest.mark.parametrize("power", [0, -1.0, float("nan")])
-def test_power_must_be_positive(power):
+@pytest.mark.parametrize("power", [0, -1.0, 0.25, float("nan")])
+def test_power_must_leave_signal_at_the_first_time(power):
     with pytest.raises(ValueError, match="`power`"):
         schedules.PolynomialSchedule(power)
 

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_dmmd import backend, checks, random, schedules
+from keras_dmmd.schedules import TIME_EPSILON
 from keras_dmmd.tensors import (
     PROBABILITY_FLOOR,
     SIGNAL_FLOOR,
@@ -19,8 +20,6 @@ from keras_dmmd.tensors import (
 )
 from keras_dmmd.vocabulary import Logits
 
-# Weights and posteriors have poles at the ends of time: training times stay this far inside.
-TIME_EPSILON = 1e-4
 # The least noise `1 - α` that costs count with, a hundredth of the earliest training time, so that
 # nothing divides by 0 at `t = 0`.
 NOISE_FLOOR = 1e-2 * TIME_EPSILON

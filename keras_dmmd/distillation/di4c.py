@@ -10,7 +10,7 @@ from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.losses.divergences import divergence_token_loss
 from keras_dmmd.losses.mixtures import correlation_loss, log_mean_exp, marginal_loss
 from keras_dmmd.sampling.grids import MOST_CALLS
-from keras_dmmd.tensors import LOG_FLOOR, total
+from keras_dmmd.tensors import LOG_FLOOR, mean_where, total
 from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 
 
@@ -143,8 +143,8 @@ class Di4CDistiller(Distiller):
         correlation = correlation_loss(student, x, where)
         data = correlation + marginal_loss(student, teacher, where)
         losses = ops.where(is_small, followed / self.mixture, consistent) + self.data_weight * data
-        length = z_t.shape[1]
-        return losses / length, {"correlation": ops.mean(correlation) / length}
+        length, every = z_t.shape[1], ops.ones_like(correlation, dtype="bool")
+        return losses / length, {"correlation": mean_where(every, correlation) / length}
 
     def _log_probs(self, model, z_t, t, conditions, key=None):
         """A model's prediction, `(batch, length, K)`, no less than the floor of logarithms."""

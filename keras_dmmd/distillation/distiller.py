@@ -16,7 +16,7 @@ from keras_dmmd.distillation.optimizer import AlternatingOptimizer, unending_ada
 from keras_dmmd.training.arguments import check_optimizer
 from keras_dmmd.training.copying import is_shared, share_weights
 from keras_dmmd.training.corruption import batch_size_of
-from keras_dmmd.training.inputs import example_weights, weighted_mean
+from keras_dmmd.training.inputs import weighted, weighted_mean
 from keras_dmmd.training.optimizers import check_average, half_of, public_config
 from keras_dmmd.training.seeded import SeededModel
 from keras_dmmd.training.updates import update
@@ -285,9 +285,8 @@ class Distiller(backend.StatefulTrainStep, SeededModel):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The student's loss; for `evaluate`, whose metrics it also feeds."""
-        weights = example_weights(sample_weight)
         for name, values in y_pred.items():  # of examples: a smaller last batch counts for less
-            self.trackers[name].update_state(values, sample_weight=weights)
+            self.trackers[name].update_state(weighted(values, sample_weight))
         return backend.keras_loss(weighted_mean(y_pred["student_loss"], sample_weight))
 
     @property

@@ -71,12 +71,26 @@ def critic_loss(target, critic_cost, teacher_probs=None, teacher_weight=0.0):
     kd.losses.critic_loss(sample, cost)  # the sum of the sample's costs, (2,)
     ```
     """
-    are_ids = len(getattr(target, "shape", ())) == 2
+    if not ops.is_tensor(target):
+        target = checks.array("target", target)
+    are_ids = len(target.shape) == 2
     given = {"critic_cost": critic_cost, **({} if are_ids else {"target": target})}
     if teacher_probs is not None:
         given["teacher_probs"] = teacher_probs
     given, teacher_weight = tables(**given), number("teacher_weight", teacher_weight)
+    if teacher_probs is None and not ops.is_tensor(teacher_weight) and teacher_weight:
+        raise ValueError(
+            "`teacher_weight` needs `teacher_probs`, which it weighs. Received: "
+            f"teacher_weight={teacher_weight} and teacher_probs=None"
+        )
     critic_cost = given["critic_cost"]
+    # In a graph a size may be unknown, `None`.
+    sizes = zip(target.shape, critic_cost.shape[:2], strict=False)
+    if are_ids and any(one != other for one, other in sizes if None not in (one, other)):
+        raise ValueError(
+            "`target` must be ids (batch, length) where `critic_cost` is (batch, length, K). "
+            f"Received: shapes {tuple(target.shape)} and {tuple(critic_cost.shape)}"
+        )
     if are_ids and not ops.is_tensor(target):
         target = checks.ids("target", target, critic_cost.shape[-1])
     target = target if are_ids else given["target"]

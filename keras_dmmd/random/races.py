@@ -39,7 +39,7 @@ def categorical(log_probs, seed):
     """
     if not ops.is_tensor(log_probs):
         log_probs = checks.array("log_probs", log_probs)
-    if not len(log_probs.shape) or 0 in tuple(log_probs.shape):
+    if not len(log_probs.shape) or log_probs.shape[-1] == 0:
         raise ValueError(
             f"`log_probs` must have shape (..., K). Received: shape {tuple(log_probs.shape)}"
         )

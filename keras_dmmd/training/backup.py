@@ -1,6 +1,7 @@
 """A run that was killed goes on to the same bits, at any step."""
 
 import collections
+import contextlib
 import os
 import re
 import warnings
@@ -10,13 +11,16 @@ from keras import ops
 
 from keras_dmmd import backend, checks
 from keras_dmmd.locks import Lock
+from keras_dmmd.training.rates import fixed_rates
 from keras_dmmd.training.remembering import (
     global_streams,
     own_streams,
     pack,
     set_global_streams,
+    texts,
     unpack,
 )
+from keras_dmmd.training.updates import Guard
 
 NAME = re.compile(r"epoch_(\d+)_step_(\d+)\.weights\.h5")
 KEPT = 2  # files in a folder: should the last one be damaged, there is one before it
@@ -30,10 +34,14 @@ class BackupAndResume(keras.callbacks.Callback):
 
     Like `keras.callbacks.BackupAndRestore`, for this library's models, and to the step: weights,
     optimizers, random streams, metrics, the order of the data, the logs of finished epochs, and what
-    the other callbacks of the list remember in plain attributes (`EarlyStopping`, `ReduceLROnPlateau`,
-    …) are in one file, which replaces the one before in one move. The last two are kept. A file that is
-    damaged is told from its digest, and the one before is taken. What cannot be written is a warning,
-    and training goes on. A folder belongs to one process at a time.
+    the other callbacks of the list have changed in their plain attributes (`EarlyStopping`,
+    `ReduceLROnPlateau`, …) are in one file, which replaces the one before in one move. The last two are
+    kept. A file that is damaged is told from its digest, and the one before is taken. What cannot be
+    written is a warning, and training goes on. A folder belongs to one process at a time.
+
+    While updates are left out as not finite, nothing is written, and a run that diverged keeps its
+    files: compiled with a lower rate, the same call goes on from the last one. Arguments of other
+    callbacks, too, are those of the call that goes on.
 
     The order of arrays is a function of the model's seed and the epoch. Loaders and data sets that
     shuffle by Python's, numpy's or Torch's global stream find these as they were when the epoch began;
@@ -71,7 +79,7 @@ class BackupAndResume(keras.callbacks.Callback):
         self.folder = os.path.abspath(checks.path("folder", folder))
         self.save_freq = save_freq
         self.delete_checkpoint = checks.flag("delete_checkpoint", delete_checkpoint)
-        self.batches, self.others = None, ()
+        self.batches, self.guard, self.others = None, None, ()
         self.resumed = None  # facts and arrays of the file that training goes on from
         self.lock = None
 
@@ -83,6 +91,7 @@ class BackupAndResume(keras.callbacks.Callback):
     def attach(self, batches, callbacks):
         """Called by `fit`: the `Batches`, and all callbacks."""
         self.batches = batches
+        self.guard = next((c for c in callbacks if isinstance(c, Guard)), None)  # `fit` alone has one
         self.others = [
             callback
             for callback in callbacks
@@ -99,11 +108,18 @@ class BackupAndResume(keras.callbacks.Callback):
         self.epoch = self.step = self.since_saved = 0
         # Logs of epochs, and Keras's record of them, which a `CallbackList` of one's own may lack.
         self.finished, self.history = [], getattr(self.model, "history", None)
+        self.given = {name: texts(vars(callback)) for name, callback in _named(self.others).items()}
         self.resumed = backend.from_first(self._load)
         self.model._begin_together()  # where the first process has come to
         if self.resumed is None:
             return
         facts, _ = self.resumed
+        # A rate of the file may have been lowered since; one that is compiled anew is the user's word.
+        given = self.model.given_rates
+        rates = zip(fixed_rates(self.model.optimizer), given, facts.get("rates", given), strict=True)
+        for variable, rate, before in rates:
+            if rate != before:
+                variable.assign(rate)
         self.epoch, step = facts["epoch"], facts["step"]
         if step and facts["steps"] != self.params["steps"]:
             raise ValueError(
@@ -119,6 +135,8 @@ class BackupAndResume(keras.callbacks.Callback):
         self.model._initial_epoch = self.params["epochs"] if facts["stopped"] else self.epoch
         self.batches.seed = facts["seed"]
         self.batches.begin(*facts["position"])
+        if not step or facts["stopped"]:  # before an epoch, or the end of training, for them
+            self._give_back()
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.step = epoch, 0
@@ -129,7 +147,7 @@ class BackupAndResume(keras.callbacks.Callback):
         self.streams = own_streams(facts["streams"])
         set_global_streams(self.streams)
         if not facts["step"]:
-            self._remember()
+            self._give_history()
             return
         for i, variable in enumerate(self.model.metrics_variables):
             variable.assign(arrays[f"metric_{i}"])
@@ -150,7 +168,8 @@ class BackupAndResume(keras.callbacks.Callback):
 
         def train_again():
             model.train_function = train
-            self._remember()
+            self._give_back()
+            self._give_history()
 
         def train_function(*args):
             nonlocal left
@@ -165,17 +184,23 @@ class BackupAndResume(keras.callbacks.Callback):
 
         model.train_function, self._train_again = train_function, train_again
 
-    def _remember(self):
-        """Give the other callbacks what they had, and the history its epochs."""
+    def _give_back(self):
+        """Give the other callbacks what they had; it is no argument, and always written from now on."""
         # Not by `self.model` or what asks for it: that would synchronise JAX's state within a step.
-        (facts, arrays), self.resumed = self.resumed, None
+        facts, arrays = self.resumed
+        for name, callback in _named(self.others).items():
+            had = unpack(facts["callbacks"].get(name, {}), arrays)
+            vars(callback).update(had)
+            self.given[name] = {k: text for k, text in self.given[name].items() if k not in had}
+
+    def _give_history(self):
+        """Give the history its epochs: after it has begun anew."""
+        (facts, _), self.resumed = self.resumed, None
         self.step, self.finished = facts["step"], facts["finished"]
         for epoch, logs in self.finished if self.history is not None else ():
             self.history.epoch.append(epoch)
             for name, value in logs.items():
                 self.history.history.setdefault(name, []).append(value)
-        for name, callback in _named(self.others).items():
-            vars(callback).update(unpack(facts["callbacks"].get(name, {}), arrays))
 
     # Saving ---------------------------------------------------------------------------------------
 
@@ -192,22 +217,24 @@ class BackupAndResume(keras.callbacks.Callback):
         if self.resumed is not None:  # all batches of this epoch were seen
             self._train_again()
         self.epoch, self.step = epoch + 1, 0
-        self.finished.append([epoch, {k: float(v) for k, v in (logs or {}).items()}])
+        self.finished.append([epoch, _numbers(logs or {})])
         self.streams = global_streams()
         if self.save_freq == "epoch" or self.since_saved >= self.save_freq:
             self._save()
 
     def on_train_end(self, logs=None):
         if self.resumed is not None:  # there was nothing left to train
-            self._remember()
+            self._give_history()
         if self.lock is None:  # another process writes
             return
-        if self.delete_checkpoint:
+        if self.delete_checkpoint and self.guard.where is None:
             for _, _, path in self._files():
                 os.remove(path)
         self.lock.release()
 
     def _save(self):
+        if not self.guard.is_well:
+            return
         self.since_saved = 0
         # Each process has its own.
         streams = backend.gather_objects({"first": self.streams, "last": global_streams()})
@@ -227,14 +254,18 @@ class BackupAndResume(keras.callbacks.Callback):
             "streams": [own["first"] for own in streams],
             "last_streams": [own["last"] for own in streams],
             "finished": self.finished,
-            "callbacks": {k: pack(vars(c), k, arrays) for k, c in _named(self.others).items()},
+            "rates": self.model.given_rates,
+            "callbacks": {
+                name: pack(vars(callback), self.given[name], name, arrays)
+                for name, callback in _named(self.others).items()
+            },
         }
         path = os.path.join(self.folder, f"epoch_{self.epoch:05d}_step_{self.step:08d}.weights.h5")
         try:
             self.model.save_sealed(path, facts, arrays)
             for _, _, old in self._files()[:-KEPT]:
                 os.remove(old)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
             last = self._files()
             warnings.warn(
                 f"The checkpoint {path!r} could not be written; training goes on, and the last one is "
@@ -263,6 +294,15 @@ class BackupAndResume(keras.callbacks.Callback):
                 f"Every checkpoint in {self.folder!r} is damaged. Move them away to begin anew."
             )
         return None
+
+
+def _numbers(logs):
+    """Those logs that are numbers, as Keras tells them."""
+    found = {}
+    for name, value in logs.items():
+        with contextlib.suppress(TypeError, ValueError):
+            found[name] = float(value)
+    return found
 
 
 def _named(callbacks):

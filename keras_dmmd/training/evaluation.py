@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_dmmd import backend, checks, random
-from keras_dmmd.training.inputs import example_weights
+from keras_dmmd.training.inputs import weighted
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
@@ -101,9 +101,7 @@ class Evaluation:
 
     def measure_bits(self, nats, counted, sample_weight):
         """Give the metric a batch: nats per open token, and how many tokens are, `(batch,)` each."""
-        weights = ops.ones_like(nats) * counted
-        if sample_weight is not None:
-            weights = weights * ops.cast(example_weights(sample_weight), weights.dtype)
+        weights = weighted(ops.ones_like(nats) * counted, sample_weight)
         bits, weights = (
             ops.mean(ops.reshape(v, (-1, self.corruptions)), axis=1)
             for v in (nats / math.log(2.0), weights)

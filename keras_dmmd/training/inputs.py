@@ -5,9 +5,14 @@ from keras import ops
 from keras_dmmd import random
 
 
-def example_weights(sample_weight):
-    """`(batch,)` from `(batch,)` or a column, which would broadcast against it; `None` stays `None`."""
-    return None if sample_weight is None else ops.reshape(sample_weight, (-1,))
+def weighted(values, sample_weight):
+    """Values of examples, `(batch,)`, times their weights.
+
+    These may be a column, which would broadcast against it, or `None`.
+    """
+    if sample_weight is None:
+        return values
+    return values * ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype)
 
 
 def weighted_mean(values, sample_weight):
@@ -15,7 +20,6 @@ def weighted_mean(values, sample_weight):
 
     Within a step it is this replica's part of the mean over the whole batch: parts add up to that.
     """
-    if sample_weight is not None:
-        values = values * ops.cast(example_weights(sample_weight), values.dtype)
+    values = weighted(values, sample_weight)
     total = random.rows_of(ops.shape(values)[0]).total
     return ops.sum(values) / ops.maximum(ops.cast(total, values.dtype), 1.0)

@@ -1,4 +1,4 @@
-"""Learning rates that were to fall and did not come to their end."""
+"""Learning rates: those that are fixed, and those that were to fall and did not come to their end."""
 
 import warnings
 
@@ -12,12 +12,9 @@ def warn_of_high_rates(optimizer):
     Args:
         optimizer: after a `fit`; of a `MultiOptimizer` every part is looked at.
     """
-    several = isinstance(optimizer, keras.optimizers.MultiOptimizer)
-    for part in optimizer.optimizers if several else [optimizer]:
-        if isinstance(part, keras.optimizers.LossScaleOptimizer):
-            part = part.inner_optimizer
+    for part in _parts(optimizer):
         planned = _updates_of_schedule(part)
-        made = int(ops.convert_to_numpy(part.iterations))
+        made = batches_seen(part)
         if made < 0.9 * planned:
             rate = float(ops.convert_to_numpy(part.learning_rate))
             warnings.warn(
@@ -28,6 +25,31 @@ def warn_of_high_rates(optimizer):
                 stacklevel=3,
             )
             return
+
+
+def fixed_rates(optimizer):
+    """The variables of an optimizer's learning rates that follow no schedule."""
+    rates = [part.learning_rate for part in _parts(optimizer)]
+    return [rate for rate in rates if isinstance(rate, keras.Variable)]
+
+
+def _parts(optimizer):
+    """The optimizers that a `MultiOptimizer` has, or the one; each without its scaling of the loss."""
+    several = isinstance(optimizer, keras.optimizers.MultiOptimizer)
+    return map(_unscaled, optimizer.optimizers if several else [optimizer])
+
+
+def _unscaled(optimizer):
+    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return optimizer.inner_optimizer if scales else optimizer
+
+
+def batches_seen(optimizer):
+    """How many batches an optimizer has seen: what its schedule counts.
+
+    Under `gradient_accumulation_steps` its `iterations` are fewer, the updates of weights.
+    """
+    return int(ops.convert_to_numpy(_unscaled(optimizer)._iterations))
 
 
 def _updates_of_schedule(optimizer):

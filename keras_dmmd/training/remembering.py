@@ -6,28 +6,42 @@ import sys
 import numpy as np
 
 from keras_dmmd import backend
+from keras_dmmd.fingerprints import value_text
+
+# Of a callback: what Keras tells it of the run, and an argument whose sign it turns in every process.
+UNKEPT = ("params", "min_delta")
 
 
 def _is_plain(value):
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.dtype.kind in "biuf" or value.dtype.name == "bfloat16"
     if isinstance(value, (list, tuple)):
         return all(_is_plain(v) for v in value)
     if isinstance(value, dict):
         return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
-    return value is None or isinstance(value, (bool, int, float, str, np.generic, np.ndarray))
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
-def pack(attributes, owner, arrays):
-    """Those attributes of an object that are plain data, as JSON has them.
+def texts(attributes):
+    """Those attributes of an object that are plain data, each as text that no other value has."""
+    return {k: value_text(v) for k, v in attributes.items() if k not in UNKEPT and _is_plain(v)}
+
+
+def pack(attributes, given, owner, arrays):
+    """Those attributes of an object that are plain data and have changed, as JSON has them.
 
     Args:
         attributes: a dict.
+        given: the `texts` of those that it began with.
         owner: the name of the object.
         arrays: a dict, to which arrays are added.
     """
 
     def packed(value):
         if isinstance(value, (np.ndarray, np.generic)):
-            arrays[f"{owner} {len(arrays)}"] = np.asarray(value)
+            # HDF5 has no bfloat16; float32 holds the same numbers.
+            dtype = "float32" if value.dtype.name == "bfloat16" else value.dtype
+            arrays[f"{owner} {len(arrays)}"] = np.asarray(value, dtype)
             return {"array": f"{owner} {len(arrays) - 1}"}
         if isinstance(value, (list, tuple)):
             return {"list": [packed(v) for v in value]}
@@ -35,8 +49,8 @@ def pack(attributes, owner, arrays):
             return {"dict": {k: packed(v) for k, v in value.items()}}
         return value
 
-    own = {k: v for k, v in attributes.items() if k != "params" and _is_plain(v)}
-    return {name: packed(value) for name, value in own.items()}
+    changed = [name for name, text in texts(attributes).items() if given.get(name) != text]
+    return {name: packed(attributes[name]) for name in changed}
 
 
 def unpack(attributes, arrays):

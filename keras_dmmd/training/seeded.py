@@ -15,7 +15,7 @@ from keras_dmmd.training.batches import read_batches
 from keras_dmmd.training.checkpointing import ExactCheckpoints
 from keras_dmmd.training.optimizers import check_trained, public_config
 from keras_dmmd.training.passes import AnyBatch, FirstPass
-from keras_dmmd.training.rates import warn_of_high_rates
+from keras_dmmd.training.rates import batches_seen, fixed_rates, warn_of_high_rates
 from keras_dmmd.training.reading import is_host_data, plain_error, unpack
 from keras_dmmd.training.threads import reads, trains
 from keras_dmmd.training.updates import Count, Guard, averages_unless_error
@@ -32,6 +32,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
 
     Attributes:
         corruptions: of each row in evaluation.
+        given_rates: the fixed learning rates that it was compiled with.
         in_training: whether what runs now is training, on the host: what is traced meanwhile keeps it.
     """
 
@@ -52,6 +53,7 @@ class SeededModel(ExactCheckpoints, keras.Model):
         check_compile({**kwargs, "jit_compile": jit_compile})
         super().compile(*args, jit_compile=jit_compile, **kwargs)
         self._given_jit_compile = jit_compile
+        self.given_rates = tuple(float(ops.convert_to_numpy(v)) for v in fixed_rates(self.optimizer))
 
     def get_compile_config(self):
         """With `jit_compile` as it was given: `"auto"` means another thing on another backend.
@@ -204,20 +206,18 @@ class SeededModel(ExactCheckpoints, keras.Model):
         data = {name: call.pop(name, None) for name in ("x", "y", "sample_weight")}
         parameters = inspect.signature(method).parameters
         shuffle = call.get("shuffle", getattr(parameters.get("shuffle"), "default", False))
-        batch_size = call.get("batch_size")
-        if repeats > 1:  # the copies of a row stay together
+        steps, batch_size = call.get("steps_per_epoch", call.get("steps")), call.get("batch_size")
+        if repeats > 1 and (batch_size or not steps):  # the copies of a row stay together
             batch_size = max(1, (batch_size or 32) // repeats)
-        steps = call.get("steps_per_epoch", call.get("steps"))
         seed = [self.seed % 2**64]
         options = {"batch_size": batch_size, "steps_per_epoch": steps, "shuffle": shuffle}
         # Keras would end an epoch where arrays do, and so make fewer steps than it was asked for.
         options["is_endless"] = method is keras.Model.fit and steps is not None
         batches = read_batches(self.reader, **data, repeats=repeats, seed=seed, **options)
         if method is keras.Model.fit:
-            # A run that goes on has the order that it began with, so many updates ago.
-            made = int(ops.convert_to_numpy(self.optimizer.iterations))
+            # A run that goes on has the order that it began with, so many batches ago.
             ago = (call.get("initial_epoch") or 0) * (steps or batches.num_batches or 0)
-            batches.seed = [*seed, max(0, made - ago)]
+            batches.seed = [*seed, max(0, batches_seen(self.optimizer) - ago)]
         return call | {"x": batches}
 
     def _with_batch(self, call):

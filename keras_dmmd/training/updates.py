@@ -118,6 +118,11 @@ class Guard(keras.callbacks.Callback):
         self.in_a_row = 0
         self.lock = threading.Lock()
 
+    @property
+    def is_well(self):
+        """Whether the last update was made, and training has not been stopped."""
+        return self.where is None and not self.in_a_row
+
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.skipped, self.counted = epoch, 0, -1
         self.begun, self.ended = collections.deque(), []

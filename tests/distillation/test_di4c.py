@@ -39,6 +39,12 @@ def made(**kwargs):
     return kd.Di4CDistiller(teacher, student=coins(denoiser), mixture=N, **kwargs)
 
 
+def test_of_no_rows():
+    """Such as a process may have of a last batch."""
+    losses, figures = made().role_losses("student", np.zeros((0, 2), "int32"), key())
+    assert losses.shape == (0,) and numpy(figures["correlation"]) == 0.0
+
+
 def heads_of(sides):
     """The chance of heads for each coin, by the side that λ is on."""
     return np.where(sides, SURE, 1 - SURE)

@@ -58,6 +58,18 @@ def test_a_distiller_without_a_critic():
         model.compile(critic_optimizer="adam")
 
 
+def test_weights_of_examples_count_alike_in_all_losses():
+    """They are summed, then divided by the batch, in evaluation as in training."""
+    model = imitation()
+    model.compile()
+    x, weights = tokens(24), np.full(24, 0.5, "float32")
+    whole, half = (
+        model.evaluate(x, sample_weight=own, batch_size=16, verbose=0, return_dict=True)
+        for own in (None, weights)
+    )
+    assert half == pytest.approx({name: 0.5 * value for name, value in whole.items()}, rel=1e-5)
+
+
 def test_it_is_saved_and_goes_on(tmp_path):
     model = imitation()
     model.compile(student_optimizer=keras.optimizers.Adam(1e-3))

@@ -87,15 +87,18 @@ def test_micro_batches():
     assert_same(*on_one_and_two(run))
 
 
-def test_a_distiller():
-    """Both optimizers, and statistics over tokens."""
+@pytest.mark.parametrize("method", [kd.DMMDDistiller, kd.Di4CDistiller])
+def test_a_distiller(method):
+    """All optimizers, and statistics over tokens or rows."""
     x = tokens(7)
 
     def run():
-        distiller = kd.DMMDDistiller(*(tiny_model(seed=seed) for seed in range(3)), steps=2)
+        models = [tiny_model(seed=seed, noise=noise) for seed, noise in ((0, None), (1, "scalar"))]
+        more = [tiny_model(seed=2)] if method is kd.DMMDDistiller else []
+        distiller = method(*models, *more, steps=2)
         distiller.compile(keras.optimizers.SGD(0.1, global_clipnorm=0.5), run_eagerly=True)
         history = distiller.fit(x, batch_size=4, verbose=0)
-        return [*logs(history), *weights(distiller.student, distiller.critic)]
+        return [*logs(history), *weights(distiller.student, *([distiller.critic] if more else []))]
 
     assert_same(*on_one_and_two(run))
 

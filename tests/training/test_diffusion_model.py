@@ -213,6 +213,15 @@ def test_a_network_alone_is_exported(tmp_path):
     np.testing.assert_allclose(loaded.serve([ids, times]).numpy(), expected, atol=1e-5)
 
 
+def test_steps_of_an_evaluation_go_through_all_rows(monkeypatch):
+    seen, model = [], tiny_model()
+    model.compile(run_eagerly=True)
+    monkeypatch.setattr(model, "measure_bits", lambda nats, *_: seen.append(len(nats)))
+    for corruptions in (1, 4):
+        model.evaluate(tokens(50), steps=5, corruptions=corruptions, verbose=0)
+    assert seen == [10] * 5 + [40] * 5
+
+
 def test_corruptions_of_an_evaluation_are_its_own():
     """Their number is a constant of the compiled step: a batch tested later has one again."""
     model = tiny_model()

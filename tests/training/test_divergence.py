@@ -85,6 +85,36 @@ def test_a_run_of_them_stops_training(monkeypatch):
     assert history["skipped"] == [6.0, 6.0]
 
 
+@pytest.mark.parametrize("save_freq", ["epoch", 1])
+def test_a_diverged_run_goes_on_from_its_last_good_file(save_freq, tmp_path, monkeypatch):
+    """As soon as what made it diverge is gone; until then the files stay, and say so."""
+
+    class Poison(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                variable = self.model.trainable_variables[0]
+                variable.assign(variable * np.nan)
+
+    monkeypatch.setattr(updates, "PATIENCE", 6)
+    model = tiny_model()
+    model.compile("sgd")
+
+    def fit(*callbacks):
+        backup = kd.callbacks.BackupAndResume(tmp_path, save_freq)
+        options = {"batch_size": 8, "epochs": 5, "verbose": 0}
+        return model.fit(tokens(32), callbacks=[*callbacks, backup], **options)
+
+    for _ in range(2):
+        with pytest.raises(FloatingPointError, match="6 updates up to epoch 4, batch 2"):
+            fit(Poison())
+        assert (
+            max(path.name for path in tmp_path.glob("*.h5")) == "epoch_00002_step_00000000.weights.h5"
+        )
+    history = fit()
+    assert history.epoch == list(range(5)) and history.history["skipped"] == [0.0] * 5
+    assert not list(tmp_path.glob("*.h5"))
+
+
 @pytest.mark.parametrize("order", [(1, 3, 5, 7), (3, 1, 7, 5), (7, 5, 3, 1)])
 def test_batches_are_counted_in_order(monkeypatch, order):
     """On JAX Keras speaks to callbacks from several threads, at times of a later batch first."""

@@ -16,10 +16,11 @@ def schedule(updates):
     return keras.optimizers.schedules.CosineDecay(1e-3, updates, alpha=0.05)
 
 
-def fit(updates, data, **options):
+def fit(updates, data, accumulated=None, **options):
     """The updates made, and the messages of warnings about rates."""
     model = tiny_model()
-    model.compile(keras.optimizers.Adam(schedule(updates)))
+    adam = keras.optimizers.Adam(schedule(updates), gradient_accumulation_steps=accumulated)
+    model.compile(adam)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(data, verbose=0, **options)
@@ -33,6 +34,10 @@ def test_arrays_are_gone_through_as_often_as_asked_for(weighted):
     weights = {"sample_weight": np.ones(40)} if weighted else {}
     options = {"batch_size": 4, "steps_per_epoch": 7, "epochs": 3, **weights}
     assert fit(21, tokens(40), **options) == (21, [])
+
+
+def test_a_rate_falls_with_batches_whose_gradients_are_accumulated():
+    assert fit(10, tokens(40), accumulated=2, batch_size=4) == (5, [])
 
 
 @pytest.mark.plain

@@ -8,11 +8,12 @@ import sys
 
 import h5py
 import keras
+import ml_dtypes
 import numpy as np
 import pytest
 
 import keras_dmmd as kd
-from keras_dmmd.training import batches, checkpointing, sealed
+from keras_dmmd.training import batches, checkpointing, remembering, sealed
 from tests.builders import ON_TORCH, QUICKLY, small_model, tiny_model, tokens
 from tests.oracles import toy
 
@@ -177,8 +178,95 @@ def test_other_callbacks_go_on(tmp_path):
         lambda: keras.callbacks.EarlyStopping(
             "loss", patience=4, mode="max", restore_best_weights=True
         ),
+        # Of which Keras turns the sign, once in each process.
+        lambda: keras.callbacks.EarlyStopping("loss", min_delta=0.01, patience=9, mode="min"),
     ]
     assert_resumes(teacher, tmp_path, 3, 2, callbacks, epochs=8)
+
+
+def test_averages_that_are_swapped_in_go_on(tmp_path):
+    """A file of an epoch's end has the average for weights."""
+    callbacks = [lambda: keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+    assert_resumes(teacher, tmp_path, 2, 2, callbacks, save_freq="epoch")
+
+
+def test_new_arguments_of_callbacks_and_optimizers_are_taken(tmp_path):
+    """And no argument is written, however large."""
+
+    class Counts(keras.callbacks.Callback):
+        def __init__(self, name):
+            super().__init__()
+            self.name, self.data, self.seen = name, np.zeros(1000), 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seen += 1
+
+    model, begun, again = teacher(), Counts("old"), Counts("new")
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, tmp_path, begun, Break(2, 2), save_freq=1)
+    path = tmp_path / "epoch_00002_step_00000002.weights.h5"
+    assert all(array.size < 1000 for array in sealed.open_seal(path)[1].values())
+    model.compile(keras.optimizers.Adam(1e-3, use_ema=True))
+    fit(model, tmp_path, again)
+    assert (begun.seen, again.seen, again.name) == (2, 4, "new")
+    assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == np.float32(1e-3)
+
+
+def test_what_a_callback_had_from_a_file_is_written_again(tmp_path):
+    """Though it has not changed since the same callback began to go on."""
+
+    class Best(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.best = None
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.best = logs["loss"] if self.best is None else self.best
+
+    first, last = Best(), Best()
+    for epoch in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            fit(teacher(), tmp_path, first, Break(epoch, 2), save_freq=1)
+    fit(teacher(), tmp_path, last)
+    assert last.best == first.best
+
+
+def test_a_run_that_was_stopped_ends_in_its_best_weights_again(tmp_path):
+    ends = []
+    for _ in range(2):
+        model = tiny_model()
+        model.compile(keras.optimizers.Adam(0.05), **QUICKLY)
+        stop = keras.callbacks.EarlyStopping("loss", mode="max", restore_best_weights=True)
+        backup = kd.callbacks.BackupAndResume(tmp_path, delete_checkpoint=False)
+        model.fit(data(), epochs=9, verbose=0, callbacks=[stop, backup])
+        ends.append(model.denoiser.get_weights())
+    assert stop.stopped_epoch
+    for one, other in zip(*ends, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_odd_attributes_and_logs_end_no_training(tmp_path):
+    class Odd(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.names = None
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.names = np.array(["a", "b"])
+            logs["told"] = "nothing"
+
+    history = fit(teacher(), tmp_path, Odd(), save_freq=1)
+    assert history.history["told"] == ["nothing"] * EPOCHS
+
+
+def test_what_is_kept_of_attributes():
+    """Those that have changed; arrays of what HDF5 has no type for as those of one that it has."""
+    arrays, half = {}, np.full(2, 1 / 3, ml_dtypes.bfloat16)
+    own = {"half": half, "list": [1, np.float32(0.5)], "text": np.array("a"), "argument": np.arange(3)}
+    given = remembering.texts({"argument": np.arange(3), "list": [1]})
+    kept = remembering.unpack(remembering.pack(own, given, "own", arrays), arrays)
+    assert kept == {"half": pytest.approx(half.astype("float32"), abs=0), "list": [1, 0.5]}
+    assert all(array.dtype.kind in "biuf" for array in arrays.values())
 
 
 @pytest.mark.parametrize("kind", ["tf.data", "DataLoader", "PyDataset", "labels"])
@@ -271,14 +359,15 @@ def test_calls_of_fit_have_orders_of_their_own(monkeypatch):
 # What can go wrong --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps", [None, 2])
-def test_a_run_whose_weights_are_loaded_goes_on_in_its_order(steps, tmp_path):
+@pytest.mark.parametrize(("steps", "accumulated"), [(None, None), (2, None), (None, 2)])
+def test_a_run_whose_weights_are_loaded_goes_on_in_its_order(steps, accumulated, tmp_path):
     """The second call of `fit`, of three batches a pass, from the file after its first epoch."""
     x, options = tokens(20), {"batch_size": 8, "steps_per_epoch": steps, "epochs": 3, "verbose": 0}
     models = [tiny_model(), tiny_model(seed=1)]
     for model in models:
         model.seed = 3
-        model.compile(keras.optimizers.Adam(0.05), **QUICKLY)
+        adam = keras.optimizers.Adam(0.05, gradient_accumulation_steps=accumulated)
+        model.compile(adam, **QUICKLY)
     files = keras.callbacks.ModelCheckpoint(f"{tmp_path}/{{epoch}}.weights.h5", save_weights_only=True)
     models[0].fit(x, batch_size=8, verbose=0)
     models[0].fit(x, callbacks=[files], **options)
