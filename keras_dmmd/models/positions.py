@@ -27,7 +27,7 @@ def rotary_angles(length, head_dim, grid=None, start=None):
     frequencies = (MAX_WAVELENGTH ** -(np.arange(pairs) / pairs)).astype("float32")
     if start is not None:
         positions = ops.cast(start + ops.arange(length), "float32")
-        return ops.expand_dims(positions, -1) * frequencies
+        return ops.expand_dims(positions, -1) * ops.convert_to_tensor(frequencies)
     axes = [np.asarray(axis, "float32") for axis in axes]
     return np.concatenate([np.outer(axis, frequencies) for axis in axes], axis=-1)
 

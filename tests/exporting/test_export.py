@@ -16,7 +16,7 @@ from keras_dmmd.backend.writers import BACKENDS, WRITERS
 from keras_dmmd.exporting.formats import SUFFIXES, WITH_INTEGERS, check_place
 from keras_dmmd.exporting.graphs import Input
 from keras_dmmd.tokenizers import CharacterTokenizer
-from tests.builders import distiller, numpy, randomise, small_model, tiny_model
+from tests.builders import ON_TORCH, distiller, numpy, randomise, small_model, tiny_model
 
 STEPS = 2  # calls, in a file or in a loop around it
 ROWS = 2  # of a fixed batch
@@ -179,6 +179,27 @@ def test_files_give_the_tokens_of_generate_without_keras(tmp_path):
         np.testing.assert_array_equal(found[name], tokens, err_msg=name)
     content = [p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()]
     assert not any(str(pathlib.Path(kd.__file__).parent).encode() in part for part in content)
+
+
+@ON_TORCH
+@pytest.mark.parametrize("rows", [None, ROWS])
+def test_a_program_of_blocks(rows, tmp_path):
+    """Where a block begins is a tensor, by which its positions turn."""
+    import torch
+
+    denoiser = randomise(kd.BlockDenoiser(40, block_size=2, hidden_dim=16, num_layers=1, num_heads=2))
+    model = kd.DiffusionModel(denoiser, kd.MaskedDiffusion(40), length=6)
+    path = str(tmp_path / "blocks.pt2")
+    model.export(path, steps=1, batch=rows)
+    inputs = [i["name"] for i in json.loads((tmp_path / "blocks.pt2.json").read_text())["inputs"]]
+    n = rows or ROWS + 1
+    known = np.zeros((n, 6), bool)
+    known[:, 1] = True
+    x = {"known": known, "given": np.full((n, 6), 2, "int32")}
+    x |= {"seeds": np.full(n, 7, "int32"), "rows": np.arange(n, dtype="int32")}
+    found = torch.export.load(path).module()(*(torch.as_tensor(x[name]) for name in inputs))
+    expected = model.generate(n, steps=1, seed=7, prompts=x["given"], known=known, verbose=0)
+    np.testing.assert_array_equal(found.numpy(), expected)
 
 
 def test_what_takes_no_quantized_model_says_so(tmp_path):
