@@ -115,7 +115,7 @@ def test_sample_weights_count():
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_every_policy_trains(policy):
     model = small_model(dtype=policy)
-    model.compile(keras.optimizers.Adam(1e-2))
+    model.compile(keras.optimizers.Adam(3e-3))
     x = tokens(512)
 
     def bits():
@@ -123,7 +123,7 @@ def test_every_policy_trains(policy):
 
     before = bits()
     model.fit(x, epochs=10, verbose=0)
-    assert bits() < before - 0.02  # of the same noise
+    assert bits() < before - 0.05  # of the same noise
     assert {v.dtype for v in model.trainable_variables} == {"float32"}
 
 
