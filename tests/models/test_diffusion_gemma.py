@@ -100,8 +100,9 @@ def test_logits_are_those_of_float64(experts):
     assert 0.5 < np.abs(exact).max() < 3.0
     call = compiled(denoiser, lambda z, t, x, shown: denoiser(z, t, context=x, prediction=shown))
     at_once = call(*(ops.convert_to_tensor(value) for value in (Z, T, X, SHOWN)))
-    np.testing.assert_allclose(numpy(at_once), exact, atol=1e-5)
-    np.testing.assert_allclose(canvases(denoiser), exact, atol=1e-5)
+    rounding = 1e-5 * np.abs(exact).max()  # of float32 sums, whose order is the processor's
+    np.testing.assert_allclose(numpy(at_once), exact, atol=rounding)
+    np.testing.assert_allclose(canvases(denoiser), exact, atol=rounding)
 
 
 @pytest.mark.skipif(not RELEASED, reason="this KerasHub has no DiffusionGemma: the nightly one has")
