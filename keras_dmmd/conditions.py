@@ -191,3 +191,8 @@ def open_tokens(inputs):
     if conditions.known is None:
         return tokens.shape[1]
     return ops.sum(ops.cast(conditions.unknown, "float32"), axis=-1)
+
+
+def after_given(known):
+    """Which places come after all that is given, of bool numpy `(batch, length)`."""
+    return ~np.flip(np.maximum.accumulate(np.flip(known, 1), axis=1), 1)

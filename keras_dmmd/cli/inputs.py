@@ -1,5 +1,6 @@
 """Models and data of the command line, from whatever they are named by."""
 
+import itertools
 import os
 import zipfile
 
@@ -155,7 +156,7 @@ def rows(args, model, known=None):
         return tokens, None
     if not how.get("classes"):
         raise ValueError("The card of this model does not say what its classes are called.")
-    return tokens, sources.numbered(sources.those(names, fits), how["classes"])
+    return tokens, sources.numbered(list(itertools.compress(names, fits)), how["classes"])
 
 
 def _fitting(model):

@@ -1,6 +1,7 @@
 """What lies at the path of DATA, and how it is read: the same for what trains and what uses a model."""
 
 import contextlib
+import itertools
 import os
 import zipfile
 
@@ -182,12 +183,7 @@ def encoded(texts, tokenizer, length, hint=""):
         raise ValueError(f"All {len(texts)} texts have more than {length} tokens{hint}: none fits.")
     if left_out:
         print(f"{left_out} of {len(texts)} texts have more than {length} tokens, and are left out.")
-    return tokenizer.encode_batch(those(texts, fits), length), fits
-
-
-def those(values, fits):
-    """The texts that fit, or the names of their classes."""
-    return [value for value, fit in zip(values, fits, strict=True) if fit]
+    return tokenizer.encode_batch(list(itertools.compress(texts, fits)), length), fits
 
 
 def classes_of(names):

@@ -1,6 +1,7 @@
 """From DATA to what a new model is trained on: rows, a tokenizer or a grid, classes."""
 
 import dataclasses
+import itertools
 import os
 from typing import Any
 
@@ -120,7 +121,7 @@ def _records(args, how):
     rows, fits = sources.encoded(texts, tokenizer, _whole_blocks(length, args), hint)
     labels = None
     if names is not None:
-        kept = sources.those(names, fits)
+        kept = list(itertools.compress(names, fits))
         how["classes"] = sources.classes_of(kept)
         left_out = sources.classes_of(set(names) - set(kept))
         if left_out:

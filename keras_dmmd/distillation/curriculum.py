@@ -5,11 +5,12 @@ import math
 from keras import ops
 
 from keras_dmmd import checks
+from keras_dmmd.distillation.rounds import CountedRounds
 
 FIRST = 2  # calls of the student that a run begins with
 
 
-class Curriculum:
+class Curriculum(CountedRounds):
     """Mixin of a distiller that draws proposals: it begins with steps of a student for two calls.
 
     In a long step the student draws many tokens together, and what it is judged by is whether they
@@ -18,7 +19,6 @@ class Curriculum:
     calls c, by which a step is at most `1/c` long, rises geometrically: `c = 2^(1-u) k^u`, where u goes
     from 0 to 1 over the first rounds.
 
-    A weight of the distiller counts rounds: a file, a new optimizer and a new process go on with it.
     Evaluation is of `steps` calls, whatever the round.
     """
 
@@ -28,14 +28,7 @@ class Curriculum:
         """Take the number of first rounds; 0 is none, and leaves weights as they are without one."""
         self.curriculum_rounds = curriculum_rounds
         if curriculum_rounds:
-            self.rounds = self.add_weight(
-                name="rounds", shape=(), initializer="zeros", dtype="int32", trainable=False
-            )
-
-    def end_round(self):
-        super().end_round()
-        if self.curriculum_rounds:
-            self.rounds.assign_add(1)
+            self.count_rounds()
 
     def draw_calls(self, batch_size, key):
         calls, key = super().draw_calls(batch_size, key)

@@ -12,6 +12,7 @@ from keras_dmmd.distillation.checks import (
 )
 from keras_dmmd.distillation.distiller import Distiller
 from keras_dmmd.distillation.proposals import drawn_tokens
+from keras_dmmd.distillation.rounds import CountedRounds
 from keras_dmmd.losses.divergences import DIRECTIONS, divergence_token_loss
 from keras_dmmd.sampling.grids import MOST_CALLS
 from keras_dmmd.tensors import total
@@ -19,7 +20,7 @@ from keras_dmmd.training.corruption import batch_size_of, corrupt_batch
 
 
 @keras.saving.register_keras_serializable("keras_dmmd")
-class SDTTDistiller(Distiller):
+class SDTTDistiller(CountedRounds, Distiller):
     """One step of the student does what two steps of its tutor do; then the student is the tutor.
 
     From `z_t` the tutor takes two ancestral steps, each half as long as the student's:
@@ -111,9 +112,7 @@ class SDTTDistiller(Distiller):
         self.tutor = tutor
         self.steps, self.stages, self.rounds_per_stage = steps, stages, rounds_per_stage
         self.divergence = divergence
-        self.rounds = self.add_weight(
-            name="rounds", shape=(), initializer="zeros", dtype="int32", trainable=False
-        )
+        self.count_rounds()
 
     def role_losses(self, role, inputs, key):
         time_key, corrupt_key, student_key, tutor_key = random.split(key, 4)
@@ -149,7 +148,7 @@ class SDTTDistiller(Distiller):
 
     def end_round(self):
         """The end of a stage, where it is one: the tutor's weights become the student's."""
-        self.rounds.assign_add(1)
+        super().end_round()
         is_end = ops.logical_and(
             ops.equal(self.rounds % self.rounds_per_stage, 0),
             self.rounds < self.stages * self.rounds_per_stage,

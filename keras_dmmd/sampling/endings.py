@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_dmmd import checks
+from keras_dmmd.conditions import after_given
 
 
 def lengths(length, max_length, default, block_size):
@@ -64,7 +65,7 @@ class Ending:
         end = None if tokenizer is None else tokenizer.end_id
         known = conditions.known
         # No text ends before a given part, nor in it.
-        where = None if known is None else ~np.flip(np.maximum.accumulate(np.flip(known, 1), 1), 1)
+        where = None if known is None else after_given(known)
         if isinstance(stop_token_ids, str) and stop_token_ids == "auto":
             return cls() if end is None else cls((end,), end, where)
         if stop_token_ids is None:

@@ -6,7 +6,7 @@ import numbers
 import numpy as np
 
 from keras_dmmd import checks
-from keras_dmmd.conditions import Conditions
+from keras_dmmd.conditions import Conditions, after_given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +119,7 @@ def read_prompts(prompts, known, n, length, vocabulary_size, tokenizer):
     given, known = (np.broadcast_to(a, (n, length)) for a in (given.astype("int32"), known))
     no_end = None
     if tokenizer is not None and tokenizer.end_id is not None:
-        followed = np.flip(np.maximum.accumulate(np.flip(known, 1), axis=1), 1)
-        no_end = followed & ~known
+        no_end = ~after_given(known) & ~known
         no_end = no_end if no_end.any() else None
     return Conditions(known=known, given=given, no_end=no_end), texts
 
