@@ -42,8 +42,9 @@ def models(monkeypatch):
 def gemma(**options):
     model = keras_hub.models.DiffusionGemmaBackbone(**CONFIG | options)
     rng = np.random.default_rng(0)
-    for variable in model.weights:  # scales are near 1
-        variable.assign(0.4 * rng.normal(size=variable.shape) + ("scal" in variable.path))
+    # Scales are near 1; larger numbers magnify what float32 rounds, each processor in its own way.
+    for variable in model.weights:
+        variable.assign(0.3 * rng.normal(size=variable.shape) + ("scal" in variable.path))
     return model
 
 
@@ -100,9 +101,8 @@ def test_logits_are_those_of_float64(experts):
     assert 0.5 < np.abs(exact).max() < 3.0
     call = compiled(denoiser, lambda z, t, x, shown: denoiser(z, t, context=x, prediction=shown))
     at_once = call(*(ops.convert_to_tensor(value) for value in (Z, T, X, SHOWN)))
-    rounding = 1e-5 * np.abs(exact).max()  # of float32 sums, whose order is the processor's
-    np.testing.assert_allclose(numpy(at_once), exact, atol=rounding)
-    np.testing.assert_allclose(canvases(denoiser), exact, atol=rounding)
+    np.testing.assert_allclose(numpy(at_once), exact, atol=1e-5)
+    np.testing.assert_allclose(canvases(denoiser), exact, atol=1e-5)
 
 
 @pytest.mark.skipif(not RELEASED, reason="this KerasHub has no DiffusionGemma: the nightly one has")
